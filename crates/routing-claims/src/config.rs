@@ -1,0 +1,124 @@
+//! The configuration as it is written: JSON of a `WasmPlugin`'s `pluginConfig`, or `spec.policy` of a plan.
+//!
+//! Nothing here is judged but the shape; [`Policy::new`](crate::Policy::new) judges the rest.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// What a user configures. [`Policy::new`](crate::Policy::new) checks it.
+///
+/// Exactly one of `services` and `headerPrefix` is given: a header that can neither be listed nor be recognised by its
+/// prefix could not be stripped, so it could be spoofed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PolicyConfig {
+    /// Where a token may stand, in order: header lines of this name that start with this prefix.
+    pub from_headers: Vec<HeaderSourceConfig>,
+    /// Cookies that may hold a token, in order, looked at after the headers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from_cookies: Vec<String>,
+    /// What the token is.
+    pub format: TokenFormat,
+    /// Literal path to the object that maps a service to its version; empty: the payload itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claim_path: Vec<String>,
+    /// Closed mode: the only services that may be routed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<ServiceConfig>>,
+    /// Open mode: any service may be routed, to the header of this prefix plus its name in lower case. Needs a
+    /// `claimPath`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header_prefix: Option<String>,
+    /// A managed request header that carries the outcome and what was set or skipped, for people and access logs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_header: Option<String>,
+    /// Seconds by which `exp` and `nbf` may be missed: 0 to 300.
+    #[cfg_attr(feature = "schema", schemars(range(min = limits::CLOCK_SKEW_SECONDS.min, max = limits::CLOCK_SKEW_SECONDS.max)))]
+    pub clock_skew_seconds: u32,
+    /// Bounds of what is read.
+    pub limits: LimitsConfig,
+}
+
+/// A header that may hold a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeaderSourceConfig {
+    /// Name of the header, in any case.
+    pub name: String,
+    /// What stands before the token, compared without regard to ASCII case; empty: the whole value is the token.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+/// What the token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum TokenFormat {
+    /// A compact JWS (RFC 7515 section 7.1), its signature not verified.
+    #[default]
+    Jwt,
+    /// Only the base64url payload, as Istio's `outputPayloadToHeader` writes it.
+    Payload,
+}
+
+/// A service that may be routed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceConfig {
+    /// The claim's key, 1 to 63 bytes of UTF-8, compared without regard to ASCII case.
+    pub name: String,
+    /// The header to set; default: the name in lower case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+}
+
+/// Bounds of what is read from a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Bytes of a token: 256 to 65536.
+    #[cfg_attr(feature = "schema", schemars(range(min = limits::TOKEN_BYTES.min, max = limits::TOKEN_BYTES.max)))]
+    pub max_token_bytes: u32,
+    /// Bytes of a decoded payload: 64 to 49152.
+    #[cfg_attr(feature = "schema", schemars(range(min = limits::PAYLOAD_BYTES.min, max = limits::PAYLOAD_BYTES.max)))]
+    pub max_payload_bytes: u32,
+    /// Valid claims of one token: 1 to 64.
+    #[cfg_attr(feature = "schema", schemars(range(min = limits::ROUTES.min, max = limits::ROUTES.max)))]
+    pub max_routes: u32,
+    /// Nested objects and arrays of a payload, the payload itself included: 1 to 64.
+    #[cfg_attr(feature = "schema", schemars(range(min = limits::DEPTH.min, max = limits::DEPTH.max)))]
+    pub max_depth: u32,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self {
+            from_headers: vec![HeaderSourceConfig { name: "authorization".into(), prefix: "Bearer ".into() }],
+            from_cookies: Vec::new(),
+            format: TokenFormat::default(),
+            claim_path: Vec::new(),
+            services: None,
+            header_prefix: None,
+            report_header: None,
+            clock_skew_seconds: limits::CLOCK_SKEW_SECONDS.default,
+            limits: LimitsConfig::default(),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_token_bytes: limits::TOKEN_BYTES.default,
+            max_payload_bytes: limits::PAYLOAD_BYTES.default,
+            max_routes: limits::ROUTES.default,
+            max_depth: limits::DEPTH.default,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Every limit: its name, default, range and unit.
+
+use std::ops::RangeInclusive;
+
+/// A bounded number of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bound {
+    pub(crate) default: u32,
+    pub(crate) min: u32,
+    pub(crate) max: u32,
+}
+
+impl Bound {
+    pub(crate) const fn range(self) -> RangeInclusive<u32> {
+        self.min..=self.max
+    }
+}
+
+/// Seconds by which `exp` and `nbf` may be missed.
+pub(crate) const CLOCK_SKEW_SECONDS: Bound = Bound { default: 60, min: 0, max: 300 };
+/// Bytes of a token as it stands in the request.
+pub(crate) const TOKEN_BYTES: Bound = Bound { default: 8192, min: 256, max: 65536 };
+/// Bytes of a decoded payload.
+pub(crate) const PAYLOAD_BYTES: Bound = Bound { default: 6144, min: 64, max: 49152 };
+/// Valid claims of one token. Envoy's next hop refuses a request of over 100 headers.
+pub(crate) const ROUTES: Bound = Bound { default: 32, min: 1, max: 64 };
+/// Nested objects and arrays of a payload, the payload itself included.
+pub(crate) const DEPTH: Bound = Bound { default: 16, min: 1, max: 64 };
+
+/// Bytes of a service name (a claim's key).
+pub(crate) const NAME_BYTES: usize = 63;
+/// Bytes of a version (a claim's value).
+pub(crate) const VERSION_BYTES: usize = 63;
+/// Bytes of a managed header's name.
+pub(crate) const HEADER_BYTES: usize = 127;
+/// Bytes of `headerPrefix`.
+pub(crate) const HEADER_PREFIX_BYTES: RangeInclusive<usize> = 2..=63;
+/// Bytes of the prefix of a header source.
+pub(crate) const SOURCE_PREFIX_BYTES: usize = 64;
+/// Bytes of a `claimPath` segment.
+pub(crate) const PATH_SEGMENT_BYTES: usize = 255;
+/// Sources of each kind (headers, cookies).
+pub(crate) const SOURCES: usize = 8;
+/// Services of one policy.
+pub(crate) const SERVICES: usize = 1000;
+/// Bytes of the report (R18).
+pub(crate) const REPORT_BYTES: usize = 4096;
+
+/// Decisions in one cache (R16); a power of two.
+pub(crate) const CACHE_ENTRIES: usize = 256;
+/// Bytes of tokens and decisions in one cache (R16).
+pub(crate) const CACHE_BYTES: usize = 256 * 1024;

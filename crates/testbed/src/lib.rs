@@ -1,0 +1,1 @@
+//! A real Envoy on loopback for tests and the demo.
