@@ -74,7 +74,7 @@ impl Slot {
 }
 
 fn offset(written: u64) -> usize {
-    usize::try_from(written.wrapping_rem(limits::CACHE_BYTES as u64)).unwrap_or_default()
+    usize::try_from(written & (limits::CACHE_BYTES as u64 - 1)).unwrap_or_default()
 }
 
 /// A token's place: a hash of its length and of eight words spread over it. Tokens that differ elsewhere only share

@@ -47,6 +47,7 @@
 //!
 //! # Features
 //!
+//! - `json`: `Policy::from_json`, with the path of the field in its errors.
 //! - `schema`: JSON Schema of [`PolicyConfig`] by `schemars`.
 
 #![forbid(unsafe_code)]

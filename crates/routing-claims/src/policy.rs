@@ -53,6 +53,20 @@ impl Policy {
         if problems.is_empty() { Ok(Self(Arc::new(Inner::new(config)))) } else { Err(InvalidPolicy { problems }) }
     }
 
+    /// Reads a configuration as JSON and validates it.
+    ///
+    /// # Errors
+    ///
+    /// The place and reason at which the text is no JSON or does not fit [`PolicyConfig`]; else as [`Policy::new`].
+    #[cfg(feature = "json")]
+    pub fn from_json(text: &[u8]) -> Result<Self, InvalidPolicy> {
+        let mut json = serde_json::Deserializer::from_slice(text);
+        let config = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| (error.path().to_string(), error.into_inner()))
+            .and_then(|config| json.end().map(|()| config).map_err(|error| (".".into(), error)));
+        config.map_err(|(path, error)| InvalidPolicy::of_json(path, &error)).and_then(Self::new)
+    }
+
     /// The configuration with its defaults filled in: each service has its `header`, names of header sources are in
     /// lower case.
     #[must_use]
@@ -106,6 +120,14 @@ impl InvalidPolicy {
     #[must_use]
     pub fn problems(&self) -> &[PolicyProblem] {
         &self.problems
+    }
+}
+
+#[cfg(feature = "json")]
+impl InvalidPolicy {
+    fn of_json(path: String, error: &serde_json::Error) -> Self {
+        let path = if path == "." { "policy".into() } else { path };
+        Self { problems: vec![PolicyProblem { path, message: error.to_string() }] }
     }
 }
 
