@@ -1,3 +1,7 @@
 //! The project's commands: `cargo xtask --help`.
+mod build;
 
-fn main() {}
+fn main() -> anyhow::Result<()> {
+    println!("{}", build::run()?.display());
+    Ok(())
+}
