@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use testbed::client::Http1;
 
@@ -153,6 +153,10 @@ pub(super) fn table() -> Table {
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(TABLE_WIDTH)
         .set_header(["Request", "Claims of its token", "A answers", "B answers", "The filter's report", ""]);
+    // The words of a report are not broken.
+    if let Some(report) = table.column_mut(4) {
+        report.set_constraint(ColumnConstraint::ContentWidth);
+    }
     table
 }
 
