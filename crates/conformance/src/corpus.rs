@@ -97,7 +97,7 @@ impl Corpus {
             let policy = policies.get(&policy).with_context(|| format!("{name}: no policy {policy:?} in this file"))?;
             let policy = serde_json::to_value(policy)?.as_object().cloned().context("a policy is a table")?;
             ensure!(!rules.is_empty(), "{name}: no rule named");
-            self.cases.push(Case { name, rules, policy, payload, headers, expect, set, later });
+            self.cases.push(Case { name, rules, policy, expect, set, later, payload, headers });
         }
         for mut reject in reject {
             reject.policy = String::from_utf8(Macros::new(0, None)?.expand(&reject.policy)?)?;

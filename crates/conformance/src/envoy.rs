@@ -1,1 +1,210 @@
+//! The filters on a real Envoy.
 
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value, json};
+use testbed::{
+    Envoy, EnvoyBinary,
+    client::{Http1, Http2},
+    config,
+    echo::{self, Echo},
+};
+
+use crate::{
+    corpus::Corpus,
+    engine::{Engine, Lines, Seen},
+    run::policies,
+};
+
+/// One Envoy with a listener for every policy of the corpus.
+#[derive(Debug)]
+pub struct Mesh {
+    envoy: Envoy,
+    /// Port of each policy's listener.
+    ports: BTreeMap<String, u16>,
+    _upstreams: [Echo; 2],
+}
+
+/// The protocol between the client and Envoy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// An engine: a filter on Envoy, reached over one protocol.
+#[derive(Debug)]
+pub struct OnEnvoy<'m> {
+    mesh: &'m Mesh,
+    protocol: Protocol,
+    connections: BTreeMap<u16, Connection>,
+}
+
+#[derive(Debug)]
+enum Connection {
+    Http1(Http1),
+    Http2(Http2),
+}
+
+impl Mesh {
+    /// Starts Envoy with the filter that `filter` configures for a policy. Logs go to `folder`.
+    pub async fn start(
+        binary: &EnvoyBinary,
+        corpus: &Corpus,
+        folder: &Path,
+        filter: impl Fn(&Value) -> Result<Value>,
+    ) -> Result<Self> {
+        let upstreams = [echo::serve(KEPT).await?, echo::serve(REROUTED).await?];
+        let texts = corpus.cases.iter().flat_map(policies).map(|policy| Value::from(policy).to_string());
+        let mut names = BTreeMap::new();
+        let mut listeners = Vec::new();
+        for text in texts {
+            let name = format!("policy-{}", names.len());
+            if let Entry::Vacant(entry) = names.entry(text) {
+                let policy = serde_json::from_str(entry.key())?;
+                listeners.push(config::listener(&name, &[late_header(), filter(&policy)?], &routes()));
+                entry.insert(name);
+            }
+        }
+        let clusters =
+            [KEPT, REROUTED].into_iter().zip(&upstreams).map(|(name, echo)| config::cluster(name, echo.addr()));
+        let bootstrap = config::bootstrap(&listeners, &clusters.collect::<Vec<_>>());
+        let envoy = Envoy::start(binary, "corpus", bootstrap, folder).await?;
+        let mut ports = BTreeMap::new();
+        for (policy, name) in names {
+            ports.insert(policy, envoy.listener_port(&name).await?);
+        }
+        Ok(Self { envoy, ports, _upstreams: upstreams })
+    }
+
+    /// The engine over a protocol.
+    #[must_use]
+    pub fn over(&self, protocol: Protocol) -> OnEnvoy<'_> {
+        OnEnvoy { mesh: self, protocol, connections: BTreeMap::new() }
+    }
+
+    /// The Envoy that runs.
+    #[must_use]
+    pub fn envoy(&self) -> &Envoy {
+        &self.envoy
+    }
+}
+
+impl Engine for OnEnvoy<'_> {
+    async fn send(&mut self, policy: &Map<String, Value>, request: &Lines, _now: i64) -> Result<Seen> {
+        let port =
+            *self.mesh.ports.get(&Value::from(policy.clone()).to_string()).context("no listener for the policy")?;
+        let connection = match self.connections.entry(port) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                entry.insert(match self.protocol {
+                    Protocol::Http1 => Connection::Http1(Http1::connect(address).await?),
+                    Protocol::Http2 => Connection::Http2(Http2::connect(address).await?),
+                })
+            }
+        };
+        let response = match connection {
+            Connection::Http1(client) => client.get(AUTHORITY, "/", request).await?,
+            Connection::Http2(client) => client.get(AUTHORITY, "/", request).await?,
+        };
+        ensure!(response.status == 200, "status {}: {}", response.status, response.text());
+        let rerouted = response.header("x-upstream") == Some(REROUTED.as_bytes());
+        let mut lines = echo::Seen::from_body(&response.body)?.headers;
+        lines.retain(|(name, _)| !ADDED_HERE.contains(&name.as_slice()));
+        Ok(Seen { lines, rerouted })
+    }
+}
+
+/// Offers Envoy a listener for each policy that must not load, all in one update, and checks that each is refused and
+/// that the log names the field and the reason.
+pub async fn refuses_bad_policies(binary: &EnvoyBinary, corpus: &Corpus, folder: &Path) -> Result<()> {
+    let module = built("routing-claims.wasm")?;
+    let upstream = echo::serve("unused").await?;
+    let mut listeners = Vec::new();
+    for reject in &corpus.rejects {
+        let mut filter = config::wasm_filter(&module, &Value::Null);
+        filter["typed_config"]["config"]["name"] = reject.name.clone().into();
+        filter["typed_config"]["config"]["configuration"]["value"] = reject.policy.clone().into();
+        let mut listener = config::listener(&reject.name, &[filter], &config::route_all("upstream"));
+        listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+        listeners.push(listener);
+    }
+    let update = folder.join("listeners.json");
+    fs::write(&update, json!({ "resources": listeners }).to_string())?;
+    let mut bootstrap = config::bootstrap(&[], &[config::cluster("upstream", upstream.addr())]);
+    bootstrap["node"] = json!({"id": "conformance", "cluster": "conformance"});
+    bootstrap["dynamic_resources"]["lds_config"] = json!({"path_config_source": {"path": update}});
+    let envoy = Envoy::start(binary, "refuses", bootstrap, folder).await?;
+
+    let deadline = Instant::now() + UPDATE_TIMEOUT;
+    while envoy.counters("listener_manager.lds.update_rejected").await?.values().all(|count| *count == 0) {
+        ensure!(Instant::now() < deadline, "Envoy did not refuse the update");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let listeners = String::from_utf8(envoy.admin_get("/listeners").await?)?;
+    ensure!(listeners.is_empty(), "Envoy took listeners: {listeners}");
+    let log = envoy.log()?;
+    for reject in &corpus.rejects {
+        let said = log.lines().find(|line| {
+            line.contains(&format!("wasm log {}", reject.name))
+                && line.contains(&reject.at)
+                && line.contains(&reject.says)
+        });
+        ensure!(said.is_some(), "{}: the log does not say {:?} at {:?}", reject.name, reject.says, reject.at);
+    }
+    Ok(())
+}
+
+/// The WASM filter with a policy.
+pub fn wasm_filter(policy: &Value) -> Result<Value> {
+    Ok(config::wasm_filter(&built("routing-claims.wasm")?, policy))
+}
+
+/// What `cargo xtask build` made.
+fn built(name: &str) -> Result<PathBuf> {
+    let path = testbed::target_dir().join("dist").join(name);
+    ensure!(path.is_file(), "{} is not there; run `cargo xtask build`", path.display());
+    Ok(path)
+}
+
+/// Routes by a header that is not there yet when Envoy chooses the route for the first time.
+fn routes() -> Value {
+    let to = |cluster: &str| json!({ "cluster": cluster });
+    json!({"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+        {"match": {"prefix": "/", "headers": [{"name": LATE_HEADER, "present_match": true}]}, "route": to(REROUTED)},
+        {"match": {"prefix": "/"}, "route": to(KEPT)},
+    ]}]})
+}
+
+/// A filter before ours that adds the header of [`routes`] and has no route chosen anew.
+fn late_header() -> Value {
+    let code = format!("function envoy_on_request(handle) handle:headers():replace('{LATE_HEADER}', '1') end");
+    json!({
+        "name": "late-header",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": code},
+            "clear_route_cache": false,
+        },
+    })
+}
+
+const AUTHORITY: &str = "corpus.example";
+const LATE_HEADER: &str = "x-conformance-late";
+const KEPT: &str = "kept";
+const REROUTED: &str = "rerouted";
+const UPDATE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Headers that the client or this Envoy adds to every request.
+const ADDED_HERE: &[&[u8]] =
+    &[b"host", b"x-envoy-expected-rq-timeout-ms", b"x-forwarded-proto", b"x-request-id", LATE_HEADER.as_bytes()];

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     json::{Fault, Kind, Scanner, Span},
-    limits,
+    limits::{self, Bound},
     policy::PolicyProblem,
 };
 
@@ -178,7 +178,7 @@ impl Reader<'_, '_> {
                 "services" => config.services = reader.optional(|reader| reader.items(Self::service))?,
                 "headerPrefix" => config.header_prefix = reader.optional(Self::text)?,
                 "reportHeader" => config.report_header = reader.optional(Self::text)?,
-                "clockSkewSeconds" => config.clock_skew_seconds = reader.number()?,
+                "clockSkewSeconds" => config.clock_skew_seconds = reader.number(limits::CLOCK_SKEW_SECONDS)?,
                 _ => config.limits = reader.limits()?,
             }
             Ok(())
@@ -213,19 +213,18 @@ impl Reader<'_, '_> {
     }
 
     fn limits(&mut self) -> Read<LimitsConfig> {
-        let mut limits = LimitsConfig::default();
+        let mut config = LimitsConfig::default();
         self.enter(Kind::Object, "an object")?;
         self.members(&["maxTokenBytes", "maxPayloadBytes", "maxRoutes", "maxDepth"], &mut |reader, field| {
-            let number = reader.number()?;
             match field {
-                "maxTokenBytes" => limits.max_token_bytes = number,
-                "maxPayloadBytes" => limits.max_payload_bytes = number,
-                "maxRoutes" => limits.max_routes = number,
-                _ => limits.max_depth = number,
+                "maxTokenBytes" => config.max_token_bytes = reader.number(limits::TOKEN_BYTES)?,
+                "maxPayloadBytes" => config.max_payload_bytes = reader.number(limits::PAYLOAD_BYTES)?,
+                "maxRoutes" => config.max_routes = reader.number(limits::ROUTES)?,
+                _ => config.max_depth = reader.number(limits::DEPTH)?,
             }
             Ok(())
         })?;
-        Ok(limits)
+        Ok(config)
     }
 
     fn format(&mut self) -> Read<TokenFormat> {
@@ -294,11 +293,11 @@ impl Reader<'_, '_> {
         Ok(self.owned(text))
     }
 
-    fn number(&mut self) -> Read<u32> {
+    fn number(&mut self, bound: Bound) -> Read<u32> {
         self.kind(Kind::Number, "a whole number")?;
         let number = self.json.number().map_err(|fault| self.fault(fault))?;
         let number = self.owned(number);
-        number.parse().map_err(|_| format!("found {number}, allowed is a whole number up to {}", u32::MAX))
+        number.parse().map_err(|_| format!("found {number}, allowed is a whole number, {}..={}", bound.min, bound.max))
     }
 
     fn enter(&mut self, kind: Kind, wanted: &str) -> Read<()> {

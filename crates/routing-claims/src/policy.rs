@@ -261,8 +261,9 @@ impl<'c> Check<'c> {
             }
             let path = format!("fromHeaders[{index}].prefix");
             self.length(&path, prefix, 0..=limits::SOURCE_PREFIX_BYTES);
-            if !prefix.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-                self.problem(path, format!("found `{prefix}`, allowed are printable ASCII characters"));
+            if !prefix.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b',') || prefix.starts_with(' ') {
+                let allowed = "printable ASCII characters without `,`, the first no space";
+                self.problem(path, format!("found `{prefix}`, allowed are {allowed}"));
             }
         }
         for (index, name) in from_cookies.iter().enumerate() {

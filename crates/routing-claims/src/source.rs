@@ -29,11 +29,8 @@ pub(crate) fn read<'h>(policy: &Policy, headers: impl IntoIterator<Item = (&'h [
     for (name, value) in headers {
         managed = managed || policy.is_managed(name);
         for (rank, HeaderSourceConfig { name: source, prefix }) in from_headers.iter().enumerate() {
-            if name.eq_ignore_ascii_case(source.as_bytes())
-                && let Some((start, token)) = value.split_at_checked(prefix.len())
-                && start.eq_ignore_ascii_case(prefix.as_bytes())
-            {
-                best.offer(rank, token);
+            if name.eq_ignore_ascii_case(source.as_bytes()) {
+                tokens(value, prefix.as_bytes()).for_each(|token| best.offer(rank, token));
             }
         }
         if !from_cookies.is_empty() && name.eq_ignore_ascii_case(b"cookie") {
@@ -61,6 +58,18 @@ impl<'h> Best<'h> {
             self.token = Source::Ambiguous;
         }
     }
+}
+
+/// What follows the prefix in the parts of a value. Lines may arrive joined by commas (RFC 9110 section 5.3), and Envoy
+/// joins those of `authorization`; no token has a comma.
+fn tokens<'h>(value: &'h [u8], prefix: &[u8]) -> impl Iterator<Item = &'h [u8]> {
+    // Looking for the comma first is much faster than splitting a long value that has none.
+    let joined = value.contains(&b',');
+    let parts = value.split(move |byte| joined && *byte == b',');
+    parts.filter_map(|part| {
+        let (start, token) = trim(part).split_at_checked(prefix.len())?;
+        start.eq_ignore_ascii_case(prefix).then_some(token)
+    })
 }
 
 /// The pairs of a `cookie` line (RFC 6265 section 4.2.1); what has no `=` has no name and is passed over.

@@ -29,7 +29,7 @@ extern "C" fn proxy_abi_version_0_2_1() {}
 /// Allocates what the proxy is about to write; `take` frees it.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
-    Box::into_raw(vec![0; size].into_boxed_slice()).cast()
+    Box::into_raw(vec![0_u8; size].into_boxed_slice()).cast()
 }
 
 /// A new configuration has no parent; a new request has its configuration's number.
@@ -44,6 +44,7 @@ extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_vm_start(_context: u32, _configuration_size: usize) -> u32 {
+    std::panic::set_hook(Box::new(|info| log_error(&info.to_string())));
     ACCEPT
 }
 
