@@ -1,14 +1,101 @@
-//! `cargo xtask build`.
+//! `cargo xtask build`: what is shipped, in `target/dist`.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, ensure};
+use wasmparser::{ExternalKind, Parser, Payload};
 
-/// Gives the built filter's path.
+/// Builds the WASM filter and gives its path: `target/dist/routing-claims.wasm`, the same bytes from the same sources.
 pub(crate) fn run() -> Result<PathBuf> {
-    let module = testbed::target_dir().join("dist/routing-claims.wasm");
-    if !module.is_file() {
-        bail!("{} is not there", module.display());
-    }
-    Ok(module)
+    let target = target_dir();
+    let status = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--profile",
+            "wasm",
+            "--package",
+            "wasm-filter",
+            "--target",
+            WASM_TARGET,
+        ])
+        .env("CARGO_ENCODED_RUSTFLAGS", remapped_paths()?)
+        .current_dir(workspace())
+        .status()
+        .context("starting cargo")?;
+    ensure!(status.success(), "the WASM filter does not build (see above)");
+    let built = target.join(WASM_TARGET).join("wasm").join("wasm_filter.wasm");
+    let bytes = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
+    check(&bytes)?;
+    let path = target.join("dist").join("routing-claims.wasm");
+    fs::create_dir_all(target.join("dist"))?;
+    fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+    Ok(path)
 }
+
+/// The folder of the workspace.
+pub(crate) fn workspace() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+/// Cargo's folder for what is built.
+pub(crate) fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// Compiler flags under which no path of this machine gets into the module.
+fn remapped_paths() -> Result<String> {
+    let cargo_home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::home_dir().map(|home| home.join(".cargo")))
+        .context("neither CARGO_HOME nor a home folder is known")?;
+    let flags = [(cargo_home.as_path(), "/cargo"), (workspace(), "/routing-claims")]
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    Ok(flags.join("\u{1f}"))
+}
+
+/// Checks what must hold of the module: its size, and that it exports what the filter needs and nothing else, since Envoy
+/// calls every callback that it finds, for each request.
+fn check(module: &[u8]) -> Result<()> {
+    ensure!(
+        module.len() <= MAX_WASM_BYTES,
+        "the WASM filter has {} bytes, at most {MAX_WASM_BYTES} are allowed",
+        module.len()
+    );
+    let mut functions = BTreeSet::new();
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::ExportSection(exports) = payload? {
+            for export in exports {
+                let export = export?;
+                if export.kind == ExternalKind::Func {
+                    functions.insert(export.name);
+                }
+            }
+        }
+    }
+    let wanted = BTreeSet::from(CALLBACKS);
+    ensure!(functions == wanted, "the WASM filter exports {functions:?}, wanted are {wanted:?}");
+    Ok(())
+}
+
+pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// A Kubernetes object may hold the module in base64, twice over where `kubectl apply` keeps a copy of 256 KiB at most.
+const MAX_WASM_BYTES: usize = 100 * 1024;
+
+const CALLBACKS: [&str; 7] = [
+    "proxy_abi_version_0_2_1",
+    "proxy_on_configure",
+    "proxy_on_context_create",
+    "proxy_on_delete",
+    "proxy_on_memory_allocate",
+    "proxy_on_request_headers",
+    "proxy_on_vm_start",
+];

@@ -170,7 +170,8 @@ impl Expected {
     }
 
     fn compare(&self, seen: &Seen) -> Result<()> {
-        let (managed, mut kept): (Lines, Lines) = seen.lines.iter().cloned().partition(|(name, _)| (self.managed)(name));
+        let (managed, mut kept): (Lines, Lines) =
+            seen.lines.iter().cloned().partition(|(name, _)| (self.managed)(name));
         let set: BTreeMap<_, _> = self.set.iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect();
         ensure!(
             by_name(&managed) == set,
@@ -200,7 +201,9 @@ fn managed(policy: &Map<String, Value>) -> Box<dyn Fn(&[u8]) -> bool> {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let services = policy.get("services").and_then(Value::as_array).into_iter().flatten();
     let names: BTreeSet<Vec<u8>> = services
-        .filter_map(|service| text(service.get("header")).or_else(|| Some(text(service.get("name"))?.to_ascii_lowercase())))
+        .filter_map(|service| {
+            text(service.get("header")).or_else(|| Some(text(service.get("name"))?.to_ascii_lowercase()))
+        })
         .chain(text(policy.get("reportHeader")))
         .map(String::into_bytes)
         .collect();
@@ -245,9 +248,4 @@ const TOLD_TIME: i64 = 1_800_000_000;
 const LATE_IN_SECOND: Duration = Duration::from_millis(300);
 
 /// Headers that every request has behind Envoy.
-const ADDED_BY_ENVOY: &[&[u8]] = &[
-    b"host",
-    b"x-envoy-expected-rq-timeout-ms",
-    b"x-forwarded-proto",
-    b"x-request-id",
-];
+const ADDED_BY_ENVOY: &[&[u8]] = &[b"host", b"x-envoy-expected-rq-timeout-ms", b"x-forwarded-proto", b"x-request-id"];

@@ -74,8 +74,11 @@ impl Slot {
 }
 
 fn offset(written: u64) -> usize {
-    usize::try_from(written & (limits::CACHE_BYTES as u64 - 1)).unwrap_or_default()
+    usize::try_from(written & RING_MASK).unwrap_or_default()
 }
+
+/// `CACHE_BYTES` is a power of two.
+const RING_MASK: u64 = limits::CACHE_BYTES as u64 - 1;
 
 /// A token's place: a hash of its length and of eight words spread over it. Tokens that differ elsewhere only share
 /// one place and overwrite each other there; nothing else depends on the hash.

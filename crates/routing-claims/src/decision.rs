@@ -142,14 +142,15 @@ impl Decider {
         self.report.extend_from_slice(outcome.code().as_bytes());
         if judges_claims(outcome) {
             let prefix = header_prefix.as_deref().unwrap_or_default();
-            let unnamed = (self.claims.invalid_names() > 0).then_some(ClaimFault::InvalidName);
-            let unnamed = unnamed.map(|fault| (["", ""].map(str::as_bytes), Err(fault)));
-            let named = self.claims.found().iter().map(|claim| {
-                let header = claim.header(&self.policy, &self.payload);
-                ([prefix.as_bytes(), header], claim.version.map(|version| version.of(&self.payload)))
-            });
-            for (header, version) in unnamed.into_iter().chain(named) {
-                if !push_word(&mut self.report, header, version) {
+            let mut unnamed = false;
+            for claim in self.claims.found() {
+                let header = match claim.version {
+                    Err(ClaimFault::InvalidName) if unnamed => continue,
+                    Err(ClaimFault::InvalidName) => [&[][..], &[]],
+                    _ => [prefix.as_bytes(), claim.header(&self.policy, &self.payload)],
+                };
+                unnamed |= claim.version == Err(ClaimFault::InvalidName);
+                if !push_word(&mut self.report, header, claim.version.map(|version| version.of(&self.payload))) {
                     self.report.extend_from_slice(CUT);
                     break;
                 }
@@ -162,9 +163,13 @@ impl Decider {
         if !judges_claims(outcome) {
             return Default::default();
         }
-        let with = |fault| self.claims.found().iter().filter(|claim| claim.version == Err(fault)).count();
-        let count = |fault| u32::try_from(with(fault)).unwrap_or(u32::MAX);
-        [self.claims.invalid_names(), count(ClaimFault::ConflictingName), count(ClaimFault::InvalidValue)]
+        let mut faults = [0_u32; ClaimFault::ALL.len()];
+        for fault in self.claims.found().iter().filter_map(|claim| claim.version.err()) {
+            if let Some(count) = faults.get_mut(fault as usize) {
+                *count = count.saturating_add(1);
+            }
+        }
+        faults
     }
 }
 

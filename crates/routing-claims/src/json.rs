@@ -54,6 +54,11 @@ impl<'b> Scanner<'b> {
         Ok(scanner)
     }
 
+    /// How many bytes have been read.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
     /// The bytes of a span.
     pub(crate) fn text(&self, span: Span) -> &[u8] {
         span.of(self.bytes)
@@ -79,6 +84,20 @@ impl<'b> Scanner<'b> {
         self.expect(b':')?;
         self.white_space();
         self.kind()
+    }
+
+    /// Whether another item of the array follows; if not, the array is left.
+    pub(crate) fn item(&mut self) -> Result<bool, Fault> {
+        self.white_space();
+        if self.eat(b']') {
+            self.leave();
+            return Ok(false);
+        }
+        if !self.fresh {
+            self.expect(b',')?;
+            self.white_space();
+        }
+        Ok(true)
     }
 
     /// Enters the container that comes next.
@@ -148,14 +167,13 @@ impl<'b> Scanner<'b> {
                 }
                 Kind::Array => {
                     self.enter()?;
-                    self.white_space();
-                    if self.peek() != Some(b']') {
+                    if self.item()? {
                         continue;
                     }
                 }
                 Kind::String => self.string().map(drop)?,
                 Kind::Number => self.number().map(drop)?,
-                Kind::Literal => self.literal()?,
+                Kind::Literal => self.literal().map(drop)?,
             }
             if !self.close_down_to(floor)? {
                 return Ok(());
@@ -178,14 +196,8 @@ impl<'b> Scanner<'b> {
                     self.value()?;
                     return Ok(true);
                 }
-            } else {
-                self.white_space();
-                if !self.eat(b']') {
-                    self.expect(b',')?;
-                    self.white_space();
-                    return Ok(true);
-                }
-                self.leave();
+            } else if self.item()? {
+                return Ok(true);
             }
         }
         Ok(false)
@@ -200,7 +212,8 @@ impl<'b> Scanner<'b> {
         self.fresh = false;
     }
 
-    fn kind(&self) -> Result<Kind, Fault> {
+    /// The kind of the value that comes next.
+    pub(crate) fn kind(&self) -> Result<Kind, Fault> {
         match self.peek() {
             Some(b'{') => Ok(Kind::Object),
             Some(b'[') => Ok(Kind::Array),
@@ -211,12 +224,14 @@ impl<'b> Scanner<'b> {
         }
     }
 
-    fn literal(&mut self) -> Result<(), Fault> {
+    /// Reads `true`, `false` or `null`; the span is its text.
+    pub(crate) fn literal(&mut self) -> Result<Span, Fault> {
+        let start = self.at;
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let literal = [&b"true"[..], b"false", b"null"].into_iter().find(|literal| rest.starts_with(literal));
         self.at = self.at.wrapping_add(literal.ok_or(Fault::Malformed)?.len());
         self.fresh = false;
-        Ok(())
+        Ok(Span { start, end: self.at })
     }
 
     fn digits(&mut self) -> Result<(), Fault> {

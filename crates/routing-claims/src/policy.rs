@@ -1,9 +1,9 @@
 //! What was configured, validated: a [`Policy`] that exists can be followed on every request.
 
-use std::{cmp::Ordering, collections::BTreeSet, fmt, ops::RangeInclusive, sync::Arc};
+use std::{cmp::Ordering, fmt, ops::RangeInclusive, sync::Arc};
 
 use crate::{
-    config::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig},
+    config::{self, HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig},
     limits::{self, Bound},
 };
 
@@ -58,13 +58,8 @@ impl Policy {
     /// # Errors
     ///
     /// The place and reason at which the text is no JSON or does not fit [`PolicyConfig`]; else as [`Policy::new`].
-    #[cfg(feature = "json")]
     pub fn from_json(text: &[u8]) -> Result<Self, InvalidPolicy> {
-        let mut json = serde_json::Deserializer::from_slice(text);
-        let config = serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| (error.path().to_string(), error.into_inner()))
-            .and_then(|config| json.end().map(|()| config).map_err(|error| (".".into(), error)));
-        config.map_err(|(path, error)| InvalidPolicy::of_json(path, &error)).and_then(Self::new)
+        config::from_json(text).map_err(|problem| InvalidPolicy { problems: vec![problem] }).and_then(Self::new)
     }
 
     /// The configuration with its defaults filled in: each service has its `header`, names of header sources are in
@@ -103,10 +98,6 @@ impl Policy {
     pub(crate) fn service_header(&self, index: u16) -> &str {
         self.0.services.get(usize::from(index)).map_or("", |service| &service.header)
     }
-
-    pub(crate) fn service_count(&self) -> usize {
-        self.0.services.len()
-    }
 }
 
 impl fmt::Debug for Policy {
@@ -120,14 +111,6 @@ impl InvalidPolicy {
     #[must_use]
     pub fn problems(&self) -> &[PolicyProblem] {
         &self.problems
-    }
-}
-
-#[cfg(feature = "json")]
-impl InvalidPolicy {
-    fn of_json(path: String, error: &serde_json::Error) -> Self {
-        let path = if path == "." { "policy".into() } else { path };
-        Self { problems: vec![PolicyProblem { path, message: error.to_string() }] }
     }
 }
 
@@ -151,18 +134,17 @@ impl fmt::Display for PolicyProblem {
 
 impl Inner {
     fn new(config: PolicyConfig) -> Self {
-        let mut services: Vec<Service> = config
-            .services
-            .iter()
-            .flatten()
-            .map(|service| Service {
-                name: service.name.as_bytes().into(),
-                header: service.header.as_deref().unwrap_or_default().into(),
-            })
-            .collect();
-        services.sort_unstable_by(|a, b| a.header.cmp(&b.header));
-        let mut by_name: Vec<(u16, &[u8])> = (0..).zip(services.iter().map(|service| &*service.name)).collect();
-        by_name.sort_unstable_by(|(_, a), (_, b)| compare_names(a, b));
+        let mut services: Vec<Service> = Vec::new();
+        for ServiceConfig { name, header } in config.services.iter().flatten() {
+            let header = header.as_deref().unwrap_or_default();
+            let (Ok(at) | Err(at)) = services.binary_search_by(|service| (*service.header).cmp(header));
+            services.insert(at, Service { name: name.as_bytes().into(), header: header.into() });
+        }
+        let mut by_name: Vec<(u16, &[u8])> = Vec::new();
+        for (index, service) in (0..).zip(&services) {
+            let (Ok(at) | Err(at)) = by_name.binary_search_by(|(_, name)| compare_names(name, &service.name));
+            by_name.insert(at, (index, &service.name));
+        }
         let by_name = by_name.into_iter().map(|(index, _)| index).collect();
         let header_lengths = services
             .iter()
@@ -183,6 +165,17 @@ fn normalize(mut config: PolicyConfig) -> PolicyConfig {
         }
     }
     config
+}
+
+/// Adds a text to a sorted list and says whether it was new.
+fn insert(list: &mut Vec<String>, text: String) -> bool {
+    match list.binary_search(&text) {
+        Ok(_) => false,
+        Err(at) => {
+            list.insert(at, text);
+            true
+        }
+    }
 }
 
 fn length_bit(length: usize) -> u64 {
@@ -231,19 +224,21 @@ impl<'c> Check<'c> {
 
     fn number(&mut self, path: &str, found: u32, bound: Bound) {
         if !bound.range().contains(&found) {
-            self.problem(path, format!("found {found}, allowed is {:?}", bound.range()));
+            self.problem(path, format!("found {found}, allowed is {}..={}", bound.min, bound.max));
         }
     }
 
     fn length(&mut self, path: &str, text: &str, allowed: RangeInclusive<usize>) {
         if !allowed.contains(&text.len()) {
-            self.problem(path, format!("found {} bytes, allowed are {allowed:?}", text.len()));
+            let (min, max) = allowed.into_inner();
+            self.problem(path, format!("found {} bytes, allowed are {min}..={max}", text.len()));
         }
     }
 
     fn count(&mut self, path: &str, found: usize, allowed: RangeInclusive<usize>) {
         if !allowed.contains(&found) {
-            self.problem(path, format!("found {found} entries, allowed are {allowed:?}"));
+            let (min, max) = allowed.into_inner();
+            self.problem(path, format!("found {found} entries, allowed are {min}..={max}"));
         }
     }
 
@@ -254,29 +249,28 @@ impl<'c> Check<'c> {
         }
         self.count("fromHeaders", from_headers.len(), 0..=limits::SOURCES);
         self.count("fromCookies", from_cookies.len(), 0..=limits::SOURCES);
-        let mut seen = BTreeSet::new();
         for (index, HeaderSourceConfig { name, prefix }) in from_headers.iter().enumerate() {
+            let mut before = from_headers.iter().take(index);
             let path = format!("fromHeaders[{index}].name");
             if name == "cookie" {
                 self.problem(path, "found `cookie`: name the cookie in `fromCookies`");
             } else if !is_token(name) {
-                self.problem(path, format!("found {name:?}, allowed is the name of a header (RFC 9110 section 5.1)"));
-            } else if !seen.insert((name, prefix.to_ascii_lowercase())) {
-                self.problem(path, format!("{name:?} with this prefix stands twice"));
+                self.problem(path, format!("found `{name}`, allowed is the name of a header (RFC 9110 section 5.1)"));
+            } else if before.any(|other| other.name == *name && other.prefix.eq_ignore_ascii_case(prefix)) {
+                self.problem(path, format!("`{name}` with this prefix stands twice"));
             }
             let path = format!("fromHeaders[{index}].prefix");
             self.length(&path, prefix, 0..=limits::SOURCE_PREFIX_BYTES);
             if !prefix.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-                self.problem(path, format!("found {prefix:?}, allowed are printable ASCII characters"));
+                self.problem(path, format!("found `{prefix}`, allowed are printable ASCII characters"));
             }
         }
-        let mut seen = BTreeSet::new();
         for (index, name) in from_cookies.iter().enumerate() {
             let path = format!("fromCookies[{index}]");
             if !is_token(name) {
-                self.problem(path, format!("found {name:?}, allowed is the name of a cookie (RFC 6265 section 4.1.1)"));
-            } else if !seen.insert(name) {
-                self.problem(path, format!("{name:?} stands twice"));
+                self.problem(path, format!("found `{name}`, allowed is the name of a cookie (RFC 6265 section 4.1.1)"));
+            } else if from_cookies.iter().take(index).any(|other| other == name) {
+                self.problem(path, format!("`{name}` stands twice"));
             }
         }
     }
@@ -289,7 +283,7 @@ impl<'c> Check<'c> {
         if let Some(first) = claim_path.first()
             && is_time_claim(first)
         {
-            self.problem("claimPath[0]", format!("found {first:?}, which is a number (RFC 7519 section 4.1)"));
+            self.problem("claimPath[0]", format!("found `{first}`, which is a number (RFC 7519 section 4.1)"));
         }
         let depth = claim_path.len().saturating_add(1);
         if depth > usize::try_from(*max_depth).unwrap_or(usize::MAX) {
@@ -299,21 +293,20 @@ impl<'c> Check<'c> {
 
     fn services(&mut self, services: &[ServiceConfig]) {
         self.count("services", services.len(), 1..=limits::SERVICES);
-        let mut names = BTreeSet::new();
-        let mut headers = BTreeSet::new();
+        let (mut names, mut headers) = (Vec::new(), Vec::new());
         for (index, ServiceConfig { name, header }) in services.iter().enumerate() {
             let path = format!("services[{index}].name");
             self.length(&path, name, 1..=limits::NAME_BYTES);
             let folded = name.to_ascii_lowercase();
             if self.config.claim_path.is_empty() && is_time_claim(&folded) {
-                self.problem(path, format!("found {name:?}, which is the token's time; give a `claimPath`"));
-            } else if !names.insert(folded) {
-                self.problem(path, format!("{name:?} stands twice (names are compared without regard to case)"));
+                self.problem(path, format!("found `{name}`, which is the token's time; give a `claimPath`"));
+            } else if !insert(&mut names, folded) {
+                self.problem(path, format!("`{name}` stands twice (names are compared without regard to case)"));
             }
             let path = format!("services[{index}].header");
             let header = header.as_deref().unwrap_or_default();
-            if self.managed_header(&path, header) && !headers.insert(header) {
-                self.problem(path, format!("{header:?} stands twice"));
+            if self.managed_header(&path, header) && !insert(&mut headers, header.to_owned()) {
+                self.problem(path, format!("`{header}` stands twice"));
             }
         }
     }
@@ -327,7 +320,7 @@ impl<'c> Check<'c> {
         if !is_lower_token(prefix) || !prefix.ends_with('-') {
             self.problem(
                 path,
-                format!("found {prefix:?}, allowed is the start of a lower-case header name, up to a `-`"),
+                format!("found `{prefix}`, allowed is the start of a lower-case header name, up to a `-`"),
             );
             return;
         }
@@ -336,9 +329,9 @@ impl<'c> Check<'c> {
             PROTECTED.iter().chain(PROTECTED_FAMILIES).copied().chain(sources).find(|name| name.starts_with(prefix));
         let over = PROTECTED_FAMILIES.iter().find(|family| prefix.starts_with(**family));
         if let Some(name) = under {
-            self.problem(path, format!("found {prefix:?}, under which `{name}` falls"));
+            self.problem(path, format!("found `{prefix}`, under which `{name}` falls"));
         } else if let Some(family) = over {
-            self.problem(path, format!("found {prefix:?}, which falls under the protected `{family}*`"));
+            self.problem(path, format!("found `{prefix}`, which falls under the protected `{family}*`"));
         }
     }
 
@@ -349,22 +342,22 @@ impl<'c> Check<'c> {
             return;
         }
         if services.iter().flatten().any(|service| service.header.as_ref() == Some(report)) {
-            self.problem(path, format!("{report:?} is the header of a service"));
+            self.problem(path, format!("`{report}` is the header of a service"));
         } else if header_prefix.as_ref().is_some_and(|prefix| report.starts_with(&**prefix)) {
-            self.problem(path, format!("found {report:?}, which falls under `headerPrefix`"));
+            self.problem(path, format!("found `{report}`, which falls under `headerPrefix`"));
         }
     }
 
     /// Whether the header may be managed; if not, says why.
     fn managed_header(&mut self, path: &str, header: &str) -> bool {
-        let message = if !(1..=limits::HEADER_BYTES).contains(&header.len()) {
-            format!("found {} bytes, allowed are {:?}", header.len(), 1..=limits::HEADER_BYTES)
+        let message = if header.len() > limits::HEADER_BYTES {
+            format!("found {} bytes, allowed are 1..={}", header.len(), limits::HEADER_BYTES)
         } else if !is_lower_token(header) {
-            format!("found {header:?}, allowed is a lower-case header name (RFC 9110 section 5.1)")
+            format!("found `{header}`, allowed is a lower-case header name (RFC 9110 section 5.1)")
         } else if PROTECTED.contains(&header) || PROTECTED_FAMILIES.iter().any(|family| header.starts_with(family)) {
-            format!("found {header:?}, which is protected: the mesh or HTTP itself needs it")
+            format!("found `{header}`, which is protected: the mesh or HTTP itself needs it")
         } else if self.config.from_headers.iter().any(|source| source.name == header) {
-            format!("found {header:?}, which is a source of the token")
+            format!("found `{header}`, which is a source of the token")
         } else {
             return true;
         };
