@@ -1,13 +1,9 @@
 //! `cargo xtask build`: what is shipped, in `target/dist`.
 
-use std::{
-    collections::BTreeSet,
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeSet, env, fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
+use testbed::{target_dir, workspace_dir};
 use wasmparser::{ExternalKind, Parser, Payload};
 
 /// Builds the WASM filter and gives its path: `target/dist/routing-claims.wasm`, the same bytes from the same sources.
@@ -26,7 +22,7 @@ pub(crate) fn run() -> Result<PathBuf> {
             WASM_TARGET,
         ])
         .env("CARGO_ENCODED_RUSTFLAGS", remapped_paths()?)
-        .current_dir(workspace())
+        .current_dir(workspace_dir())
         .status()
         .context("starting cargo")?;
     ensure!(status.success(), "the WASM filter does not build (see above)");
@@ -39,24 +35,13 @@ pub(crate) fn run() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The folder of the workspace.
-pub(crate) fn workspace() -> &'static Path {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask)
-}
-
-/// Cargo's folder for what is built.
-pub(crate) fn target_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
-}
-
 /// Compiler flags under which no path of this machine gets into the module.
 fn remapped_paths() -> Result<String> {
     let cargo_home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| env::home_dir().map(|home| home.join(".cargo")))
         .context("neither CARGO_HOME nor a home folder is known")?;
-    let flags = [(cargo_home.as_path(), "/cargo"), (workspace(), "/routing-claims")]
+    let flags = [(cargo_home.as_path(), "/cargo"), (workspace_dir(), "/routing-claims")]
         .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     Ok(flags.join("\u{1f}"))
 }
