@@ -29,7 +29,7 @@ extern "C" fn proxy_abi_version_0_2_1() {}
 /// Allocates what the proxy is about to write; `take` frees it.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
-    Box::into_raw(vec![0; size].into_boxed_slice()).cast()
+    Box::into_raw(vec![0_u8; size].into_boxed_slice()).cast()
 }
 
 /// A new configuration has no parent; a new request has its configuration's number.
