@@ -79,6 +79,9 @@ const STEPS: &[Step] = &[
 ];
 
 const ENVOY_STEPS: [Step; 2] = [
-    Step { name: "test bed on Envoy", cargo: &["test", "--package", "testbed", "--features", "envoy"] },
+    Step {
+        name: "test bed on Envoy",
+        cargo: &["test", "--package", "testbed", "--features", "envoy", "--test", "envoy"],
+    },
     Step { name: "corpus on Envoy", cargo: &["test", "--package", "conformance", "--features", "envoy"] },
 ];
