@@ -70,7 +70,7 @@ fn check(module: &[u8]) -> Result<()> {
     Ok(())
 }
 
-const WASM_TARGET: &str = "wasm32-unknown-unknown";
+pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 /// A Kubernetes object may hold the module in base64, twice over where `kubectl apply` keeps a copy of 256 KiB at most.
 const MAX_WASM_BYTES: usize = 100 * 1024;

@@ -7,6 +7,8 @@ use std::time::Instant;
 use anyhow::Result;
 use testbed::Group;
 
+use crate::build;
+
 /// What to check.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -68,7 +70,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "lints of the WASM filter",
-        cargo: &["clippy", "--package", "wasm-filter", "--target", "wasm32-wasip1", "--", "--deny", "warnings"],
+        cargo: &["clippy", "--package", "wasm-filter", "--target", build::WASM_TARGET, "--", "--deny", "warnings"],
     },
     Step { name: "docs", cargo: &["doc", "--workspace", "--no-deps"] },
     Step { name: "unit, property and doc tests", cargo: &["test", "--workspace", "--exclude", "wasm-filter"] },
@@ -77,6 +79,9 @@ const STEPS: &[Step] = &[
 ];
 
 const ENVOY_STEPS: [Step; 2] = [
-    Step { name: "test bed on Envoy", cargo: &["test", "--package", "testbed", "--features", "envoy"] },
+    Step {
+        name: "test bed on Envoy",
+        cargo: &["test", "--package", "testbed", "--features", "envoy", "--test", "envoy"],
+    },
     Step { name: "corpus on Envoy", cargo: &["test", "--package", "conformance", "--features", "envoy"] },
 ];
