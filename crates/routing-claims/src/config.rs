@@ -333,3 +333,6 @@ const MISSING_NAME: &str = "the field `name` is missing";
 
 /// No configuration nests deeper.
 const MAX_DEPTH: u32 = 8;
+
+#[cfg(test)]
+mod tests;

@@ -342,3 +342,6 @@ impl Span {
         bytes.get(self.start..self.end).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

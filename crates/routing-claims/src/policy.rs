@@ -404,3 +404,47 @@ const PROTECTED: &[&str] = &[
 
 /// Starts of header names that no policy may manage. Pseudo-headers (`:path`) are no tokens to begin with.
 const PROTECTED_FAMILIES: &[&str] = &["x-envoy-", "x-forwarded-", "x-istio-", "x-b3-"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn managed_headers_are_told_in_any_case_and_nothing_else_is() {
+        let long = "x-".repeat(40);
+        let text = format!(
+            r#"{{"services": [{{"name": "Shop"}}, {{"name": "b", "header": "x-route-b"}}, {{"name": "c", "header": "{long}a"}}],
+                "reportHeader": "x-report"}}"#
+        );
+        let policy = Policy::from_json(text.as_bytes()).unwrap();
+        let managed = ["shop", "SHOP", "sHoP", "x-route-b", "X-Route-B", "x-report", "X-REPORT", &format!("{long}A")];
+        let others =
+            ["", "b", "c", "sho", "shops", "shep", "x-route-c", "x-repor", "x-reporu", &long, &format!("{long}b")];
+        assert!(managed.iter().all(|header| policy.is_managed(header.as_bytes())));
+        assert_eq!(others.iter().find(|header| policy.is_managed(header.as_bytes())), None);
+        assert!(!policy.is_managed(b"s\xc8op") && !policy.is_managed(b"\xff"));
+    }
+
+    #[test]
+    fn headers_under_the_prefix_are_told_in_any_case() {
+        let policy =
+            Policy::from_json(br#"{"claimPath": ["r"], "headerPrefix": "x-route-", "reportHeader": "x-report"}"#)
+                .unwrap();
+        for header in ["x-route-a", "X-ROUTE-A", "x-Route-", "x-route-\u{e9}", "X-Report"] {
+            assert!(policy.is_managed(header.as_bytes()), "{header}");
+        }
+        for header in ["", "x-route", "x-rout", "ax-route-a", "x-report-a"] {
+            assert!(!policy.is_managed(header.as_bytes()), "{header}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_in_one_text() {
+        let error = Policy::from_json(br#"{"fromHeaders": [], "clockSkewSeconds": 301}"#).unwrap_err();
+        let paths: Vec<_> = error.problems().iter().map(|problem| &*problem.path).collect();
+        assert_eq!(paths, ["fromHeaders", "services", "clockSkewSeconds"]);
+        let texts: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(error.to_string(), texts.join("; "));
+        assert_eq!(texts[2], "clockSkewSeconds: found 301, allowed is 0..=300");
+    }
+}

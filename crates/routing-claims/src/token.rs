@@ -118,3 +118,120 @@ const SEXTETS: [u8; 256] = {
     }
     table
 };
+
+#[cfg(test)]
+mod tests {
+    use base64::{
+        Engine as _, alphabet,
+        engine::{GeneralPurpose, GeneralPurposeConfig},
+        prelude::{BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD},
+    };
+    use proptest::{collection::vec, prelude::*, sample::Index};
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+
+        #[test]
+        fn what_base64_encodes_is_decoded(bytes in vec(any::<u8>(), 0..100)) {
+            prop_assert_eq!(decoded(BASE64_URL_SAFE.encode(&bytes).as_bytes()), Some(bytes.clone()));
+            prop_assert_eq!(decoded(BASE64_URL_SAFE_NO_PAD.encode(&bytes).as_bytes()), Some(bytes));
+        }
+
+        #[test]
+        fn mutated_base64_is_judged_as_base64_judges_it(
+            bytes in vec(any::<u8>(), 0..20),
+            padded in any::<bool>(),
+            mutations in vec((any::<Index>(), 0_usize..3, "[-_A-Za-z0-9+/=. \n]?"), 1..3),
+        ) {
+            let engine = if padded { BASE64_URL_SAFE } else { BASE64_URL_SAFE_NO_PAD };
+            let mut text = engine.encode(bytes);
+            for (place, cut, piece) in mutations {
+                let start = place.index(text.len() + 1);
+                text.replace_range(start..(start + cut).min(text.len()), &piece);
+            }
+            agrees(text.as_bytes())?;
+        }
+
+        #[test]
+        fn any_bytes_are_judged_as_base64_judges_them(text in prop_oneof![vec(any::<u8>(), 0..9), "[-_A-Za-z0-9=]{0,9}".prop_map(String::into_bytes)]) {
+            agrees(&text)?;
+        }
+
+        #[test]
+        fn the_decoded_length_is_three_quarters_of_the_digits(text in "[A-Za-z0-9]{0,99}", padding in 0..3_usize) {
+            prop_assert_eq!(Encoded::of(format!("{text}{}", "=".repeat(padding)).as_bytes()).decoded_length(), text.len() * 3 / 4);
+        }
+
+        #[test]
+        fn a_token_is_three_segments_and_only_the_last_may_be_empty(segments in vec("[A-Za-z0-9]{0,2}", 0..6)) {
+            let expected = match &*segments {
+                [header, payload, _] if !header.is_empty() => Some(payload.as_bytes()),
+                _ => None,
+            };
+            let token = segments.join(".");
+            prop_assert_eq!(payload_segment(token.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn every_byte_in_every_place_of_a_group() {
+        for byte in 0..=u8::MAX {
+            for place in 0..4 {
+                let mut group = *b"AAAA";
+                group[place] = byte;
+                agrees(&group).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn every_last_two_digits_and_many_last_three() {
+        for a in 0..=u8::MAX {
+            for b in 0..=u8::MAX {
+                agrees(&[b'Q', b'U', b'F', b'B', a, b]).unwrap();
+            }
+        }
+        for first in [*b"AA", *b"_-", *b"Zw", *b"A=", *b"+A"] {
+            for last in 0..=u8::MAX {
+                for padding in ["", "=", "=="] {
+                    agrees(&[&first[..], &[last], padding.as_bytes()].concat()).unwrap();
+                }
+            }
+        }
+    }
+
+    /// Where the `base64` crate must be told to be as strict: by default it demands padding or its absence, and its
+    /// indifferent mode takes a part of the padding too. Correct padding or none is what R5 asks for.
+    #[test]
+    fn padding_is_complete_or_absent() {
+        let config =
+            GeneralPurposeConfig::new().with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent);
+        let indifferent = GeneralPurpose::new(&alphabet::URL_SAFE, config);
+        assert_eq!(indifferent.decode("QQ=").as_deref(), Ok(&b"A"[..]));
+        for (text, expected) in
+            [("QQ", true), ("QQ=", false), ("QQ==", true), ("QUE", true), ("QUE=", true), ("QUE==", false)]
+        {
+            assert_eq!(decoded(text.as_bytes()).is_some(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_decoded_before_leaves_no_trace() {
+        let mut payload = b"a longer payload than the next".to_vec();
+        assert_eq!(Encoded::of(b"QUE").decode(&mut payload), Some(()));
+        assert_eq!(payload, b"AA");
+    }
+
+    fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
+        let expected = BASE64_URL_SAFE_NO_PAD.decode(text).or_else(|_| BASE64_URL_SAFE.decode(text));
+        prop_assert_eq!(decoded(text), expected.ok(), "{}", text.escape_ascii());
+        Ok(())
+    }
+
+    fn decoded(text: &[u8]) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        Encoded::of(text).decode(&mut bytes).map(|()| bytes)
+    }
+}
