@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     json::{Fault, Kind, Scanner, Span},
     limits::{self, Bound},
-    policy::PolicyProblem,
+    policy::{PolicyProblem, quoted},
 };
 
 /// What a user configures. [`Policy::new`](crate::Policy::new) checks it.
@@ -231,7 +231,7 @@ impl Reader<'_, '_> {
         match &*self.text()? {
             "jwt" => Ok(TokenFormat::Jwt),
             "payload" => Ok(TokenFormat::Payload),
-            other => Err(format!("found `{other}`, allowed are `jwt` and `payload`")),
+            other => Err(format!("found {}, allowed are `jwt` and `payload`", quoted(other))),
         }
     }
 
