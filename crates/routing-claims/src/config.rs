@@ -54,7 +54,7 @@ pub struct PolicyConfig {
 pub struct HeaderSourceConfig {
     /// Name of the header, in any case.
     pub name: String,
-    /// What stands before the token, compared without regard to ASCII case; empty: the whole value is the token.
+    /// What stands before the token, compared without regard to ASCII case; empty: each part between commas is a token.
     #[serde(default)]
     pub prefix: String,
 }
