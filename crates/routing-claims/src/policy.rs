@@ -255,23 +255,29 @@ impl<'c> Check<'c> {
             if name == "cookie" {
                 self.problem(path, "found `cookie`: name the cookie in `fromCookies`");
             } else if !is_token(name) {
-                self.problem(path, format!("found `{name}`, allowed is the name of a header (RFC 9110 section 5.1)"));
+                self.problem(
+                    path,
+                    format!("found {}, allowed is the name of a header (RFC 9110 section 5.1)", quoted(name)),
+                );
             } else if before.any(|other| other.name == *name && other.prefix.eq_ignore_ascii_case(prefix)) {
-                self.problem(path, format!("`{name}` with this prefix stands twice"));
+                self.problem(path, format!("{} with this prefix stands twice", quoted(name)));
             }
             let path = format!("fromHeaders[{index}].prefix");
             self.length(&path, prefix, 0..=limits::SOURCE_PREFIX_BYTES);
             if !prefix.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b',') || prefix.starts_with(' ') {
                 let allowed = "printable ASCII characters without `,`, the first no space";
-                self.problem(path, format!("found `{prefix}`, allowed are {allowed}"));
+                self.problem(path, format!("found {}, allowed are {allowed}", quoted(prefix)));
             }
         }
         for (index, name) in from_cookies.iter().enumerate() {
             let path = format!("fromCookies[{index}]");
             if !is_token(name) {
-                self.problem(path, format!("found `{name}`, allowed is the name of a cookie (RFC 6265 section 4.1.1)"));
+                self.problem(
+                    path,
+                    format!("found {}, allowed is the name of a cookie (RFC 6265 section 4.1.1)", quoted(name)),
+                );
             } else if from_cookies.iter().take(index).any(|other| other == name) {
-                self.problem(path, format!("`{name}` stands twice"));
+                self.problem(path, format!("{} stands twice", quoted(name)));
             }
         }
     }
@@ -284,7 +290,7 @@ impl<'c> Check<'c> {
         if let Some(first) = claim_path.first()
             && is_time_claim(first)
         {
-            self.problem("claimPath[0]", format!("found `{first}`, which is a number (RFC 7519 section 4.1)"));
+            self.problem("claimPath[0]", format!("found {}, which is a number (RFC 7519 section 4.1)", quoted(first)));
         }
         let depth = claim_path.len().saturating_add(1);
         if depth > usize::try_from(*max_depth).unwrap_or(usize::MAX) {
@@ -300,14 +306,17 @@ impl<'c> Check<'c> {
             self.length(&path, name, 1..=limits::NAME_BYTES);
             let folded = name.to_ascii_lowercase();
             if self.config.claim_path.is_empty() && is_time_claim(&folded) {
-                self.problem(path, format!("found `{name}`, which is the token's time; give a `claimPath`"));
+                self.problem(path, format!("found {}, which is the token's time; give a `claimPath`", quoted(name)));
             } else if !insert(&mut names, folded) {
-                self.problem(path, format!("`{name}` stands twice (names are compared without regard to case)"));
+                self.problem(
+                    path,
+                    format!("{} stands twice (names are compared without regard to case)", quoted(name)),
+                );
             }
             let path = format!("services[{index}].header");
             let header = header.as_deref().unwrap_or_default();
             if self.managed_header(&path, header) && !insert(&mut headers, header.to_owned()) {
-                self.problem(path, format!("`{header}` stands twice"));
+                self.problem(path, format!("{} stands twice", quoted(header)));
             }
         }
     }
@@ -321,7 +330,7 @@ impl<'c> Check<'c> {
         if !is_lower_token(prefix) || !prefix.ends_with('-') {
             self.problem(
                 path,
-                format!("found `{prefix}`, allowed is the start of a lower-case header name, up to a `-`"),
+                format!("found {}, allowed is the start of a lower-case header name, up to a `-`", quoted(prefix)),
             );
             return;
         }
@@ -330,9 +339,9 @@ impl<'c> Check<'c> {
             PROTECTED.iter().chain(PROTECTED_FAMILIES).copied().chain(sources).find(|name| name.starts_with(prefix));
         let over = PROTECTED_FAMILIES.iter().find(|family| prefix.starts_with(**family));
         if let Some(name) = under {
-            self.problem(path, format!("found `{prefix}`, under which `{name}` falls"));
+            self.problem(path, format!("found {}, under which {} falls", quoted(prefix), quoted(name)));
         } else if let Some(family) = over {
-            self.problem(path, format!("found `{prefix}`, which falls under the protected `{family}*`"));
+            self.problem(path, format!("found {}, which falls under the protected `{family}*`", quoted(prefix)));
         }
     }
 
@@ -343,9 +352,9 @@ impl<'c> Check<'c> {
             return;
         }
         if services.iter().flatten().any(|service| service.header.as_ref() == Some(report)) {
-            self.problem(path, format!("`{report}` is the header of a service"));
+            self.problem(path, format!("{} is the header of a service", quoted(report)));
         } else if header_prefix.as_ref().is_some_and(|prefix| report.starts_with(&**prefix)) {
-            self.problem(path, format!("found `{report}`, which falls under `headerPrefix`"));
+            self.problem(path, format!("found {}, which falls under `headerPrefix`", quoted(report)));
         }
     }
 
@@ -354,17 +363,31 @@ impl<'c> Check<'c> {
         let message = if header.len() > limits::HEADER_BYTES {
             format!("found {} bytes, allowed are 1..={}", header.len(), limits::HEADER_BYTES)
         } else if !is_lower_token(header) {
-            format!("found `{header}`, allowed is a lower-case header name (RFC 9110 section 5.1)")
+            format!("found {}, allowed is a lower-case header name (RFC 9110 section 5.1)", quoted(header))
         } else if PROTECTED.contains(&header) || PROTECTED_FAMILIES.iter().any(|family| header.starts_with(family)) {
-            format!("found `{header}`, which is protected: the mesh or HTTP itself needs it")
+            format!("found {}, which is protected: the mesh or HTTP itself needs it", quoted(header))
         } else if self.config.from_headers.iter().any(|source| source.name == header) {
-            format!("found `{header}`, which is a source of the token")
+            format!("found {}, which is a source of the token", quoted(header))
         } else {
             return true;
         };
         self.problem(path, message);
         false
     }
+}
+
+/// A text of the configuration in backticks, on one line whatever it holds: messages go to logs.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("`");
+    for character in text.chars() {
+        if character.is_control() {
+            quoted.extend(character.escape_default());
+        } else {
+            quoted.push(character);
+        }
+    }
+    quoted.push('`');
+    quoted
 }
 
 /// RFC 7519 section 4.1: the registered claims that the policy reads itself.
