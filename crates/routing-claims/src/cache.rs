@@ -80,19 +80,17 @@ fn offset(written: u64) -> usize {
 /// `CACHE_BYTES` is a power of two.
 const RING_MASK: u64 = limits::CACHE_BYTES as u64 - 1;
 
-/// A token's place: a hash of its length and of eight words spread over it. Tokens that differ elsewhere only share
+/// A token's place: a hash of its length and of some eight words spread over it. Tokens that differ elsewhere only share
 /// one place and overwrite each other there; nothing else depends on the hash.
 fn place(token: &[u8]) -> usize {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
     let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(MULTIPLIER).rotate_left(29);
-    let (words, tail) = token.as_chunks::<8>();
+    let (words, tail) = token.as_chunks();
+    let last =
+        token.last_chunk().copied().unwrap_or_else(|| std::array::from_fn(|at| tail.get(at).copied().unwrap_or(0)));
     let stride = words.len().div_ceil(8).max(1);
-    let hash = words
-        .iter()
-        .step_by(stride)
-        .fold(mix(0, token.len() as u64), |hash, word| mix(hash, u64::from_le_bytes(*word)));
-    let hash =
-        tail.iter().chain(words.last().into_iter().flatten()).fold(hash, |hash, byte| mix(hash, u64::from(*byte)));
+    let words = words.iter().step_by(stride).chain([&last]).map(|word| u64::from_le_bytes(*word));
+    let hash = words.fold(token.len() as u64, mix);
     usize::try_from(hash >> 32).unwrap_or_default() & (limits::CACHE_ENTRIES - 1)
 }
 

@@ -1,6 +1,6 @@
 //! What was configured, validated: a [`Policy`] that exists can be followed on every request.
 
-use std::{cmp::Ordering, fmt, ops::RangeInclusive, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 use crate::{
     config::{self, HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig},
@@ -13,17 +13,14 @@ pub struct Policy(Arc<Inner>);
 
 struct Inner {
     config: PolicyConfig,
-    /// Closed mode: in order of header name. Open mode: empty.
-    services: Vec<Service>,
-    /// Indices into `services`, in the order of [`compare_names`].
-    by_name: Vec<u16>,
+    /// Closed mode: the headers of the services, in order. Open mode: empty.
+    headers: Vec<Box<str>>,
+    /// Names in lower case, in order, each with the index of its header.
+    by_name: Vec<(Box<[u8]>, u16)>,
+    /// Bit n: some service's name has n bytes.
+    name_lengths: u64,
     /// Bit n: some managed header that is known by name has n bytes (bit 63: or more).
     header_lengths: u64,
-}
-
-struct Service {
-    name: Box<[u8]>,
-    header: Box<str>,
 }
 
 /// Why a configuration is no policy: every problem, each with its place.
@@ -78,25 +75,29 @@ impl Policy {
         {
             return true;
         }
-        self.0.header_lengths & length_bit(header.len()) != 0
-            && (config.report_header.as_ref().is_some_and(|report| header.eq_ignore_ascii_case(report.as_bytes()))
-                || self
-                    .0
-                    .services
-                    .binary_search_by(|service| compare_headers(service.header.as_bytes(), header))
-                    .is_ok())
+        if self.0.header_lengths & length_bit(header.len()) == 0 {
+            return false;
+        }
+        let mut buffer = [0; limits::HEADER_BYTES];
+        let Some(header) = lower(header, &mut buffer) else { return false };
+        config.report_header.as_ref().is_some_and(|report| report.as_bytes() == header)
+            || self.0.headers.binary_search_by(|managed| managed.as_bytes().cmp(header)).is_ok()
     }
 
     /// Index of the service that a claim's key names, in order of header name (R10, closed mode).
     pub(crate) fn service(&self, key: &[u8]) -> Option<u16> {
-        let name = |index: &u16| self.0.services.get(usize::from(*index)).map_or(&[][..], |service| &service.name);
-        let found = self.0.by_name.binary_search_by(|index| compare_names(name(index), key)).ok()?;
-        self.0.by_name.get(found).copied()
+        if self.0.name_lengths & length_bit(key.len()) == 0 {
+            return None;
+        }
+        let mut buffer = [0; limits::NAME_BYTES];
+        let key = lower(key, &mut buffer)?;
+        let found = self.0.by_name.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
+        self.0.by_name.get(found).map(|(_, index)| *index)
     }
 
     /// Header of the service at an index that [`Policy::service`] gave.
     pub(crate) fn service_header(&self, index: u16) -> &str {
-        self.0.services.get(usize::from(index)).map_or("", |service| &service.header)
+        self.0.headers.get(usize::from(index)).map_or("", |header| header)
     }
 }
 
@@ -134,24 +135,24 @@ impl fmt::Display for PolicyProblem {
 
 impl Inner {
     fn new(config: PolicyConfig) -> Self {
-        let mut services: Vec<Service> = Vec::new();
-        for ServiceConfig { name, header } in config.services.iter().flatten() {
-            let header = header.as_deref().unwrap_or_default();
-            let (Ok(at) | Err(at)) = services.binary_search_by(|service| (*service.header).cmp(header));
-            services.insert(at, Service { name: name.as_bytes().into(), header: header.into() });
+        let services = || config.services.iter().flatten();
+        let mut headers: Vec<Box<str>> = Vec::new();
+        for header in services().filter_map(|service| service.header.as_deref()) {
+            let (Ok(at) | Err(at)) = headers.binary_search_by(|other| (**other).cmp(header));
+            headers.insert(at, header.into());
         }
-        let mut by_name: Vec<(u16, &[u8])> = Vec::new();
-        for (index, service) in (0..).zip(&services) {
-            let (Ok(at) | Err(at)) = by_name.binary_search_by(|(_, name)| compare_names(name, &service.name));
-            by_name.insert(at, (index, &service.name));
+        let mut by_name: Vec<(Box<[u8]>, u16)> = Vec::new();
+        for ServiceConfig { name, header } in services() {
+            let name = name.to_ascii_lowercase().into_bytes().into_boxed_slice();
+            let index = headers.iter().zip(0..).find(|(other, _)| Some(&***other) == header.as_deref());
+            let (Ok(at) | Err(at)) = by_name.binary_search_by(|(other, _)| other.cmp(&name));
+            by_name.insert(at, (name, index.map_or(0, |(_, index)| index)));
         }
-        let by_name = by_name.into_iter().map(|(index, _)| index).collect();
-        let header_lengths = services
-            .iter()
-            .map(|service| &*service.header)
-            .chain(config.report_header.as_deref())
-            .fold(0, |bits, header| bits | length_bit(header.len()));
-        Self { config, services, by_name, header_lengths }
+        let lengths = |bits, length| bits | length_bit(length);
+        let managed = headers.iter().map(|header| &**header).chain(config.report_header.as_deref());
+        let header_lengths = managed.map(str::len).fold(0, lengths);
+        let name_lengths = by_name.iter().map(|(name, _)| name.len()).fold(0, lengths);
+        Self { config, headers, by_name, name_lengths, header_lengths }
     }
 }
 
@@ -182,13 +183,12 @@ fn length_bit(length: usize) -> u64 {
     1 << length.min(63)
 }
 
-/// Orders claim keys without regard to ASCII case, by length first, which is cheaper to compare.
-fn compare_names(a: &[u8], b: &[u8]) -> Ordering {
-    a.len().cmp(&b.len()).then_with(|| compare_headers(a, b))
-}
-
-fn compare_headers(a: &[u8], b: &[u8]) -> Ordering {
-    a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase))
+/// A text in lower case, if the buffer has room for it.
+fn lower<'b>(text: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let folded = buffer.get_mut(..text.len())?;
+    folded.copy_from_slice(text);
+    folded.make_ascii_lowercase();
+    Some(folded)
 }
 
 /// Collects the problems of a configuration, in the order of its fields.

@@ -1,5 +1,7 @@
 //! From a token to the bytes of its payload (R4, R5). Nothing is verified.
 
+use memchr::memchr;
+
 use crate::{
     config::{LimitsConfig, PolicyConfig, TokenFormat},
     outcome::Outcome,
@@ -30,9 +32,14 @@ fn exceeds(length: usize, limit: u32) -> bool {
 
 /// The second of exactly three segments, the first not empty (RFC 7515 section 7.1).
 fn payload_segment(token: &[u8]) -> Option<&[u8]> {
-    let mut segments = token.split(|byte| *byte == b'.');
-    let (header, payload, _signature) = (segments.next()?, segments.next()?, segments.next()?);
-    (segments.next().is_none() && !header.is_empty()).then_some(payload)
+    let (header, rest) = split_at_dot(token)?;
+    let (payload, signature) = split_at_dot(rest)?;
+    (!header.is_empty() && memchr(b'.', signature).is_none()).then_some(payload)
+}
+
+fn split_at_dot(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (before, after) = text.split_at_checked(memchr(b'.', text)?)?;
+    Some((before, after.get(1..)?))
 }
 
 /// base64url (RFC 4648 section 5), split from its padding.
@@ -58,12 +65,7 @@ impl<'t> Encoded<'t> {
 
     /// Floor of three quarters of the digits.
     fn decoded_length(&self) -> usize {
-        let tail = match self.tail.len() {
-            2 => 1,
-            3 => 2,
-            _ => 0,
-        };
-        self.groups.len().saturating_mul(3).saturating_add(tail)
+        self.groups.len().saturating_mul(3).saturating_add(self.tail.len().saturating_sub(1))
     }
 
     fn decode(&self, into: &mut Vec<u8>) -> Option<()> {
@@ -72,45 +74,41 @@ impl<'t> Encoded<'t> {
         let (triples, rest) = into.as_chunks_mut::<3>();
         let mut seen = 0;
         for (triple, group) in triples.iter_mut().zip(self.groups) {
-            let [a, b, c, d] = group.map(sextet);
-            seen |= a | b | c | d;
-            *triple = bytes(a, b, c, d);
+            let (bytes, sextets) = decode_group(*group);
+            *triple = bytes;
+            seen |= sextets;
         }
-        // The bits that no byte takes must be zero, and padding, if any, must fill the group (RFC 4648 section 3.5).
-        match (self.tail, rest) {
-            ([], []) if self.padding == 0 => {}
-            ([a, b], [first]) if self.padding != 1 => {
-                let (a, b) = (sextet(*a), sextet(*b));
-                seen |= a | b | if b & 0b1111 == 0 { 0 } else { INVALID };
-                [*first, _, _] = bytes(a, b, 0, 0);
-            }
-            ([a, b, c], [first, second]) if self.padding != 2 => {
-                let (a, b, c) = (sextet(*a), sextet(*b), sextet(*c));
-                seen |= a | b | c | if c & 0b11 == 0 { 0 } else { INVALID };
-                [*first, *second, _] = bytes(a, b, c, 0);
-            }
+        // The rest is filled up with the digit for zero. The bits that no byte takes must be zero, and padding, if any,
+        // must fill the group (RFC 4648 section 3.5).
+        let (group, padded) = match *self.tail {
+            [] => ([b'A'; 4], self.padding == 0),
+            [a, b] => ([a, b, b'A', b'A'], self.padding != 1),
+            [a, b, c] => ([a, b, c, b'A'], self.padding != 2),
             _ => return None,
-        }
-        (seen & INVALID == 0).then_some(())
+        };
+        let (bytes, sextets) = decode_group(group);
+        let (decoded, cut) = bytes.split_at_checked(rest.len())?;
+        rest.copy_from_slice(decoded);
+        let valid = (seen | sextets) & INVALID == 0 && cut.iter().all(|byte| *byte == 0);
+        (valid && padded).then_some(())
     }
 }
 
-fn sextet(digit: u8) -> u8 {
-    SEXTETS.get(usize::from(digit)).copied().unwrap_or(INVALID)
-}
-
-fn bytes(a: u8, b: u8, c: u8, d: u8) -> [u8; 3] {
-    [(a << 2) | (b >> 4), (b << 4) | (c >> 2), (c << 6) | d]
+/// The bytes of four digits, and the union of their values, in which [`INVALID`] shows.
+fn decode_group(group: [u8; 4]) -> ([u8; 3], u32) {
+    let [a, b, c, d] = group.map(|digit| u32::from(SEXTETS.get(usize::from(digit)).copied().unwrap_or_default()));
+    let [_, bytes @ ..] = ((a << 18) | (b << 12) | (c << 6) | d).to_be_bytes();
+    (bytes, a | b | c | d)
 }
 
 /// Set in the value of a byte that is no base64url digit; sextets have only the six bits below.
-const INVALID: u8 = 0x80;
+const INVALID: u32 = 0x80;
 
 /// RFC 4648 section 5, table 2: `A-Z`, `a-z`, `0-9`, `-`, `_` count from 0 to 63.
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a fault is a compile error")]
 const SEXTETS: [u8; 256] = {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut table = [INVALID; 256];
+    let mut table = [0x80; 256];
     let mut value = 0_u8;
     while value < 64 {
         table[alphabet[value as usize] as usize] = value;
