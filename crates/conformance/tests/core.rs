@@ -44,6 +44,17 @@ fn outcome_and_faults_are_those_of_the_report() {
 }
 
 #[test]
+fn every_code_is_documented() {
+    let page = include_str!("../../../docs/outcomes.md");
+    let codes =
+        Outcome::ALL.iter().map(|outcome| outcome.code()).chain(ClaimFault::ALL.iter().map(|fault| fault.code()));
+    for code in codes {
+        let heading = format!("\n### `{code}`\n");
+        assert_eq!(page.matches(&heading).count(), 1, "{code} in docs/outcomes.md");
+    }
+}
+
+#[test]
 fn bad_policies_name_the_place_and_the_reason() {
     let mut wrong = Vec::new();
     for reject in Corpus::load().unwrap().rejects {

@@ -190,22 +190,16 @@ mod tests {
 
     #[test]
     fn what_overwrites_an_entry_is_never_taken_for_it() {
-        let old = tokens_at_places_of_their_own(1).remove(0);
-        // The old token, then what would be read as its lines.
-        let new =
-            (0..).map(|n| format!("{old}other lines {n}")).find(|new| place(new.as_bytes()) != place(old.as_bytes()));
+        let tokens = tokens_at_places_of_their_own(40);
+        // The old token, and one that begins with it: what follows would be read as the lines of the old one.
+        let [old, filler, ..] = &tokens[..] else { panic!() };
+        let mut longer = tokens[2..].iter().map(|token| format!("{old}{token}"));
+        let new = longer.find(|new| place(new.as_bytes()) != place(old.as_bytes())).unwrap();
         let mut cache = Cache::new();
-        cache.put(old.as_bytes(), verdict(Outcome::Applied, Validity::ALWAYS), b"first lines");
-        let rest = limits::CACHE_BYTES - old.len() - b"first lines".len();
-        let filler =
-            (0..).map(|n| format!("filler {n}")).find(|token| place(token.as_bytes()) != place(old.as_bytes()));
-        cache.put(
-            filler.unwrap().as_bytes(),
-            verdict(Outcome::Applied, Validity::ALWAYS),
-            &vec![0; rest - "filler 0".len()],
-        );
-        assert!(cache.find(old.as_bytes(), 0).is_some());
-        cache.put(new.unwrap().as_bytes(), verdict(Outcome::NoRoutes, Validity::ALWAYS), b"");
+        put_with_lines(&mut cache, old, 100);
+        put_with_lines(&mut cache, filler, limits::CACHE_BYTES - 100);
+        assert!(has_its_lines(&cache, old));
+        put_with_lines(&mut cache, &new, 100);
         assert!(cache.find(old.as_bytes(), 0).is_none());
     }
 
@@ -278,6 +272,9 @@ mod tests {
 
     fn tokens_at_places_of_their_own(count: usize) -> Vec<String> {
         let mut places = BTreeSet::new();
-        (0..).map(|n| format!("token {n}")).filter(|token| places.insert(place(token.as_bytes()))).take(count).collect()
+        let tokens = (0..10_000).map(|n| format!("token {n}"));
+        let tokens: Vec<_> = tokens.filter(|token| places.insert(place(token.as_bytes()))).take(count).collect();
+        assert_eq!(tokens.len(), count);
+        tokens
     }
 }

@@ -334,6 +334,25 @@ mod tests {
         assert_eq!((decision.outcome(), decision.faults().count()), (Outcome::Expired, 0));
     }
 
+    /// One that is too large would push many others out, and it is judged fast.
+    #[test]
+    fn decisions_are_kept_unless_the_token_is_too_large() {
+        let policy = br#"{"services": [{"name": "shop"}], "limits": {"maxPayloadBytes": 64}}"#;
+        let mut decider = Decider::new(Policy::from_json(policy).unwrap());
+        for (payload, outcome) in [
+            (r#"{"shop":"1"}"#, Outcome::Applied),
+            ("[]", Outcome::MalformedPayload),
+            (&" ".repeat(65), Outcome::TokenTooLarge),
+        ] {
+            let token = bearer(payload);
+            let found = decider.decide([(&b"authorization"[..], token.as_bytes())], NOW).outcome();
+            assert_eq!(found, outcome);
+            let slot = decider.cache.find(&token.as_bytes()["Bearer ".len()..], NOW);
+            assert_eq!(slot.is_some(), outcome != Outcome::TokenTooLarge, "{outcome}");
+            assert!(slot.is_none_or(|slot| slot.verdict.outcome == outcome));
+        }
+    }
+
     #[test]
     fn a_decider_tells_its_policy() {
         let decider = Decider::new(Policy::from_json(br#"{"services": [{"name": "shop"}]}"#).unwrap());

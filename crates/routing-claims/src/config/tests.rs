@@ -73,6 +73,16 @@ fn one_form_only() {
     }
 }
 
+#[test]
+fn null_stands_for_nothing_where_nothing_may_stand() {
+    for text in
+        [r#"{"services":null,"headerPrefix":null,"reportHeader":null}"#, r#"{"services":[{"name":"a","header":null}]}"#]
+    {
+        assert!(from_json(text.as_bytes()).is_ok(), "{text}");
+        agrees(text.as_bytes()).unwrap();
+    }
+}
+
 /// Both readers take the text for the same configuration, or neither takes it.
 fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
     let expected = serde_json::from_slice::<PolicyConfig>(text).ok().filter(|_| !has_other_form(text));
