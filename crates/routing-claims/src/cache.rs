@@ -84,15 +84,19 @@ const RING_MASK: u64 = limits::CACHE_BYTES as u64 - 1;
 /// one place and overwrite each other there; nothing else depends on the hash.
 fn place(token: &[u8]) -> usize {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
-    let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(MULTIPLIER).rotate_left(29);
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(MULTIPLIER);
     let (words, tail) = token.as_chunks();
     let last =
         token.last_chunk().copied().unwrap_or_else(|| std::array::from_fn(|at| tail.get(at).copied().unwrap_or(0)));
     let stride = words.len().div_ceil(8).max(1);
     let words = words.iter().step_by(stride).chain([&last]).map(|word| u64::from_le_bytes(*word));
     let hash = words.fold(token.len() as u64, mix);
-    usize::try_from(hash >> 32).unwrap_or_default() & (limits::CACHE_ENTRIES - 1)
+    // The high bits of a product depend on all bits of its factors.
+    usize::try_from(hash >> PLACE_SHIFT).unwrap_or_default()
 }
+
+/// Leaves as many bits as number the entries.
+const PLACE_SHIFT: u32 = u64::BITS - limits::CACHE_ENTRIES.trailing_zeros();
 
 #[cfg(test)]
 mod tests {
