@@ -5,10 +5,12 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
+use routing_claims::{ClaimFault, Outcome};
 use serde_json::{Map, Value, json};
 use testbed::{
     Envoy, EnvoyBinary,
@@ -29,6 +31,8 @@ pub struct Mesh {
     envoy: Envoy,
     /// Port of each policy's listener.
     ports: BTreeMap<String, u16>,
+    /// Requests sent by all engines.
+    sent: AtomicU64,
     _upstreams: [Echo; 2],
 }
 
@@ -83,7 +87,7 @@ impl Mesh {
         for (policy, name) in names {
             ports.insert(policy, envoy.listener_port(&name).await?);
         }
-        Ok(Self { envoy, ports, _upstreams: upstreams })
+        Ok(Self { envoy, ports, sent: AtomicU64::new(0), _upstreams: upstreams })
     }
 
     /// The engine over a protocol.
@@ -92,10 +96,18 @@ impl Mesh {
         OnEnvoy { mesh: self, protocol, connections: BTreeMap::new() }
     }
 
-    /// The Envoy that runs.
-    #[must_use]
-    pub fn envoy(&self) -> &Envoy {
-        &self.envoy
+    /// Checks the WASM filter's counters: one for each outcome and claim fault, all of which the corpus brings about, and
+    /// one outcome for each request (R14).
+    pub async fn counts_every_request(&self) -> Result<()> {
+        let counters = self.envoy.counters(COUNTERS).await?;
+        let count = |code: &str| counters.get(&format!("{COUNTERS}{}", code.replace('-', "_"))).copied().unwrap_or(0);
+        let codes = Outcome::ALL.iter().map(|outcome| outcome.code());
+        for code in codes.clone().chain(ClaimFault::ALL.iter().map(|fault| fault.code())) {
+            ensure!(count(code) > 0, "{code} was not counted: {counters:?}");
+        }
+        let (counted, sent) = (codes.map(count).sum::<u64>(), self.sent.load(Ordering::Relaxed));
+        ensure!(counted == sent, "{counted} outcomes were counted for {sent} requests");
+        Ok(())
     }
 }
 
@@ -113,6 +125,7 @@ impl Engine for OnEnvoy<'_> {
                 })
             }
         };
+        self.mesh.sent.fetch_add(1, Ordering::Relaxed);
         let response = match connection {
             Connection::Http1(client) => client.get(AUTHORITY, "/", request).await?,
             Connection::Http2(client) => client.get(AUTHORITY, "/", request).await?,
@@ -215,6 +228,7 @@ fn late_header() -> Value {
     })
 }
 
+const COUNTERS: &str = "wasmcustom.routing_claims.";
 const AUTHORITY: &str = "corpus.example";
 const LATE_HEADER: &str = "x-conformance-late";
 const KEPT: &str = "kept";
