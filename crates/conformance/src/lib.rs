@@ -1,1 +1,15 @@
-//! The conformance corpus and its runner.
+//! The corpus of cases and its runner: every engine runs every case.
+//!
+//! The form of a case is described in `cases/README.md`.
+
+mod corpus;
+mod engine;
+mod macros;
+mod run;
+
+pub use corpus::{Case, Corpus, Later, Reject};
+pub use engine::{Core, Engine, Lines, Seen};
+pub use run::{Clock, Summary, run};
+
+#[cfg(feature = "envoy")]
+pub mod envoy;

@@ -1,7 +1,71 @@
-//! Core.
+//! A JWT's claims decide which version of each service answers a request.
+//!
+//! A tester's token carries `{"microservice-A": "PR-1"}`. A proxy at every hop of a mesh asks this crate what to do with
+//! a request and gets: remove these headers, set `microservice-a: PR-1`. A route that matches the header does the rest.
+//!
+//! ```
+//! use routing_claims::{Decider, Outcome, Policy, PolicyConfig};
+//!
+//! // What a user configures, here as JSON; any serde format will do.
+//! let config: PolicyConfig = serde_json::from_str(
+//!     r#"{"services": [{"name": "microservice-A"}, {"name": "microservice-B"}]}"#,
+//! )?;
+//! let policy = Policy::new(config)?;
+//!
+//! // One for each worker thread: it holds the memory that deciding needs.
+//! let mut decider = Decider::new(policy);
+//!
+//! // The payload in the middle of this token is {"microservice-A":"PR-1"}.
+//! let token = b"Bearer eyJhbGciOiJub25lIn0.eyJtaWNyb3NlcnZpY2UtQSI6IlBSLTEifQ.";
+//! let request: Vec<(&[u8], &[u8])> = vec![
+//!     (b"host", b"shop.example"),
+//!     (b"authorization", token),
+//!     (b"microservice-b", b"PR-9"), // the client made this up
+//! ];
+//! let now = 1_700_000_000; // Unix seconds
+//! let decision = decider.decide(request.iter().copied(), now);
+//!
+//! assert_eq!(decision.outcome(), Outcome::Applied);
+//! assert!(decision.strips(b"microservice-b"));
+//! assert!(decision.headers().eq([("microservice-a", "PR-1")]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What it does not do
+//!
+//! It **verifies no signature**: a gateway before it must have done so. Routing headers choose which version answers and
+//! nothing else; no service may take them for identity. It does no I/O, reads no clock and knows no proxy: whoever calls
+//! it hands in the header lines and the time, and applies the [`Decision`].
+//!
+//! # Promises
+//!
+//! - Deciding never fails, never panics, allocates nothing on the heap, and takes time linear in the token's size.
+//! - Each [`Outcome`] and [`ClaimFault`] has a stable code.
+//! - `Debug` of a type that holds a token, a payload or a claim does not show it.
+//!
+//! The rules that the comments number (R1 to R18) stand in `docs/behaviour.md` of the repository.
+//!
+//! # Features
+//!
+//! - `json`: `Policy::from_json`, with the path of the field in its errors.
+//! - `schema`: JSON Schema of [`PolicyConfig`] by `schemars`.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
+mod cache;
+mod claims;
 mod config;
+mod decision;
+mod json;
 mod limits;
 mod outcome;
+mod policy;
+mod source;
+mod time;
+mod token;
 
 pub use config::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, TokenFormat};
+pub use decision::{Decider, Decision};
 pub use outcome::{ClaimFault, Explanation, Outcome};
+pub use policy::{InvalidPolicy, Policy, PolicyProblem};

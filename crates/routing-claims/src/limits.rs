@@ -48,5 +48,5 @@ pub(crate) const REPORT_BYTES: usize = 4096;
 
 /// Decisions in one cache (R16); a power of two.
 pub(crate) const CACHE_ENTRIES: usize = 256;
-/// Bytes of tokens and decisions in one cache (R16).
+/// Bytes of tokens and decisions in one cache (R16); a power of two.
 pub(crate) const CACHE_BYTES: usize = 256 * 1024;

@@ -129,10 +129,14 @@ mod tests {
 
     #[test]
     fn codes_are_unique_and_kebab_case() {
-        let codes: Vec<_> = Outcome::ALL.iter().map(|o| o.code()).chain(ClaimFault::ALL.iter().map(|f| f.code())).collect();
+        let codes: Vec<_> =
+            Outcome::ALL.iter().map(|o| o.code()).chain(ClaimFault::ALL.iter().map(|f| f.code())).collect();
         assert_eq!(codes.iter().collect::<BTreeSet<_>>().len(), codes.len());
         for code in codes {
-            assert!(code.split('-').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase())), "{code}");
+            assert!(
+                code.split('-').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase())),
+                "{code}"
+            );
         }
     }
 }

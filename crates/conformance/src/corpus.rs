@@ -1,0 +1,142 @@
+//! Reading the cases.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{engine::Lines, macros::Macros};
+
+/// All cases, in order of file and place.
+#[derive(Debug)]
+pub struct Corpus {
+    /// What a request becomes.
+    pub cases: Vec<Case>,
+    /// Policies that must not load.
+    pub rejects: Vec<Reject>,
+}
+
+/// A request and what must become of it.
+#[derive(Debug)]
+pub struct Case {
+    /// Unique.
+    pub name: String,
+    /// The rules it is about, such as `R7`.
+    pub rules: Vec<String>,
+    /// The policy as JSON.
+    pub policy: Map<String, Value>,
+    /// The report that must result (R18).
+    pub expect: String,
+    /// Headers that must be set, where the report is cut and does not tell.
+    pub set: Option<BTreeMap<String, String>>,
+    /// What must become of it when it is sent again later.
+    pub later: Vec<Later>,
+    payload: Option<String>,
+    headers: Vec<(String, String)>,
+}
+
+/// The same request at a later time.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Later {
+    /// After the first time.
+    pub seconds: u32,
+    /// The report that must result then.
+    pub expect: String,
+}
+
+/// A policy that must not load.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reject {
+    /// Unique.
+    pub name: String,
+    /// JSON text, or what is none.
+    pub policy: String,
+    /// Path of the field in the error; empty: any.
+    pub at: String,
+    /// Part of the error's text.
+    pub says: String,
+}
+
+impl Corpus {
+    /// Reads `cases/*.toml` of this crate.
+    pub fn load() -> Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+        let mut files: Vec<_> =
+            fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>().context("listing the cases")?;
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+        files.sort();
+        let mut corpus = Self { cases: Vec::new(), rejects: Vec::new() };
+        for path in &files {
+            corpus.add(&fs::read_to_string(path)?).with_context(|| format!("in {}", path.display()))?;
+        }
+        let names: Vec<_> =
+            corpus.cases.iter().map(|case| &case.name).chain(corpus.rejects.iter().map(|reject| &reject.name)).collect();
+        let mut unique = BTreeSet::new();
+        for name in names {
+            ensure!(unique.insert(name), "two cases are called {name:?}");
+        }
+        Ok(corpus)
+    }
+
+    fn add(&mut self, text: &str) -> Result<()> {
+        let File { policies, case, reject } = toml::from_str(text)?;
+        for CaseText { name, rules, policy, payload, headers, expect, set, later } in case {
+            let policy = policies.get(&policy).with_context(|| format!("{name}: no policy {policy:?} in this file"))?;
+            let policy = serde_json::to_value(policy)?.as_object().cloned().context("a policy is a table")?;
+            ensure!(!rules.is_empty(), "{name}: no rule named");
+            self.cases.push(Case { name, rules, policy, payload, headers, expect, set, later });
+        }
+        for mut reject in reject {
+            reject.policy = String::from_utf8(Macros::new(0, None)?.expand(&reject.policy)?)?;
+            self.rejects.push(reject);
+        }
+        Ok(())
+    }
+}
+
+impl Case {
+    /// The request's header lines when it is sent at a Unix time.
+    pub fn request(&self, now: i64) -> Result<Lines> {
+        let macros = Macros::new(now, self.payload.as_deref())?;
+        self.headers.iter().map(|(name, value)| Ok((macros.expand(name)?, macros.expand(value)?))).collect()
+    }
+
+    /// Whether the request is another one every second.
+    #[must_use]
+    pub fn depends_on_time(&self) -> bool {
+        let headers = self.headers.iter().flat_map(|(name, value)| [name, value]);
+        headers.chain(&self.payload).any(|text| text.contains("<<now"))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    policies: BTreeMap<String, toml::Table>,
+    #[serde(default)]
+    case: Vec<CaseText>,
+    #[serde(default)]
+    reject: Vec<Reject>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseText {
+    name: String,
+    rules: Vec<String>,
+    policy: String,
+    payload: Option<String>,
+    headers: Vec<(String, String)>,
+    expect: String,
+    set: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    later: Vec<Later>,
+}

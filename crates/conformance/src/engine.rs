@@ -1,0 +1,59 @@
+//! What runs a case.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use routing_claims::{Decider, Policy};
+use serde_json::{Map, Value};
+
+/// Header lines: names and values as bytes.
+pub type Lines = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What came out behind an engine.
+#[derive(Debug)]
+pub struct Seen {
+    /// The header lines that arrived upstream, names in lower case.
+    pub lines: Lines,
+    /// Whether the route was chosen anew (R15).
+    pub rerouted: bool,
+}
+
+/// An implementation of the rules, with every policy of the corpus loaded.
+pub trait Engine {
+    /// Sends a request through the filter of this policy. The time is for engines that have no clock of their own.
+    fn send(
+        &mut self,
+        policy: &Map<String, Value>,
+        request: &Lines,
+        now: i64,
+    ) -> impl Future<Output = Result<Seen>>;
+}
+
+/// The core crate.
+#[derive(Debug, Default)]
+pub struct Core {
+    deciders: BTreeMap<String, Decider>,
+}
+
+impl Core {
+    /// The decider of a policy, which stays the same from request to request.
+    fn decider(&mut self, policy: &Map<String, Value>) -> Result<&mut Decider> {
+        let text = serde_json::to_string(policy)?;
+        if !self.deciders.contains_key(&text) {
+            self.deciders.insert(text.clone(), Decider::new(Policy::from_json(text.as_bytes())?));
+        }
+        Ok(self.deciders.entry(text).or_insert_with(|| unreachable!("it was just inserted")))
+    }
+}
+
+impl Engine for Core {
+    async fn send(&mut self, policy: &Map<String, Value>, request: &Lines, now: i64) -> Result<Seen> {
+        let decision = self
+            .decider(policy)?
+            .decide(request.iter().map(|(name, value)| (name.as_slice(), value.as_slice())), now);
+        let kept = request.iter().filter(|(name, _)| !decision.strips(name)).cloned();
+        let set = decision.headers().map(|(name, value)| (name.into(), value.into()));
+        let lines = kept.chain(set).map(|(name, value): (Vec<u8>, _)| (name.to_ascii_lowercase(), value)).collect();
+        Ok(Seen { lines, rerouted: decision.changes_request() })
+    }
+}

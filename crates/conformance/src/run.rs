@@ -1,0 +1,253 @@
+//! Running the corpus on an engine.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value};
+
+use crate::{
+    corpus::{Case, Corpus},
+    engine::{Engine, Lines, Seen},
+};
+
+/// Where the time of a run comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// The engine is told the time.
+    Told,
+    /// The engine reads the machine's clock, so the run follows it.
+    Machine,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Summary {
+    engine: String,
+    passed: usize,
+    failures: Vec<String>,
+}
+
+impl Summary {
+    /// Fails when any case did, naming each.
+    pub fn into_result(self) -> Result<()> {
+        println!("{self}");
+        ensure!(self.failures.is_empty(), "{} of the corpus failed on {}", self.failures.len(), self.engine);
+        Ok(())
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for failure in &self.failures {
+            writeln!(f, "{failure}\n")?;
+        }
+        write!(f, "{}: {} cases passed, {} failed", self.engine, self.passed, self.failures.len())
+    }
+}
+
+/// Runs every case of the corpus on an engine: with its policy as it is and with a report, each request twice.
+pub async fn run(corpus: &Corpus, name: &str, engine: &mut impl Engine, clock: Clock) -> Summary {
+    let mut summary = Summary { engine: name.into(), passed: 0, failures: Vec::new() };
+    for case in &corpus.cases {
+        let mut result = Ok(());
+        for policy in policies(case) {
+            if result.is_ok() {
+                result = run_case(case, &policy, engine, clock).await;
+            }
+        }
+        match result {
+            Ok(()) => summary.passed += 1,
+            Err(error) => summary.failures.push(format!(
+                "case {} ({}) on {name}:\n  {}",
+                case.name,
+                case.rules.join(", "),
+                format!("{error:#}").replace('\n', "\n  ")
+            )),
+        }
+    }
+    summary
+}
+
+/// The policies a case is run with: its own, and with a report header where it has none.
+pub(crate) fn policies(case: &Case) -> Vec<Map<String, Value>> {
+    let mut policies = vec![case.policy.clone()];
+    if !case.policy.contains_key("reportHeader") {
+        let mut reported = case.policy.clone();
+        reported.insert("reportHeader".into(), REPORT_HEADER.into());
+        policies.push(reported);
+    }
+    policies
+}
+
+async fn run_case(case: &Case, policy: &Map<String, Value>, engine: &mut impl Engine, clock: Clock) -> Result<()> {
+    let first = Moment::start(case, clock).await?;
+    let request = case.request(first.now)?;
+    let mut expected = Expected::new(policy, &request, &case.expect, case.set.as_ref());
+    for attempt in ["first", "second"] {
+        let seen = first.send(policy, &request, engine).await?;
+        expected.compare(&seen).with_context(|| format!("{attempt} time, policy {}", Value::from(policy.clone())))?;
+    }
+    for later in &case.later {
+        let moment = first.after(later.seconds, clock).await;
+        expected = Expected::new(policy, &request, &later.expect, None);
+        let seen = moment.send(policy, &request, engine).await?;
+        expected.compare(&seen).with_context(|| format!("{} s later", later.seconds))?;
+    }
+    Ok(())
+}
+
+/// A second in which requests are sent.
+struct Moment {
+    now: i64,
+    /// The machine's clock must not leave this second before the answer is there.
+    exact: bool,
+}
+
+impl Moment {
+    async fn start(case: &Case, clock: Clock) -> Result<Self> {
+        if clock == Clock::Told {
+            return Ok(Self { now: TOLD_TIME, exact: false });
+        }
+        let exact = case.depends_on_time();
+        if exact {
+            let into_second = since_epoch()?.subsec_nanos();
+            if into_second > LATE_IN_SECOND.subsec_nanos() {
+                tokio::time::sleep(Duration::from_nanos(1_000_000_000 - u64::from(into_second))).await;
+            }
+        }
+        Ok(Self { now: i64::try_from(since_epoch()?.as_secs())?, exact })
+    }
+
+    async fn after(&self, seconds: u32, clock: Clock) -> Self {
+        let moment = Self { now: self.now + i64::from(seconds), exact: self.exact };
+        if clock == Clock::Machine {
+            let at = UNIX_EPOCH + Duration::from_secs(moment.now.unsigned_abs());
+            tokio::time::sleep(at.duration_since(SystemTime::now()).unwrap_or_default()).await;
+        }
+        moment
+    }
+
+    async fn send(&self, policy: &Map<String, Value>, request: &Lines, engine: &mut impl Engine) -> Result<Seen> {
+        let seen = engine.send(policy, request, self.now).await?;
+        if self.exact && i64::try_from(since_epoch()?.as_secs())? != self.now {
+            bail!("the answer came after the second had passed: the machine is too slow for a case about time");
+        }
+        Ok(seen)
+    }
+}
+
+/// What must arrive upstream.
+struct Expected {
+    managed: Box<dyn Fn(&[u8]) -> bool>,
+    /// Managed headers, each in one line.
+    set: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The client's other lines.
+    kept: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
+    rerouted: bool,
+}
+
+impl Expected {
+    fn new(policy: &Map<String, Value>, request: &Lines, report: &str, set: Option<&BTreeMap<String, String>>) -> Self {
+        let mut set: BTreeMap<Vec<u8>, Vec<u8>> = match set {
+            Some(set) => set.iter().map(|(name, value)| (name.clone().into(), value.clone().into())).collect(),
+            None => report
+                .split(' ')
+                .filter_map(|word| word.split_once('='))
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        };
+        if let Some(Value::String(header)) = policy.get("reportHeader") {
+            set.insert(header.clone().into(), report.into());
+        }
+        let managed = managed(policy);
+        let (stripped, kept): (Lines, Lines) = request.iter().cloned().partition(|(name, _)| managed(name));
+        let rerouted = !stripped.is_empty() || !set.is_empty();
+        Self { managed, set, kept: by_name(&kept), rerouted }
+    }
+
+    fn compare(&self, seen: &Seen) -> Result<()> {
+        let (managed, mut kept): (Lines, Lines) = seen.lines.iter().cloned().partition(|(name, _)| (self.managed)(name));
+        let set: BTreeMap<_, _> = self.set.iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect();
+        ensure!(
+            by_name(&managed) == set,
+            "managed headers\n  expected {}\n  got      {}",
+            show(&set),
+            show(&by_name(&managed))
+        );
+        kept.retain(|(name, _)| !ADDED_BY_ENVOY.contains(&name.as_slice()) || self.kept.contains_key(name));
+        ensure!(
+            by_name(&kept) == self.kept,
+            "other headers\n  expected {}\n  got      {}",
+            show(&self.kept),
+            show(&by_name(&kept))
+        );
+        ensure!(
+            seen.rerouted == self.rerouted,
+            "route chosen anew\n  expected {}\n  got      {}",
+            self.rerouted,
+            seen.rerouted
+        );
+        Ok(())
+    }
+}
+
+/// Which headers a policy manages, told from its text alone: the harness must not ask an engine.
+fn managed(policy: &Map<String, Value>) -> Box<dyn Fn(&[u8]) -> bool> {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let services = policy.get("services").and_then(Value::as_array).into_iter().flatten();
+    let names: BTreeSet<Vec<u8>> = services
+        .filter_map(|service| text(service.get("header")).or_else(|| Some(text(service.get("name"))?.to_ascii_lowercase())))
+        .chain(text(policy.get("reportHeader")))
+        .map(String::into_bytes)
+        .collect();
+    let prefix = text(policy.get("headerPrefix"));
+    Box::new(move |header| {
+        let header = header.to_ascii_lowercase();
+        names.contains(&header) || prefix.as_ref().is_some_and(|prefix| header.starts_with(prefix.as_bytes()))
+    })
+}
+
+/// Values by name, in order, as HTTP means them: without white space around, cookies in one line.
+fn by_name(lines: &Lines) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
+    let mut map: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (name, value) in lines {
+        map.entry(name.to_ascii_lowercase()).or_default().push(value.trim_ascii().to_vec());
+    }
+    if let Some(cookies) = map.get_mut(&b"cookie"[..]) {
+        *cookies = vec![cookies.join(&b"; "[..])];
+    }
+    map
+}
+
+fn show(lines: &BTreeMap<Vec<u8>, Vec<Vec<u8>>>) -> String {
+    let line = |(name, values): (&Vec<u8>, &Vec<Vec<u8>>)| {
+        let values: Vec<_> = values.iter().map(|value| value.escape_ascii().to_string()).collect();
+        format!("{}: {}", name.escape_ascii(), values.join(" | "))
+    };
+    if lines.is_empty() { "none".into() } else { lines.iter().map(line).collect::<Vec<_>>().join(", ") }
+}
+
+fn since_epoch() -> Result<Duration> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?)
+}
+
+/// Added to policies without a report.
+const REPORT_HEADER: &str = "x-conformance-report";
+
+/// The Unix time that engines without a clock of their own are told.
+const TOLD_TIME: i64 = 1_800_000_000;
+
+/// A case about time is begun before this part of a second.
+const LATE_IN_SECOND: Duration = Duration::from_millis(300);
+
+/// Headers that every request has behind Envoy.
+const ADDED_BY_ENVOY: &[&[u8]] = &[
+    b"host",
+    b"x-envoy-expected-rq-timeout-ms",
+    b"x-forwarded-proto",
+    b"x-request-id",
+];

@@ -1,0 +1,273 @@
+//! What to strip and what to set, and why: the one way in and out of this crate.
+
+use std::fmt;
+
+use crate::{
+    cache::Cache,
+    claims::Claims,
+    config::PolicyConfig,
+    limits,
+    outcome::{ClaimFault, Outcome},
+    policy::Policy,
+    source::{self, Source},
+    time::Validity,
+    token,
+};
+
+/// Follows one [`Policy`], request by request: the memory that deciding needs, and the cache of decisions (R16).
+///
+/// All memory is allocated when it is made, a few hundred kilobytes; make one per worker thread. It belongs to its
+/// policy, so decisions of one policy can't be mistaken for another's.
+pub struct Decider {
+    policy: Policy,
+    payload: Vec<u8>,
+    claims: Claims,
+    lines: Vec<u8>,
+    report: Vec<u8>,
+    cache: Cache,
+}
+
+/// What to do with a request: remove each managed header that [`strips`](Decision::strips) names, then set
+/// [`headers`](Decision::headers).
+#[derive(Clone, Copy)]
+pub struct Decision<'d> {
+    policy: &'d Policy,
+    managed: bool,
+    verdict: Verdict,
+    lines: &'d [u8],
+}
+
+/// The part of a decision that depends on the token and the time alone.
+#[derive(Clone, Copy)]
+pub(crate) struct Verdict {
+    outcome: Outcome,
+    /// Claims skipped, in the order of [`ClaimFault::ALL`].
+    faults: [u32; ClaimFault::ALL.len()],
+    pub(crate) validity: Validity,
+}
+
+impl Decider {
+    /// Allocates what decisions by this policy need.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        let limits = &policy.config().limits;
+        let payload_bytes = usize::try_from(limits.max_payload_bytes).unwrap_or_default();
+        let routes = usize::try_from(limits.max_routes).unwrap_or_default();
+        let line_bytes = LENGTH_BYTES + limits::HEADER_BYTES + limits::VERSION_BYTES;
+        let report_line_bytes = LENGTH_BYTES + limits::HEADER_BYTES + limits::REPORT_BYTES;
+        Self {
+            payload: Vec::with_capacity(payload_bytes),
+            claims: Claims::new(&policy),
+            lines: Vec::with_capacity(routes.saturating_mul(line_bytes).saturating_add(report_line_bytes)),
+            report: Vec::with_capacity(limits::REPORT_BYTES),
+            cache: Cache::new(),
+            policy,
+        }
+    }
+
+    /// The policy that is followed.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Decides on a request by its header lines (name in any case, value; repeated names as they stand, bytes as they
+    /// are) at a time in Unix seconds.
+    ///
+    /// Never fails: whatever is wrong with the token is an [`Outcome`] that sets no routing header. Allocates nothing.
+    pub fn decide<'h>(&mut self, headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>, now: i64) -> Decision<'_> {
+        let request = source::read(&self.policy, headers);
+        let token = match request.token {
+            Source::None => return self.without_token(Outcome::NoToken, request.managed),
+            Source::Ambiguous => return self.without_token(Outcome::AmbiguousToken, request.managed),
+            Source::One(token) => token,
+        };
+        if let Some(slot) = self.cache.find(token, now) {
+            return self.decision(request.managed, slot.verdict, self.cache.lines(&slot));
+        }
+        let verdict = self.judge(token, now);
+        if verdict.outcome != Outcome::TokenTooLarge {
+            self.cache.put(token, verdict, &self.lines);
+        }
+        self.decision(request.managed, verdict, &self.lines)
+    }
+
+    fn without_token(&mut self, outcome: Outcome, managed: bool) -> Decision<'_> {
+        let verdict = Verdict { outcome, faults: Default::default(), validity: Validity::ALWAYS };
+        self.lines.clear();
+        self.report(outcome);
+        self.decision(managed, verdict, &self.lines)
+    }
+
+    fn decision<'d>(&'d self, managed: bool, verdict: Verdict, lines: &'d [u8]) -> Decision<'d> {
+        Decision { policy: &self.policy, managed, verdict, lines }
+    }
+
+    /// Decides on a token that is not in the cache.
+    fn judge(&mut self, token: &[u8], now: i64) -> Verdict {
+        self.lines.clear();
+        let config = self.policy.config();
+        let times = token::decode_unverified(config, token, &mut self.payload)
+            .and_then(|()| self.claims.read(&self.policy, &mut self.payload));
+        let (fault, validity) = match times {
+            Ok(times) => times.judge(now, config.clock_skew_seconds),
+            Err(fault) => (Some(fault), Validity::ALWAYS),
+        };
+        let outcome = fault.unwrap_or_else(|| self.apply());
+        self.report(outcome);
+        Verdict { outcome, faults: self.faults(outcome), validity }
+    }
+
+    /// Writes a line for each valid claim (R13).
+    fn apply(&mut self) -> Outcome {
+        let config = self.policy.config();
+        let valid = || self.claims.found().iter().filter_map(|claim| Some((claim, claim.version.ok()?)));
+        match u32::try_from(valid().count()) {
+            Ok(0) => return Outcome::NoRoutes,
+            Ok(count) if count <= config.limits.max_routes => {}
+            _ => return Outcome::TooManyRoutes,
+        }
+        let prefix = config.header_prefix.as_deref().unwrap_or_default();
+        for (claim, version) in valid() {
+            let header = claim.header(&self.policy, &self.payload);
+            push_line(&mut self.lines, [prefix.as_bytes(), header], version.of(&self.payload));
+        }
+        Outcome::Applied
+    }
+
+    /// Writes the line of the report (R18).
+    fn report(&mut self, outcome: Outcome) {
+        let PolicyConfig { header_prefix, report_header: Some(header), .. } = self.policy.config() else { return };
+        self.report.clear();
+        self.report.extend_from_slice(outcome.code().as_bytes());
+        if judges_claims(outcome) {
+            let prefix = header_prefix.as_deref().unwrap_or_default();
+            let unnamed = (self.claims.invalid_names() > 0).then_some(ClaimFault::InvalidName);
+            let unnamed = unnamed.map(|fault| (["", ""].map(str::as_bytes), Err(fault)));
+            let named = self.claims.found().iter().map(|claim| {
+                let header = claim.header(&self.policy, &self.payload);
+                ([prefix.as_bytes(), header], claim.version.map(|version| version.of(&self.payload)))
+            });
+            for (header, version) in unnamed.into_iter().chain(named) {
+                if !push_word(&mut self.report, header, version) {
+                    self.report.extend_from_slice(CUT);
+                    break;
+                }
+            }
+        }
+        push_line(&mut self.lines, [header.as_bytes(), &[]], &self.report);
+    }
+
+    fn faults(&self, outcome: Outcome) -> [u32; ClaimFault::ALL.len()] {
+        if !judges_claims(outcome) {
+            return Default::default();
+        }
+        let with = |fault| self.claims.found().iter().filter(|claim| claim.version == Err(fault)).count();
+        let count = |fault| u32::try_from(with(fault)).unwrap_or(u32::MAX);
+        [self.claims.invalid_names(), count(ClaimFault::ConflictingName), count(ClaimFault::InvalidValue)]
+    }
+}
+
+impl<'d> Decision<'d> {
+    /// What became of the request.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.verdict.outcome
+    }
+
+    /// How many claims were skipped for each reason, reasons without any left out.
+    pub fn faults(&self) -> impl Iterator<Item = (ClaimFault, u32)> {
+        ClaimFault::ALL.iter().copied().zip(self.verdict.faults).filter(|(_, count)| *count > 0)
+    }
+
+    /// Whether any header of the request must be removed before [`headers`](Self::headers) are set.
+    #[must_use]
+    pub fn strips_any(&self) -> bool {
+        self.managed
+    }
+
+    /// Whether the request's lines of this header (name in any case) must be removed (R1).
+    #[must_use]
+    pub fn strips(&self, header: &[u8]) -> bool {
+        self.managed && self.policy.is_managed(header)
+    }
+
+    /// The headers to set, each name once, the report last: names in lower case, values in visible ASCII and spaces.
+    pub fn headers(&self) -> impl Iterator<Item = (&'d str, &'d str)> + use<'d> {
+        let mut lines = self.lines;
+        std::iter::from_fn(move || {
+            let (line, rest) = next_line(lines)?;
+            lines = rest;
+            Some(line)
+        })
+    }
+
+    /// Whether the request changes at all, so that its route must be chosen anew (R15).
+    #[must_use]
+    pub fn changes_request(&self) -> bool {
+        self.managed || !self.lines.is_empty()
+    }
+}
+
+impl fmt::Debug for Decider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decider").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// Without versions: they are claim values (R17).
+impl fmt::Debug for Decision<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decision").field("outcome", &self.outcome()).finish_non_exhaustive()
+    }
+}
+
+/// Whether claims were looked at one by one.
+fn judges_claims(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Applied | Outcome::NoRoutes)
+}
+
+/// Adds a word to the report and says whether it had room.
+fn push_word(report: &mut Vec<u8>, [prefix, header]: [&[u8]; 2], version: Result<&[u8], ClaimFault>) -> bool {
+    let (sign, text) = match version {
+        Ok(version) => (b'=', version),
+        Err(fault) => (b'!', fault.code().as_bytes()),
+    };
+    let length = [prefix, header, text].iter().fold(2, |sum: usize, part| sum.saturating_add(part.len()));
+    if report.len().saturating_add(length) > FULL_REPORT_BYTES {
+        return false;
+    }
+    report.push(b' ');
+    report.extend_from_slice(prefix);
+    report.extend(header.iter().map(u8::to_ascii_lowercase));
+    report.push(sign);
+    report.extend_from_slice(text);
+    true
+}
+
+/// Adds a header to set: length of the name in one byte and of the value in two, then both.
+fn push_line(lines: &mut Vec<u8>, [prefix, header]: [&[u8]; 2], value: &[u8]) {
+    let name_length = u8::try_from(prefix.len().saturating_add(header.len())).unwrap_or(u8::MAX);
+    let [low, high] = u16::try_from(value.len()).unwrap_or(u16::MAX).to_le_bytes();
+    lines.extend_from_slice(&[name_length, low, high]);
+    lines.extend_from_slice(prefix);
+    lines.extend(header.iter().map(u8::to_ascii_lowercase));
+    lines.extend_from_slice(value);
+}
+
+/// Takes the first of the lines that [`push_line`] wrote.
+fn next_line(lines: &[u8]) -> Option<((&str, &str), &[u8])> {
+    let ([name_length, low, high], rest) = lines.split_first_chunk::<LENGTH_BYTES>()?;
+    let (name, rest) = rest.split_at_checked(usize::from(*name_length))?;
+    let (value, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes([*low, *high])))?;
+    Some(((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?), rest))
+}
+
+/// Bytes of a line besides its name and value.
+const LENGTH_BYTES: usize = 3;
+
+/// Ends a report that had no room for all its words.
+const CUT: &[u8] = b" ...";
+
+/// Bytes of a report that leave room for [`CUT`].
+const FULL_REPORT_BYTES: usize = limits::REPORT_BYTES - CUT.len();

