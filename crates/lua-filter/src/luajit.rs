@@ -1,4 +1,4 @@
-//! A LuaJIT with a request handle that behaves as Envoy's does, to run a script in tests.
+//! A `LuaJIT` with a request handle that behaves as Envoy's does, to run a script in tests.
 //!
 //! Lines are kept as they are given. Envoy itself joins the lines of a few well-known names (`authorization` among them)
 //! when it reads the request, before any filter sees them.
@@ -22,15 +22,6 @@ pub struct Filter {
     request: Rc<RefCell<Request>>,
 }
 
-/// Which methods the handle has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Handle {
-    /// As in Envoy 1.40.
-    Current,
-    /// Without `timestamp` and `clearRouteCache`, which were added later than the others.
-    Old,
-}
-
 /// What a script did to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -51,25 +42,12 @@ impl Filter {
     ///
     /// When it does not load or defines no `envoy_on_request`.
     pub fn new(source: &str) -> Result<Self> {
-        Self::with_handle(source, Handle::Current)
-    }
-
-    /// [`Filter::new`] with the choice of a handle.
-    ///
-    /// # Errors
-    ///
-    /// As [`Filter::new`].
-    pub fn with_handle(source: &str, handle: Handle) -> Result<Self> {
         let lua = Lua::new();
         lua.load(source).set_name("=script").exec()?;
         let on_request = lua.globals().get("envoy_on_request")?;
         let request = Rc::new(RefCell::new(Request::default()));
         let headers = lua.create_userdata(HeaderMap(request.clone()))?;
-        let stream = Stream { request: request.clone(), headers };
-        let handle = match handle {
-            Handle::Current => lua.create_userdata(CurrentStream(stream))?,
-            Handle::Old => lua.create_userdata(OldStream(stream))?,
-        };
+        let handle = lua.create_userdata(Stream { request: request.clone(), headers })?;
         Ok(Self { lua, on_request, handle, request })
     }
 
@@ -156,7 +134,8 @@ impl UserData for HeaderMap {
                 None => Ok(MultiValue::new()),
             }
         });
-        methods.add_method("getNumValues", |_, Self(request), name: LuaString| Ok(request.borrow().values(&name).count()));
+        methods
+            .add_method("getNumValues", |_, Self(request), name: LuaString| Ok(request.borrow().values(&name).count()));
         methods.add_method("add", |_, Self(request), (name, value): (LuaString, LuaString)| {
             let mut request = request.borrow_mut();
             request.edit()?;
@@ -208,33 +187,19 @@ struct Stream {
     headers: AnyUserData,
 }
 
-struct CurrentStream(Stream);
-
-struct OldStream(Stream);
-
-impl UserData for CurrentStream {
+impl UserData for Stream {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        add_old_methods(methods, |Self(stream)| stream);
-        methods.add_method("timestamp", |_, Self(stream), ()| Ok(stream.request.borrow().now * 1000));
-        methods.add_method("clearRouteCache", |_, Self(stream), ()| {
+        methods.add_method("headers", |_, stream, ()| Ok(stream.headers.clone()));
+        methods.add_method("timestamp", |_, stream, ()| Ok(stream.request.borrow().now * 1000));
+        methods.add_method("clearRouteCache", |_, stream, ()| {
             stream.request.borrow_mut().cleared = true;
             Ok(())
         });
-    }
-}
-
-impl UserData for OldStream {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        add_old_methods(methods, |Self(stream)| stream);
-    }
-}
-
-fn add_old_methods<T: 'static, M: UserDataMethods<T>>(methods: &mut M, stream: fn(&T) -> &Stream) {
-    methods.add_method("headers", move |_, this, ()| Ok(stream(this).headers.clone()));
-    for level in ["logTrace", "logDebug", "logInfo", "logWarn", "logErr", "logCritical"] {
-        methods.add_method(level, move |_, this, message: LuaString| {
-            stream(this).request.borrow_mut().logs.push(message.to_string_lossy());
-            Ok(())
-        });
+        for level in ["logTrace", "logDebug", "logInfo", "logWarn", "logErr", "logCritical"] {
+            methods.add_method(level, |_, stream, message: LuaString| {
+                stream.request.borrow_mut().logs.push(message.to_string_lossy());
+                Ok(())
+            });
+        }
     }
 }

@@ -7,9 +7,10 @@ use routing_claims::{PolicyConfig, TokenFormat};
 /// The statement that defines `policy`, for a configuration that is valid and normalised.
 pub(crate) fn table(config: &PolicyConfig) -> String {
     let mut out = String::from("local policy = {\n");
-    let sources = config.from_headers.iter().map(|source| {
-        format!("{{name = {}, prefix = {}}}", quote(&source.name), quote(&source.prefix))
-    });
+    let sources = config
+        .from_headers
+        .iter()
+        .map(|source| format!("{{name = {}, prefix = {}}}", quote(&source.name), quote(&source.prefix)));
     list(&mut out, "from_headers", sources);
     list(&mut out, "from_cookies", config.from_cookies.iter().map(|name| quote(name)));
     let format = match config.format {
