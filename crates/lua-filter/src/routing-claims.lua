@@ -465,25 +465,23 @@ local function cut(first, after)
   if negative then first = first + 1 end
   local point = skip_digits(first)
   local mantissa = bytes[point] == POINT and skip_digits(point + 1) or point
-  -- So many digits stand before the decimal point once the exponent has moved it.
+  -- So many digits stand before the decimal point once the exponent, infinite perhaps, has moved it.
   local whole = point - first
   if mantissa < after then
     local at, exponent = mantissa + 1, 0
     local sign = bytes[at]
     if sign == MINUS or sign == PLUS then at = at + 1 end
-    for i = at, after - 1 do
-      if exponent < FAR then exponent = exponent * 10 + bytes[i] - ZERO end
-    end
+    for i = at, after - 1 do exponent = exponent * 10 + bytes[i] - ZERO end
     whole = sign == MINUS and whole - exponent or whole + exponent
   end
   local value, has_fraction = 0, false
   for i = first, mantissa - 1 do
     if i ~= point then
       local digit = bytes[i] - ZERO
-      if whole <= 0 then
-        has_fraction = has_fraction or digit > 0
-      elseif value < FAR then
+      if whole > 0 then
         value = value * 10 + digit
+      elseif digit > 0 then
+        has_fraction = true
       end
       whole = whole - 1
     end
@@ -500,8 +498,7 @@ end
 -- `exp` or `nbf`.
 local function read_time(at, _, key)
   local after = read_number(at)
-  -- A claim path that starts with this key wants an object of it.
-  if not after or key == claim_path[1] then return nil end
+  if not after then return nil end
   times[key] = cut(at, after)
   return after
 end
@@ -522,8 +519,7 @@ local function read_version(at, depth)
   local b = bytes[at]
   if b == QUOTE then
     local after, last = read_string(at)
-    local length = last and last - at
-    if not length or length < 1 or length > 63 then return after end
+    if not last or last - at > 63 then return after end
     local version = text(at + 1, last)
     local valid = find(version, "^[A-Za-z0-9][A-Za-z0-9._-]*$") and find(version, "[A-Za-z0-9]$")
     return after, valid and version or nil

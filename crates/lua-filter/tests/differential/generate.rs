@@ -23,6 +23,11 @@ const NAMES: &[&str] = &[
     "\u{1f600}",
     "routes",
     "\0",
+    // Where UTF-8 gets a byte longer, and what stands beside the surrogates.
+    "\u{7f}\u{80}",
+    "\u{7ff}\u{800}",
+    "\u{ffff}\u{10000}\u{10ffff}",
+    "\u{d7ff}\u{e000}",
 ];
 const SEGMENTS: &[&str] = &["routes", "https://example.com/r", "a", "api", "\u{e9}", "ro\"utes", "exp."];
 const PREFIXES: &[&str] = &["Bearer ", "", "Token:", "bearer", "A,"];
@@ -85,14 +90,45 @@ pub(crate) fn token(dice: &mut Dice, policy: &PolicyConfig, now: i64) -> Vec<u8>
     if dice.once_in(8) {
         mutate(dice, &mut payload, b"\"\\{}[],:.-+eE0/u \n\t\0\x01\x1f\x7f\x80\xbf\xc0\xc2\xe0\xed\xa0\xf0\xf4\xff");
     }
+    if dice.once_in(16) {
+        let sequences: &[&[u8]] = &[
+            b"\xc1\xbf",
+            b"\xc2\x80",
+            b"\xdf\xbf",
+            b"\xe0\x9f\xbf",
+            b"\xe0\xa0\x80",
+            b"\xed\x9f\xbf",
+            b"\xed\xa0\x80",
+            b"\xef\xbf\xbf",
+            b"\xf0\x8f\xbf\xbf",
+            b"\xf0\x90\x80\x80",
+            b"\xf4\x8f\xbf\xbf",
+            b"\xf4\x90\x80\x80",
+            b"\xf5\x80\x80\x80",
+            b"\xe2\x82",
+            b"\xf0\x9f\x98",
+            b"\xc2",
+            b"\x80",
+        ];
+        let at = payload.windows(2).position(|pair| pair == b"s\"").map_or(0, |at| at + 1);
+        payload.splice(at..at, dice.pick(sequences).iter().copied());
+    }
     let mut segment = URL_SAFE_NO_PAD.encode(payload).into_bytes();
     if dice.once_in(8) {
         while !segment.len().is_multiple_of(4) {
             segment.push(b'=');
         }
     }
+    if dice.once_in(32) {
+        segment.extend_from_slice(dice.pick(&[b"=".as_slice(), b"==", b"===", b"====", b"A==="]));
+    }
     if dice.once_in(16) {
         mutate(dice, &mut segment, b"=+/-_. AZaz09,B\x80\0");
+    }
+    if dice.once_in(64) {
+        return dice
+            .pick(&[b"".as_slice(), b".", b"..", b".e30.", b"a..", b"a.e30", b"a.e30.b.c", b"e30", b"="])
+            .to_vec();
     }
     let mut token = match policy.format {
         TokenFormat::Jwt => [b"eyJhbGciOiJub25lIn0.".as_slice(), &segment, b".sig"].concat(),
@@ -144,7 +180,9 @@ pub(crate) fn request(dice: &mut Dice, policy: &PolicyConfig, tokens: &[Vec<u8>]
                 4 => line.extend(name.as_bytes()),
                 _ => line.extend([name.as_bytes(), b"="].concat()),
             }
-            line.push(b';');
+            if !dice.once_in(4) {
+                line.push(b';');
+            }
         }
         lines.push((b"cookie".to_vec(), line));
     }
@@ -240,6 +278,10 @@ impl Payload<'_, '_, '_> {
                 self.dice.pick(&["iss", "sub", "x", "", "aud", "Exp", "exp", "routes"]).to_owned(),
                 Role::Noise,
             ));
+        }
+        if level == path.len() && self.dice.once_in(32) {
+            let length = self.dice.roll(60);
+            members.extend((0..70).map(|index| (format!("{}{index}", "k".repeat(length)), Role::Claim)));
         }
         if self.dice.once_in(16) && !members.is_empty() {
             members.push(self.dice.pick(&members));
@@ -347,6 +389,9 @@ impl Payload<'_, '_, '_> {
         }
         out.push_str(self.dice.pick(&[
             "0",
+            "1.5",
+            "-0.10",
+            "-0.11",
             "-0",
             "-0.0",
             "-0.5",
@@ -457,6 +502,11 @@ impl Payload<'_, '_, '_> {
                 "\\ud83d\\ude00",
                 "\\uD800\\",
                 "\\u0000",
+                "\\udfff",
+                "\\udc00\\udc00",
+                "\\ud800\\ue000",
+                "\\ud800\\udbff",
+                "\\udbff\\udfff",
             ]));
         }
         if !self.dice.once_in(256) {
