@@ -1,3 +1,103 @@
 //! The project's commands: `cargo xtask --help`.
 
-fn main() {}
+mod build;
+mod demo;
+mod r#gen;
+mod test;
+
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The project's commands; they need Rust, and Python 3 to get an Envoy.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows a token choosing which version answers, at two hops of a real Envoy mesh on this machine.
+    Demo(demo::Args),
+    /// Runs every check: format, lints, docs, tests, generated files, and the corpus on a real Envoy.
+    Test(test::Args),
+    /// Builds what is shipped, into `target/dist`.
+    Build,
+    /// Writes the files that are generated from the code.
+    Gen {
+        /// Change nothing; fail when a file is not what would be written.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Demo(args) => until_signal(demo::run(args)),
+        Command::Test(args) => until_signal(test::run(args)),
+        Command::Build => {
+            println!("{}", build::run()?.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Gen { check } => r#gen::run(*check).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Runs to the end or to a signal; whatever the work started is owned by its future, and is stopped with it.
+fn until_signal(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    tokio::runtime::Runtime::new().context("cannot start the async runtime")?.block_on(async {
+        tokio::select! {
+            // Work that itself waits for the signal may end in its own way.
+            biased;
+            result = work => result,
+            signal = signalled() => {
+                eprintln!("stopped");
+                // What a shell reports for a process that a signal ended.
+                Ok(ExitCode::from(128 + signal?))
+            }
+        }
+    })
+}
+
+/// Waits for a request to stop: Ctrl-C, `kill`, or the terminal's end. Gives the signal's number.
+async fn signalled() -> Result<u8> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(tokio::select! {
+        _ = hangup.recv() => 1,
+        _ = interrupt.recv() => 2,
+        _ = terminate.recv() => 15,
+    })
+}
+
+/// Cargo, in the workspace.
+fn cargo(args: &[&str]) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(testbed::workspace_dir()).stdin(Stdio::null());
+    command
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask demo              a mesh, a set of requests, a table of who answered
+  cargo xtask demo --serve      the same, then keep the mesh up for your own requests
+  cargo xtask test              everything that must hold
+  cargo xtask test --quick      the part of it that needs no Envoy
+  cargo xtask build             target/dist/routing-claims.wasm
+  cargo xtask gen --check       are the generated files up to date?";

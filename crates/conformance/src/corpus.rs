@@ -68,16 +68,22 @@ impl Corpus {
     /// Reads `cases/*.toml` of this crate.
     pub fn load() -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
-        let mut files: Vec<_> =
-            fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>().context("listing the cases")?;
+        let mut files: Vec<_> = fs::read_dir(&folder)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()
+            .context("listing the cases")?;
         files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
         files.sort();
         let mut corpus = Self { cases: Vec::new(), rejects: Vec::new() };
         for path in &files {
             corpus.add(&fs::read_to_string(path)?).with_context(|| format!("in {}", path.display()))?;
         }
-        let names: Vec<_> =
-            corpus.cases.iter().map(|case| &case.name).chain(corpus.rejects.iter().map(|reject| &reject.name)).collect();
+        let names: Vec<_> = corpus
+            .cases
+            .iter()
+            .map(|case| &case.name)
+            .chain(corpus.rejects.iter().map(|reject| &reject.name))
+            .collect();
         let mut unique = BTreeSet::new();
         for name in names {
             ensure!(unique.insert(name), "two cases are called {name:?}");
@@ -91,7 +97,7 @@ impl Corpus {
             let policy = policies.get(&policy).with_context(|| format!("{name}: no policy {policy:?} in this file"))?;
             let policy = serde_json::to_value(policy)?.as_object().cloned().context("a policy is a table")?;
             ensure!(!rules.is_empty(), "{name}: no rule named");
-            self.cases.push(Case { name, rules, policy, payload, headers, expect, set, later });
+            self.cases.push(Case { name, rules, policy, expect, set, later, payload, headers });
         }
         for mut reject in reject {
             reject.policy = String::from_utf8(Macros::new(0, None)?.expand(&reject.policy)?)?;

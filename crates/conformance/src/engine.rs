@@ -21,12 +21,7 @@ pub struct Seen {
 /// An implementation of the rules, with every policy of the corpus loaded.
 pub trait Engine {
     /// Sends a request through the filter of this policy. The time is for engines that have no clock of their own.
-    fn send(
-        &mut self,
-        policy: &Map<String, Value>,
-        request: &Lines,
-        now: i64,
-    ) -> impl Future<Output = Result<Seen>>;
+    fn send(&mut self, policy: &Map<String, Value>, request: &Lines, now: i64) -> impl Future<Output = Result<Seen>>;
 }
 
 /// The core crate.
@@ -48,9 +43,8 @@ impl Core {
 
 impl Engine for Core {
     async fn send(&mut self, policy: &Map<String, Value>, request: &Lines, now: i64) -> Result<Seen> {
-        let decision = self
-            .decider(policy)?
-            .decide(request.iter().map(|(name, value)| (name.as_slice(), value.as_slice())), now);
+        let decision =
+            self.decider(policy)?.decide(request.iter().map(|(name, value)| (name.as_slice(), value.as_slice())), now);
         let kept = request.iter().filter(|(name, _)| !decision.strips(name)).cloned();
         let set = decision.headers().map(|(name, value)| (name.into(), value.into()));
         let lines = kept.chain(set).map(|(name, value): (Vec<u8>, _)| (name.to_ascii_lowercase(), value)).collect();

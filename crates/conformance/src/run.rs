@@ -56,7 +56,7 @@ pub async fn run(corpus: &Corpus, name: &str, engine: &mut impl Engine, clock: C
         let mut result = Ok(());
         for policy in policies(case) {
             if result.is_ok() {
-                result = run_case(case, &policy, engine, clock).await;
+                result = run_in_time(case, &policy, engine, clock).await;
             }
         }
         match result {
@@ -73,7 +73,8 @@ pub async fn run(corpus: &Corpus, name: &str, engine: &mut impl Engine, clock: C
 }
 
 /// The policies a case is run with: its own, and with a report header where it has none.
-pub(crate) fn policies(case: &Case) -> Vec<Map<String, Value>> {
+#[must_use]
+pub fn policies(case: &Case) -> Vec<Map<String, Value>> {
     let mut policies = vec![case.policy.clone()];
     if !case.policy.contains_key("reportHeader") {
         let mut reported = case.policy.clone();
@@ -83,22 +84,45 @@ pub(crate) fn policies(case: &Case) -> Vec<Map<String, Value>> {
     policies
 }
 
+/// Runs a case; again, a few times, when the second passed before an answer came.
+async fn run_in_time(case: &Case, policy: &Map<String, Value>, engine: &mut impl Engine, clock: Clock) -> Result<()> {
+    for _ in 0..ATTEMPTS {
+        let result = run_case(case, policy, engine, clock).await;
+        if !result.as_ref().is_err_and(anyhow::Error::is::<Late>) {
+            return result;
+        }
+    }
+    bail!("{Late} ({ATTEMPTS} times)")
+}
+
 async fn run_case(case: &Case, policy: &Map<String, Value>, engine: &mut impl Engine, clock: Clock) -> Result<()> {
     let first = Moment::start(case, clock).await?;
     let request = case.request(first.now)?;
-    let mut expected = Expected::new(policy, &request, &case.expect, case.set.as_ref());
+    let expected = Expected::new(policy, &request, &case.expect, case.set.as_ref());
     for attempt in ["first", "second"] {
         let seen = first.send(policy, &request, engine).await?;
         expected.compare(&seen).with_context(|| format!("{attempt} time, policy {}", Value::from(policy.clone())))?;
     }
     for later in &case.later {
         let moment = first.after(later.seconds, clock).await;
-        expected = Expected::new(policy, &request, &later.expect, None);
         let seen = moment.send(policy, &request, engine).await?;
+        let expected = Expected::new(policy, &request, &later.expect, None);
         expected.compare(&seen).with_context(|| format!("{} s later", later.seconds))?;
     }
     Ok(())
 }
+
+/// The answer to a case about time came after the second it was asked in.
+#[derive(Debug)]
+struct Late;
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the second passed before the answer came")
+    }
+}
+
+impl std::error::Error for Late {}
 
 /// A second in which requests are sent.
 struct Moment {
@@ -134,7 +158,7 @@ impl Moment {
     async fn send(&self, policy: &Map<String, Value>, request: &Lines, engine: &mut impl Engine) -> Result<Seen> {
         let seen = engine.send(policy, request, self.now).await?;
         if self.exact && i64::try_from(since_epoch()?.as_secs())? != self.now {
-            bail!("the answer came after the second had passed: the machine is too slow for a case about time");
+            return Err(Late.into());
         }
         Ok(seen)
     }
@@ -142,7 +166,7 @@ impl Moment {
 
 /// What must arrive upstream.
 struct Expected {
-    managed: Box<dyn Fn(&[u8]) -> bool>,
+    managed: Managed,
     /// Managed headers, each in one line.
     set: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The client's other lines.
@@ -163,14 +187,15 @@ impl Expected {
         if let Some(Value::String(header)) = policy.get("reportHeader") {
             set.insert(header.clone().into(), report.into());
         }
-        let managed = managed(policy);
-        let (stripped, kept): (Lines, Lines) = request.iter().cloned().partition(|(name, _)| managed(name));
+        let managed = Managed::of(policy);
+        let (stripped, kept): (Lines, Lines) = request.iter().cloned().partition(|(name, _)| managed.contains(name));
         let rerouted = !stripped.is_empty() || !set.is_empty();
         Self { managed, set, kept: by_name(&kept), rerouted }
     }
 
     fn compare(&self, seen: &Seen) -> Result<()> {
-        let (managed, mut kept): (Lines, Lines) = seen.lines.iter().cloned().partition(|(name, _)| (self.managed)(name));
+        let (managed, kept): (Lines, Lines) =
+            seen.lines.iter().cloned().partition(|(name, _)| self.managed.contains(name));
         let set: BTreeMap<_, _> = self.set.iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect();
         ensure!(
             by_name(&managed) == set,
@@ -178,7 +203,6 @@ impl Expected {
             show(&set),
             show(&by_name(&managed))
         );
-        kept.retain(|(name, _)| !ADDED_BY_ENVOY.contains(&name.as_slice()) || self.kept.contains_key(name));
         ensure!(
             by_name(&kept) == self.kept,
             "other headers\n  expected {}\n  got      {}",
@@ -196,29 +220,39 @@ impl Expected {
 }
 
 /// Which headers a policy manages, told from its text alone: the harness must not ask an engine.
-fn managed(policy: &Map<String, Value>) -> Box<dyn Fn(&[u8]) -> bool> {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-    let services = policy.get("services").and_then(Value::as_array).into_iter().flatten();
-    let names: BTreeSet<Vec<u8>> = services
-        .filter_map(|service| text(service.get("header")).or_else(|| Some(text(service.get("name"))?.to_ascii_lowercase())))
-        .chain(text(policy.get("reportHeader")))
-        .map(String::into_bytes)
-        .collect();
-    let prefix = text(policy.get("headerPrefix"));
-    Box::new(move |header| {
-        let header = header.to_ascii_lowercase();
-        names.contains(&header) || prefix.as_ref().is_some_and(|prefix| header.starts_with(prefix.as_bytes()))
-    })
+struct Managed {
+    names: BTreeSet<String>,
+    prefix: Option<String>,
 }
 
-/// Values by name, in order, as HTTP means them: without white space around, cookies in one line.
+impl Managed {
+    fn of(policy: &Map<String, Value>) -> Self {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        let header = |service: &Value| {
+            text(service.get("header")).or_else(|| Some(text(service.get("name"))?.to_ascii_lowercase()))
+        };
+        let services = policy.get("services").and_then(Value::as_array).into_iter().flatten();
+        let names = services.filter_map(header).chain(text(policy.get("reportHeader"))).collect();
+        Self { names, prefix: text(policy.get("headerPrefix")) }
+    }
+
+    fn contains(&self, header: &[u8]) -> bool {
+        let header = String::from_utf8_lossy(header).to_ascii_lowercase();
+        self.names.contains(&header) || self.prefix.as_ref().is_some_and(|prefix| header.starts_with(prefix))
+    }
+}
+
+/// Values by name, in order, without white space around. Lines that a proxy may join are joined: cookies (RFC 9113 section
+/// 8.2.3), and those of `authorization`, which Envoy joins.
 fn by_name(lines: &Lines) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
     let mut map: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (name, value) in lines {
         map.entry(name.to_ascii_lowercase()).or_default().push(value.trim_ascii().to_vec());
     }
-    if let Some(cookies) = map.get_mut(&b"cookie"[..]) {
-        *cookies = vec![cookies.join(&b"; "[..])];
+    for (name, separator) in [(&b"cookie"[..], &b"; "[..]), (b"authorization", b",")] {
+        if let Some(values) = map.get_mut(name) {
+            *values = vec![values.join(separator)];
+        }
     }
     map
 }
@@ -241,13 +275,8 @@ const REPORT_HEADER: &str = "x-conformance-report";
 /// The Unix time that engines without a clock of their own are told.
 const TOLD_TIME: i64 = 1_800_000_000;
 
+/// How often a case about time is tried.
+const ATTEMPTS: usize = 5;
+
 /// A case about time is begun before this part of a second.
 const LATE_IN_SECOND: Duration = Duration::from_millis(300);
-
-/// Headers that every request has behind Envoy.
-const ADDED_BY_ENVOY: &[&[u8]] = &[
-    b"host",
-    b"x-envoy-expected-rq-timeout-ms",
-    b"x-forwarded-proto",
-    b"x-request-id",
-];

@@ -111,26 +111,27 @@ local function trim(text, first, last)
   return first, last
 end
 
-local function after_prefix(line, prefix)
-  local start = sub(line, 1, #prefix)
-  if start ~= prefix and lower(start) ~= lower(prefix) then return nil end
-  return sub(line, trim(line, #prefix + 1, #line))
+local function starts_with(text, first, last, prefix)
+  if last - first + 1 < #prefix then return false end
+  local start = sub(text, first, first + #prefix - 1)
+  return start == prefix or lower(start) == lower(prefix)
 end
 
+-- A line counts as the parts between its commas, and `get` joins lines by commas.
 local function token_of_header(headers, source)
-  local name, prefix = source.name, source.prefix
-  local value = headers:get(name)
+  local value, prefix = headers:get(source.name), source.prefix
   if not value then return nil end
-  -- Several lines come joined by commas, so without one this is the only line.
-  if not find(value, ",", 1, true) then return after_prefix(value, prefix) end
   local found
-  for i = 0, headers:getNumValues(name) - 1 do
-    local token = after_prefix(headers:getAtIndex(name, i) or "", prefix)
-    if token then
+  local at = 1
+  repeat
+    local stop = find(value, ",", at, true) or #value + 1
+    local first, last = trim(value, at, stop - 1)
+    if starts_with(value, first, last, prefix) then
       if found then return nil, "ambiguous-token" end
-      found = token
+      found = sub(value, trim(value, first + #prefix, last))
     end
-  end
+    at = stop + 1
+  until at > #value + 1
   return found
 end
 

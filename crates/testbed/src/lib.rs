@@ -1,17 +1,21 @@
 //! A real Envoy on loopback, with clients in front of it and upstreams behind it, for tests and the demo.
 //!
-//! [`locate`] finds or installs an Envoy, [`Envoy`] is one running process, [`client`] sends requests byte for byte, and
-//! [`echo`] answers with the bytes that arrived. Development only: nothing that is shipped depends on this crate.
+//! [`locate`] finds or installs an Envoy, [`Envoy`] is one running process, [`config`] has pieces of its configuration,
+//! [`client`] sends requests byte for byte, and [`echo`] answers with the bytes that arrived. Development only: nothing
+//! that is shipped depends on this crate.
 
 pub mod client;
+pub mod config;
 pub mod echo;
 
 mod binary;
 mod envoy;
+mod group;
 mod wire;
 
 pub use binary::{EnvoyBinary, Version, locate, target_dir, workspace_dir};
 pub use envoy::{Envoy, Options};
+pub use group::Group;
 
 /// Header lines as they stand on the wire, in order: name and value, any bytes.
 pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;

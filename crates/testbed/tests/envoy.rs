@@ -7,13 +7,15 @@ use std::path::Path;
 use serde_json::{Value, json};
 use testbed::client::{Http1, Http2};
 use testbed::echo::{self, Seen};
-use testbed::{Envoy, Headers};
+use testbed::{Envoy, Headers, config};
 
 #[tokio::test]
 async fn header_bytes_survive_both_protocols() {
     let dir = tempfile::tempdir().unwrap();
     let echo = echo::serve("upstream").await.unwrap();
-    let envoy = start(bootstrap(echo.addr()), dir.path()).await.unwrap();
+    let listener = config::listener("in", &[], &config::route_all("echo"));
+    let bootstrap = config::bootstrap(&[listener], &[config::cluster("echo", echo.addr())]);
+    let envoy = start(bootstrap, dir.path()).await.unwrap();
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, envoy.listener_port("in").await.unwrap()));
 
     let lines: Headers = vec![
@@ -65,34 +67,4 @@ async fn stopping_ends_the_process() {
 async fn start(bootstrap: Value, dir: &Path) -> anyhow::Result<Envoy> {
     let binary = testbed::locate(|line| println!("{line}")).await?;
     Envoy::start(&binary, "test", bootstrap, dir).await
-}
-
-fn bootstrap(upstream: SocketAddr) -> Value {
-    let address =
-        |addr: SocketAddr| json!({"socket_address": {"address": addr.ip().to_string(), "port_value": addr.port()}});
-    let manager = json!({
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "in",
-        "route_config": {"virtual_hosts": [{
-            "name": "all", "domains": ["*"],
-            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "echo"}}],
-        }]},
-        "http_filters": [{
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-        }],
-    });
-    json!({"static_resources": {
-        "listeners": [{
-            "name": "in",
-            "address": address(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
-            "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-        }],
-        "clusters": [{
-            "name": "echo",
-            "load_assignment": {"cluster_name": "echo", "endpoints": [{"lb_endpoints": [
-                {"endpoint": {"address": address(upstream)}},
-            ]}]},
-        }],
-    }})
 }

@@ -1,0 +1,243 @@
+//! The filters on a real Envoy.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use routing_claims::{ClaimFault, Outcome};
+use serde_json::{Map, Value, json};
+use testbed::{
+    Envoy, EnvoyBinary,
+    client::{Http1, Http2},
+    config,
+    echo::{self, Echo},
+};
+
+use crate::{
+    corpus::{Corpus, Reject},
+    engine::{Engine, Lines, Seen},
+    run::policies,
+};
+
+/// One Envoy with a listener for every policy of the corpus.
+#[derive(Debug)]
+pub struct Mesh {
+    envoy: Envoy,
+    /// Port of each policy's listener.
+    ports: BTreeMap<String, u16>,
+    /// Requests sent by all engines.
+    sent: AtomicU64,
+    _upstreams: [Echo; 2],
+}
+
+/// The protocol between the client and Envoy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// An engine: a filter on Envoy, reached over one protocol.
+#[derive(Debug)]
+pub struct OnEnvoy<'m> {
+    mesh: &'m Mesh,
+    protocol: Protocol,
+    connections: BTreeMap<u16, Connection>,
+}
+
+#[derive(Debug)]
+enum Connection {
+    Http1(Http1),
+    Http2(Http2),
+}
+
+impl Mesh {
+    /// Starts Envoy with the filter that `filter` configures for a policy. Logs go to `folder`.
+    pub async fn start(
+        binary: &EnvoyBinary,
+        corpus: &Corpus,
+        folder: &Path,
+        filter: impl Fn(&Value) -> Result<Value>,
+    ) -> Result<Self> {
+        let upstreams = [echo::serve(KEPT).await?, echo::serve(REROUTED).await?];
+        let texts = corpus.cases.iter().flat_map(policies).map(|policy| Value::from(policy).to_string());
+        let mut names = BTreeMap::new();
+        let mut listeners = Vec::new();
+        for text in texts {
+            let name = format!("policy-{}", names.len());
+            if let Entry::Vacant(entry) = names.entry(text) {
+                let policy = serde_json::from_str(entry.key())?;
+                listeners.push(config::listener(&name, &[late_header(), filter(&policy)?], &routes()));
+                entry.insert(name);
+            }
+        }
+        let clusters =
+            [KEPT, REROUTED].into_iter().zip(&upstreams).map(|(name, echo)| config::cluster(name, echo.addr()));
+        let bootstrap = config::bootstrap(&listeners, &clusters.collect::<Vec<_>>());
+        let envoy = Envoy::start(binary, "corpus", bootstrap, folder).await?;
+        let mut ports = BTreeMap::new();
+        for (policy, name) in names {
+            ports.insert(policy, envoy.listener_port(&name).await?);
+        }
+        Ok(Self { envoy, ports, sent: AtomicU64::new(0), _upstreams: upstreams })
+    }
+
+    /// The engine over a protocol.
+    #[must_use]
+    pub fn over(&self, protocol: Protocol) -> OnEnvoy<'_> {
+        OnEnvoy { mesh: self, protocol, connections: BTreeMap::new() }
+    }
+
+    /// Checks the WASM filter's counters: one for each outcome and claim fault, all of which the corpus brings about, and
+    /// one outcome for each request (R14).
+    pub async fn counts_every_request(&self) -> Result<()> {
+        let counters = self.envoy.counters(COUNTERS).await?;
+        let count = |code: &str| counters.get(&format!("{COUNTERS}{}", code.replace('-', "_"))).copied().unwrap_or(0);
+        let codes = Outcome::ALL.iter().map(|outcome| outcome.code());
+        for code in codes.clone().chain(ClaimFault::ALL.iter().map(|fault| fault.code())) {
+            ensure!(count(code) > 0, "{code} was not counted: {counters:?}");
+        }
+        let (counted, sent) = (codes.map(count).sum::<u64>(), self.sent.load(Ordering::Relaxed));
+        ensure!(counted == sent, "{counted} outcomes were counted for {sent} requests");
+        Ok(())
+    }
+}
+
+impl Engine for OnEnvoy<'_> {
+    async fn send(&mut self, policy: &Map<String, Value>, request: &Lines, _now: i64) -> Result<Seen> {
+        let port =
+            *self.mesh.ports.get(&Value::from(policy.clone()).to_string()).context("no listener for the policy")?;
+        let connection = match self.connections.entry(port) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                entry.insert(match self.protocol {
+                    Protocol::Http1 => Connection::Http1(Http1::connect(address).await?),
+                    Protocol::Http2 => Connection::Http2(Http2::connect(address).await?),
+                })
+            }
+        };
+        self.mesh.sent.fetch_add(1, Ordering::Relaxed);
+        let response = match connection {
+            Connection::Http1(client) => client.get(AUTHORITY, "/", request).await?,
+            Connection::Http2(client) => client.get(AUTHORITY, "/", request).await?,
+        };
+        ensure!(response.status == 200, "status {}: {}", response.status, response.text());
+        let rerouted = response.header("x-upstream") == Some(REROUTED.as_bytes());
+        let mut lines = echo::Seen::from_body(&response.body)?.headers;
+        lines.retain(|(name, _)| !ADDED_HERE.contains(&name.as_slice()));
+        Ok(Seen { lines, rerouted })
+    }
+}
+
+/// Offers a running Envoy a listener for each policy that must not load, and checks that each is refused and that the log
+/// names the field and the reason.
+pub async fn refuses_bad_policies(binary: &EnvoyBinary, corpus: &Corpus, folder: &Path) -> Result<()> {
+    let module = built("routing-claims.wasm")?;
+    let upstream = echo::serve("unused").await?;
+    let offer = folder.join("listeners.json");
+    fs::write(&offer, json!({ "resources": [] }).to_string())?;
+    let mut bootstrap = config::bootstrap(&[], &[config::cluster("upstream", upstream.addr())]);
+    bootstrap["node"] = json!({"id": "conformance", "cluster": "conformance"});
+    bootstrap["dynamic_resources"]["lds_config"] = json!({"path_config_source": {"path": offer}});
+    let envoy = Envoy::start(binary, "refuses", bootstrap, folder).await?;
+
+    for (refused, rejects) in (0_u64..).zip(corpus.rejects.chunks(POLICIES_OF_AN_OFFER)) {
+        let listeners: Vec<_> = rejects.iter().map(|reject| listener_with(&module, reject)).collect();
+        // Envoy looks at the file again when another is moved to its place.
+        let next = folder.join("listeners.next.json");
+        fs::write(&next, json!({ "resources": listeners }).to_string())?;
+        fs::rename(&next, &offer)?;
+        let deadline = Instant::now() + OFFER_TIMEOUT;
+        while envoy.counters("listener_manager.lds.update_rejected").await?.values().sum::<u64>() == refused {
+            ensure!(Instant::now() < deadline, "Envoy did not refuse an update");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let listeners = String::from_utf8(envoy.admin_get("/listeners").await?)?;
+    ensure!(listeners.is_empty(), "Envoy took listeners: {listeners}");
+    let log = envoy.log()?;
+    // A module's words come without the plugin's name; the line that gives it comes after them.
+    let mut reasons = BTreeMap::new();
+    let mut reason = "";
+    for line in log.lines() {
+        if let Some((_, words)) = line.split_once("the policy is not valid: ") {
+            reason = words;
+        } else if let Some((_, name)) = line.split_once("] Plugin ") {
+            reasons.insert(name.trim_end_matches(" failed to load"), reason);
+        }
+    }
+    for Reject { name, at, says, .. } in &corpus.rejects {
+        let reason = reasons.get(name.as_str()).with_context(|| format!("{name}: the log does not tell of it"))?;
+        ensure!(
+            reason.contains(at) && reason.contains(says),
+            "{name}: expected {says:?} at {at:?}, the log says {reason}"
+        );
+    }
+    Ok(())
+}
+
+fn listener_with(module: &Path, reject: &Reject) -> Value {
+    let mut filter = config::wasm_filter(module, &Value::Null);
+    filter["typed_config"]["config"]["name"] = reject.name.clone().into();
+    filter["typed_config"]["config"]["configuration"]["value"] = reject.policy.clone().into();
+    let mut listener = config::listener(&reject.name, &[filter], &config::route_all("upstream"));
+    listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+    listener
+}
+
+/// The WASM filter with a policy.
+pub fn wasm_filter(policy: &Value) -> Result<Value> {
+    Ok(config::wasm_filter(&built("routing-claims.wasm")?, policy))
+}
+
+/// What `cargo xtask build` made.
+fn built(name: &str) -> Result<PathBuf> {
+    let path = testbed::target_dir().join("dist").join(name);
+    ensure!(path.is_file(), "{} is not there; run `cargo xtask build`", path.display());
+    Ok(path)
+}
+
+/// Routes by a header that is not there yet when Envoy chooses the route for the first time.
+fn routes() -> Value {
+    let to = |cluster: &str| json!({ "cluster": cluster });
+    json!({"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+        {"match": {"prefix": "/", "headers": [{"name": LATE_HEADER, "present_match": true}]}, "route": to(REROUTED)},
+        {"match": {"prefix": "/"}, "route": to(KEPT)},
+    ]}]})
+}
+
+/// A filter before ours that adds the header of [`routes`] and has no route chosen anew.
+fn late_header() -> Value {
+    let code = format!("function envoy_on_request(handle) handle:headers():replace('{LATE_HEADER}', '1') end");
+    json!({
+        "name": "late-header",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": code},
+            "clear_route_cache": false,
+        },
+    })
+}
+
+const COUNTERS: &str = "wasmcustom.routing_claims.";
+const AUTHORITY: &str = "corpus.example";
+const LATE_HEADER: &str = "x-conformance-late";
+const KEPT: &str = "kept";
+const REROUTED: &str = "rerouted";
+const OFFER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Envoy compiles the module anew for each policy that it refuses, and answers nothing meanwhile.
+const POLICIES_OF_AN_OFFER: usize = 8;
+
+/// Headers that the client or this Envoy adds to every request.
+const ADDED_HERE: &[&[u8]] =
+    &[b"host", b"x-envoy-expected-rq-timeout-ms", b"x-forwarded-proto", b"x-request-id", LATE_HEADER.as_bytes()];

@@ -1,0 +1,196 @@
+//! The requests of the demo, what each must lead to, and how that is shown.
+
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use serde_json::{Value, json};
+use testbed::client::Http1;
+
+use super::mesh::REPORT;
+
+/// One request through the gateway.
+pub(super) struct Request {
+    shows: &'static str,
+    /// The token's claims as the table shows them.
+    claims: String,
+    token: Option<String>,
+    /// A header that a client has no business to send.
+    spoofed: Option<(&'static str, &'static str)>,
+    expected: Answer,
+}
+
+/// Which versions answered, and what the gateway's filter reported.
+#[derive(PartialEq)]
+pub(super) struct Answer {
+    a: String,
+    b: String,
+    report: String,
+}
+
+/// All requests, in the order of the table.
+pub(super) fn all() -> Result<Vec<Request>> {
+    let an_hour_ago = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() - 3600;
+    Ok(vec![
+        Request::new("No token").leads_to("main", "main", "no-token"),
+        Request::new("The talk's token: a version for each service")
+            .claims(&json!({"microservice-A": "PR-1", "microservice-B": "PR-2"}))
+            .leads_to("PR-1", "PR-2", "applied microservice-a=PR-1 microservice-b=PR-2"),
+        Request::new("Only B: the choice reaches the second hop").claims(&json!({"microservice-B": "PR-1"})).leads_to(
+            "main",
+            "PR-1",
+            "applied microservice-b=PR-1",
+        ),
+        Request::new("Only A").claims(&json!({"microservice-A": "PR-3"})).leads_to(
+            "PR-3",
+            "main",
+            "applied microservice-a=PR-3",
+        ),
+        Request::new("A token with claims of other kinds only")
+            .claims(&json!({"sub": "alice", "iss": "https://issuer.example"}))
+            .leads_to("main", "main", "no-routes"),
+        Request::new("A version that no route knows: main answers")
+            .claims(&json!({"microservice-A": "PR-99"}))
+            .leads_to("main", "main", "applied microservice-a=PR-99"),
+        Request::new("A claim that is no version: the others hold")
+            .claims(&json!({"microservice-A": ["PR-1"], "microservice-B": "PR-2"}))
+            .leads_to("main", "PR-2", "applied microservice-a!invalid-value microservice-b=PR-2"),
+        Request::new("A token that expired an hour ago")
+            .claims(&json!({"microservice-A": "PR-1", "exp": an_hour_ago}))
+            .leads_to("main", "main", "expired"),
+        Request::new("A malformed token").token("not-a.token").leads_to("main", "main", "malformed-token"),
+        Request::new("A spoofed header, no token")
+            .spoofed("microservice-a", "PR-1")
+            .leads_to("main", "main", "no-token"),
+        Request::new("A spoofed header beside a token: the token decides")
+            .claims(&json!({"microservice-A": "PR-2"}))
+            .spoofed("microservice-a", "PR-1")
+            .leads_to("PR-2", "main", "applied microservice-a=PR-2"),
+    ])
+}
+
+impl Request {
+    fn new(shows: &'static str) -> Self {
+        let expected = Answer { a: String::new(), b: String::new(), report: String::new() };
+        Self { shows, claims: "-".to_owned(), token: None, spoofed: None, expected }
+    }
+
+    /// Sends a token with these claims. Its signature is empty: the filter leaves the check to the gateway.
+    fn claims(mut self, claims: &Value) -> Self {
+        let encode = |json: &Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
+        self.claims = lines(claims);
+        self.token = Some(format!("{}.{}.", encode(&json!({"alg": "none"})), encode(claims)));
+        self
+    }
+
+    fn token(mut self, token: &str) -> Self {
+        self.claims = format!("not readable: {token}");
+        self.token = Some(token.to_owned());
+        self
+    }
+
+    fn spoofed(mut self, name: &'static str, value: &'static str) -> Self {
+        self.spoofed = Some((name, value));
+        self
+    }
+
+    fn leads_to(mut self, a: &str, b: &str, report: &str) -> Self {
+        self.expected = Answer { a: a.to_owned(), b: b.to_owned(), report: report.to_owned() };
+        self
+    }
+
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        let token = self.token.iter().map(|token| ("authorization", format!("Bearer {token}")));
+        token.chain(self.spoofed.map(|(name, value)| (name, value.to_owned()))).collect()
+    }
+
+    /// Sends the request and reads who answered.
+    pub(super) async fn send(&self, gateway: SocketAddr) -> Result<Answer> {
+        let headers: Vec<_> =
+            self.headers().into_iter().map(|(name, value)| (name.into(), value.into_bytes())).collect();
+        let response = Http1::connect(gateway).await?.get("a.qa.example", "/", &headers).await?;
+        let said: Value = serde_json::from_slice(&response.body)
+            .with_context(|| format!("status {}: {}", response.status, response.text()))?;
+        let version = |said: &Value| said["version"].as_str().map_or_else(|| said.to_string(), str::to_owned);
+        Ok(Answer {
+            a: version(&said),
+            b: version(&said["called"]),
+            report: String::from_utf8_lossy(response.header(REPORT).unwrap_or_default()).into_owned(),
+        })
+    }
+
+    /// Adds the request's row; true when what came back is what must come back.
+    pub(super) fn add_to(&self, table: &mut Table, got: &Result<Answer>) -> bool {
+        let shows = match self.spoofed {
+            Some((name, value)) => format!("{}\n({name}: {value})", self.shows),
+            None => self.shows.to_owned(),
+        };
+        let expected = &self.expected;
+        let (ok, [a, b, report]) = match got {
+            Ok(got) => (
+                got == expected,
+                [
+                    compared(&got.a, &expected.a),
+                    compared(&got.b, &expected.b),
+                    compared(&words(&got.report), &words(&expected.report)),
+                ],
+            ),
+            Err(error) => (false, [format!("{error:#}"), String::new(), String::new()]),
+        };
+        table.add_row([shows, self.claims.clone(), a, b, report, if ok { "ok" } else { "WRONG" }.to_owned()]);
+        ok
+    }
+}
+
+/// An empty table with its head.
+pub(super) fn table() -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(TABLE_WIDTH)
+        .set_header(["Request", "Claims of its token", "A answers", "B answers", "The filter's report", ""]);
+    // The words of a report are not broken.
+    if let Some(report) = table.column_mut(4) {
+        report.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    table
+}
+
+/// The requests to try by hand, and how to make a token.
+pub(super) fn curl_lines(requests: &[Request], gateway: SocketAddr) -> String {
+    let url = format!("http://{gateway}/");
+    let mut lines = Vec::new();
+    for request in requests {
+        let mut curl = vec![format!("curl -si {url}")];
+        curl.extend(request.headers().iter().map(|(name, value)| format!("-H '{name}: {value}'")));
+        lines.extend([format!("# {}", request.shows), curl.join(" "), String::new()]);
+    }
+    lines.extend([
+        "# Claims of your own".to_owned(),
+        r#"claims='{"microservice-A":"PR-2","microservice-B":"PR-1"}'"#.to_owned(),
+        r#"token="e30.$(printf %s "$claims" | base64 | tr '+/' '-_' | tr -d '=\n').""#.to_owned(),
+        format!(r#"curl -si {url} -H "authorization: Bearer $token""#),
+    ]);
+    lines.join("\n")
+}
+
+/// One claim a line.
+fn lines(claims: &Value) -> String {
+    let members = claims.as_object().into_iter().flatten();
+    members.map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
+}
+
+/// One word of a report a line.
+fn words(report: &str) -> String {
+    report.replace(' ', "\n")
+}
+
+fn compared(got: &str, expected: &str) -> String {
+    if got == expected { got.to_owned() } else { format!("{got}\n(expected:\n{expected})") }
+}
+
+const TABLE_WIDTH: u16 = 118;

@@ -1,0 +1,83 @@
+//! The services: small HTTP servers that know nothing of routing. All they do for it is to forward `Authorization`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::AUTHORIZATION;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use testbed::client::Http1;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// One version of one service; dropping it stops the server.
+pub(super) struct Server {
+    pub(super) addr: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+/// Another service that each request calls.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) host: String,
+    /// Where the calls go, as in a real mesh: the outbound listener of the caller's sidecar, known once that is up.
+    pub(super) sidecar: Arc<OnceLock<SocketAddr>>,
+}
+
+impl Server {
+    /// Starts a server on a free port that answers with its service, its version and what the service it calls said.
+    pub(super) async fn start(service: &'static str, version: &'static str, call: Option<Call>) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let addr = listener.local_addr()?;
+        let accepting = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve(stream, service, version, call.clone()));
+            }
+        });
+        Ok(Self { addr, accepting })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn serve(stream: TcpStream, service: &'static str, version: &'static str, call: Option<Call>) {
+    let answer = service_fn(|request| {
+        let call = call.clone();
+        async move {
+            let mut said = json!({"service": service, "version": version});
+            if let Some(call) = call {
+                said["called"] =
+                    call.send(&request).await.unwrap_or_else(|error| json!({"error": format!("{error:#}")}));
+            }
+            anyhow::Ok(Response::new(Full::new(Bytes::from(said.to_string() + "\n"))))
+        }
+    });
+    // A connection that breaks is Envoy's to report.
+    drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await);
+}
+
+impl Call {
+    async fn send(&self, request: &Request<Incoming>) -> Result<Value> {
+        let sidecar = *self.sidecar.get().context("the sidecar is not up")?;
+        let authorization: Vec<_> = request
+            .headers()
+            .get_all(AUTHORIZATION)
+            .iter()
+            .map(|value| (AUTHORIZATION.as_str().into(), value.as_bytes().to_vec()))
+            .collect();
+        let response = Http1::connect(sidecar).await?.get(&self.host, "/", &authorization).await?;
+        serde_json::from_slice(&response.body)
+            .with_context(|| format!("status {}: {}", response.status, response.text()))
+    }
+}
