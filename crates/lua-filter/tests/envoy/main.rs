@@ -174,6 +174,6 @@ fn tested(lines: &Lines) -> Lines {
 }
 
 fn report(lines: &Lines) -> String {
-    let report = lines.iter().find(|(name, _)| name == b"t-report").expect("the probe came to its end");
+    let report = lines.iter().find(|(name, _)| name == b"t-report").unwrap();
     String::from_utf8(report.1.clone()).unwrap()
 }
