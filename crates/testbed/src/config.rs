@@ -82,14 +82,14 @@ pub fn wasm_filter(module: &Path, policy: &Value) -> Value {
     })
 }
 
-/// The Lua filter, as Istio's `EnvoyFilter` configures it.
+/// Envoy's Lua filter with a script. Envoy clears the route cache by itself when the script edits headers.
 #[must_use]
-pub fn lua_filter(source: &str) -> Value {
+pub fn lua_filter(script: &str) -> Value {
     json!({
-        "name": "envoy.filters.http.lua",
+        "name": "routing-claims",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
-            "default_source_code": {"inline_string": source},
+            "default_source_code": {"inline_string": script},
         },
     })
 }

@@ -30,7 +30,7 @@ const NAMES: &[&str] = &[
     "\u{d7ff}\u{e000}",
 ];
 const SEGMENTS: &[&str] = &["routes", "https://example.com/r", "a", "api", "\u{e9}", "ro\"utes", "exp."];
-const PREFIXES: &[&str] = &["Bearer ", "", "Token:", "bearer", "A,"];
+const PREFIXES: &[&str] = &["Bearer ", "", "Token:", "bearer", "A"];
 const SOURCES: &[&str] = &["authorization", "X-Jwt", "x-token", "x-user", "jwt"];
 const COOKIES: &[&str] = &["token", "t", "Token", "session"];
 
@@ -185,6 +185,11 @@ pub(crate) fn request(dice: &mut Dice, policy: &PolicyConfig, tokens: &[Vec<u8>]
             }
         }
         lines.push((b"cookie".to_vec(), line));
+    }
+    // As Envoy does with lines of `authorization`.
+    if dice.once_in(4) && lines.len() > 2 && lines[1].0 == lines[2].0 {
+        let (_, second) = lines.remove(2);
+        lines[1].1.extend([b",".as_slice(), &second].concat());
     }
     let managed: Vec<String> = (policy.services.iter().flatten())
         .map(|service| service.header.clone().unwrap_or_else(|| service.name.to_ascii_lowercase()))
