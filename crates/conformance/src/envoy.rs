@@ -5,10 +5,12 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
+use routing_claims::{ClaimFault, Outcome, Policy};
 use serde_json::{Map, Value, json};
 use testbed::{
     Envoy, EnvoyBinary,
@@ -29,6 +31,8 @@ pub struct Mesh {
     envoy: Envoy,
     /// Port of each policy's listener.
     ports: BTreeMap<String, u16>,
+    /// Requests sent by all engines.
+    sent: AtomicU64,
     _upstreams: [Echo; 2],
 }
 
@@ -83,7 +87,7 @@ impl Mesh {
         for (policy, name) in names {
             ports.insert(policy, envoy.listener_port(&name).await?);
         }
-        Ok(Self { envoy, ports, _upstreams: upstreams })
+        Ok(Self { envoy, ports, sent: AtomicU64::new(0), _upstreams: upstreams })
     }
 
     /// The engine over a protocol.
@@ -92,10 +96,18 @@ impl Mesh {
         OnEnvoy { mesh: self, protocol, connections: BTreeMap::new() }
     }
 
-    /// The Envoy that runs.
-    #[must_use]
-    pub fn envoy(&self) -> &Envoy {
-        &self.envoy
+    /// Checks the WASM filter's counters: one for each outcome and claim fault, all of which the corpus brings about, and
+    /// one outcome for each request (R14).
+    pub async fn counts_every_request(&self) -> Result<()> {
+        let counters = self.envoy.counters(COUNTERS).await?;
+        let count = |code: &str| counters.get(&format!("{COUNTERS}{}", code.replace('-', "_"))).copied().unwrap_or(0);
+        let codes = Outcome::ALL.iter().map(|outcome| outcome.code());
+        for code in codes.clone().chain(ClaimFault::ALL.iter().map(|fault| fault.code())) {
+            ensure!(count(code) > 0, "{code} was not counted: {counters:?}");
+        }
+        let (counted, sent) = (codes.map(count).sum::<u64>(), self.sent.load(Ordering::Relaxed));
+        ensure!(counted == sent, "{counted} outcomes were counted for {sent} requests");
+        Ok(())
     }
 }
 
@@ -113,6 +125,7 @@ impl Engine for OnEnvoy<'_> {
                 })
             }
         };
+        self.mesh.sent.fetch_add(1, Ordering::Relaxed);
         let response = match connection {
             Connection::Http1(client) => client.get(AUTHORITY, "/", request).await?,
             Connection::Http2(client) => client.get(AUTHORITY, "/", request).await?,
@@ -186,6 +199,12 @@ pub fn wasm_filter(policy: &Value) -> Result<Value> {
     Ok(config::wasm_filter(&built("routing-claims.wasm")?, policy))
 }
 
+/// The Lua filter with a policy.
+pub fn lua_filter(policy: &Value) -> Result<Value> {
+    let policy = Policy::from_json(policy.to_string().as_bytes())?;
+    Ok(config::lua_filter(&::lua_filter::source(&policy)))
+}
+
 /// What `cargo xtask build` made.
 fn built(name: &str) -> Result<PathBuf> {
     let path = testbed::target_dir().join("dist").join(name);
@@ -205,16 +224,13 @@ fn routes() -> Value {
 /// A filter before ours that adds the header of [`routes`] and has no route chosen anew.
 fn late_header() -> Value {
     let code = format!("function envoy_on_request(handle) handle:headers():replace('{LATE_HEADER}', '1') end");
-    json!({
-        "name": "late-header",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
-            "default_source_code": {"inline_string": code},
-            "clear_route_cache": false,
-        },
-    })
+    let mut filter = config::lua_filter(&code);
+    filter["name"] = "late-header".into();
+    filter["typed_config"]["clear_route_cache"] = false.into();
+    filter
 }
 
+const COUNTERS: &str = "wasmcustom.routing_claims.";
 const AUTHORITY: &str = "corpus.example";
 const LATE_HEADER: &str = "x-conformance-late";
 const KEPT: &str = "kept";

@@ -82,6 +82,18 @@ pub fn wasm_filter(module: &Path, policy: &Value) -> Value {
     })
 }
 
+/// The Lua filter, as Istio's `EnvoyFilter` configures it.
+#[must_use]
+pub fn lua_filter(source: &str) -> Value {
+    json!({
+        "name": "envoy.filters.http.lua",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": source},
+        },
+    })
+}
+
 fn address(addr: SocketAddr) -> Value {
     json!({"socket_address": {"address": addr.ip().to_string(), "port_value": addr.port()}})
 }
