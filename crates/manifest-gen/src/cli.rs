@@ -1,6 +1,8 @@
 //! The command line: what is typed, read from and written to the outside, and nothing else.
 
+mod explain;
 mod files;
+mod lint;
 mod render;
 
 use std::{
@@ -35,6 +37,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Render(render::Args),
+    Lint(lint::Args),
+    Explain(explain::Args),
     Schema(SchemaArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -104,6 +108,8 @@ impl Command {
     fn run(&self) -> Result<Exit> {
         match self {
             Self::Render(args) => args.run(),
+            Self::Lint(args) => args.run(),
+            Self::Explain(args) => args.run(),
             Self::Schema(args) => print(&args.text()),
             Self::Completions(args) => {
                 let mut script = Vec::new();

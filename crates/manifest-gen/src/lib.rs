@@ -28,6 +28,9 @@
 //! ```
 
 pub mod cli;
+pub mod explain;
+pub mod lint;
+pub mod manifests;
 pub mod model;
 pub mod plan;
 pub mod problem;

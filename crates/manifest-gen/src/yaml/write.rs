@@ -93,6 +93,11 @@ fn inline(out: &mut String, value: &Value, indent: usize) {
 fn text(out: &mut String, value: &str) {
     if is_plain(value) {
         out.push_str(value);
+    } else if value.contains(['"', '\\']) && value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        // JSON in a text stays readable.
+        out.push('\'');
+        out.push_str(&value.replace('\'', "''"));
+        out.push('\'');
     } else {
         // A JSON text is a YAML text.
         out.push_str(&Value::from(value).to_string());
