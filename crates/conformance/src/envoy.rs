@@ -5,10 +5,12 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
+use routing_claims::{ClaimFault, Outcome};
 use serde_json::{Map, Value, json};
 use testbed::{
     Envoy, EnvoyBinary,
@@ -18,7 +20,7 @@ use testbed::{
 };
 
 use crate::{
-    corpus::Corpus,
+    corpus::{Corpus, Reject},
     engine::{Engine, Lines, Seen},
     run::policies,
 };
@@ -29,6 +31,8 @@ pub struct Mesh {
     envoy: Envoy,
     /// Port of each policy's listener.
     ports: BTreeMap<String, u16>,
+    /// Requests sent by all engines.
+    sent: AtomicU64,
     _upstreams: [Echo; 2],
 }
 
@@ -83,7 +87,7 @@ impl Mesh {
         for (policy, name) in names {
             ports.insert(policy, envoy.listener_port(&name).await?);
         }
-        Ok(Self { envoy, ports, _upstreams: upstreams })
+        Ok(Self { envoy, ports, sent: AtomicU64::new(0), _upstreams: upstreams })
     }
 
     /// The engine over a protocol.
@@ -92,10 +96,18 @@ impl Mesh {
         OnEnvoy { mesh: self, protocol, connections: BTreeMap::new() }
     }
 
-    /// The Envoy that runs.
-    #[must_use]
-    pub fn envoy(&self) -> &Envoy {
-        &self.envoy
+    /// Checks the WASM filter's counters: one for each outcome and claim fault, all of which the corpus brings about, and
+    /// one outcome for each request (R14).
+    pub async fn counts_every_request(&self) -> Result<()> {
+        let counters = self.envoy.counters(COUNTERS).await?;
+        let count = |code: &str| counters.get(&format!("{COUNTERS}{}", code.replace('-', "_"))).copied().unwrap_or(0);
+        let codes = Outcome::ALL.iter().map(|outcome| outcome.code());
+        for code in codes.clone().chain(ClaimFault::ALL.iter().map(|fault| fault.code())) {
+            ensure!(count(code) > 0, "{code} was not counted: {counters:?}");
+        }
+        let (counted, sent) = (codes.map(count).sum::<u64>(), self.sent.load(Ordering::Relaxed));
+        ensure!(counted == sent, "{counted} outcomes were counted for {sent} requests");
+        Ok(())
     }
 }
 
@@ -113,6 +125,7 @@ impl Engine for OnEnvoy<'_> {
                 })
             }
         };
+        self.mesh.sent.fetch_add(1, Ordering::Relaxed);
         let response = match connection {
             Connection::Http1(client) => client.get(AUTHORITY, "/", request).await?,
             Connection::Http2(client) => client.get(AUTHORITY, "/", request).await?,
@@ -125,44 +138,60 @@ impl Engine for OnEnvoy<'_> {
     }
 }
 
-/// Offers Envoy a listener for each policy that must not load, all in one update, and checks that each is refused and
-/// that the log names the field and the reason.
+/// Offers a running Envoy a listener for each policy that must not load, and checks that each is refused and that the log
+/// names the field and the reason.
 pub async fn refuses_bad_policies(binary: &EnvoyBinary, corpus: &Corpus, folder: &Path) -> Result<()> {
     let module = built("routing-claims.wasm")?;
     let upstream = echo::serve("unused").await?;
-    let mut listeners = Vec::new();
-    for reject in &corpus.rejects {
-        let mut filter = config::wasm_filter(&module, &Value::Null);
-        filter["typed_config"]["config"]["name"] = reject.name.clone().into();
-        filter["typed_config"]["config"]["configuration"]["value"] = reject.policy.clone().into();
-        let mut listener = config::listener(&reject.name, &[filter], &config::route_all("upstream"));
-        listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
-        listeners.push(listener);
-    }
-    let update = folder.join("listeners.json");
-    fs::write(&update, json!({ "resources": listeners }).to_string())?;
+    let offer = folder.join("listeners.json");
+    fs::write(&offer, json!({ "resources": [] }).to_string())?;
     let mut bootstrap = config::bootstrap(&[], &[config::cluster("upstream", upstream.addr())]);
     bootstrap["node"] = json!({"id": "conformance", "cluster": "conformance"});
-    bootstrap["dynamic_resources"]["lds_config"] = json!({"path_config_source": {"path": update}});
+    bootstrap["dynamic_resources"]["lds_config"] = json!({"path_config_source": {"path": offer}});
     let envoy = Envoy::start(binary, "refuses", bootstrap, folder).await?;
 
-    let deadline = Instant::now() + UPDATE_TIMEOUT;
-    while envoy.counters("listener_manager.lds.update_rejected").await?.values().all(|count| *count == 0) {
-        ensure!(Instant::now() < deadline, "Envoy did not refuse the update");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    for (refused, rejects) in (0_u64..).zip(corpus.rejects.chunks(POLICIES_OF_AN_OFFER)) {
+        let listeners: Vec<_> = rejects.iter().map(|reject| listener_with(&module, reject)).collect();
+        // Envoy looks at the file again when another is moved to its place.
+        let next = folder.join("listeners.next.json");
+        fs::write(&next, json!({ "resources": listeners }).to_string())?;
+        fs::rename(&next, &offer)?;
+        let deadline = Instant::now() + OFFER_TIMEOUT;
+        while envoy.counters("listener_manager.lds.update_rejected").await?.values().sum::<u64>() == refused {
+            ensure!(Instant::now() < deadline, "Envoy did not refuse an update");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
     let listeners = String::from_utf8(envoy.admin_get("/listeners").await?)?;
     ensure!(listeners.is_empty(), "Envoy took listeners: {listeners}");
     let log = envoy.log()?;
-    for reject in &corpus.rejects {
-        let said = log.lines().find(|line| {
-            line.contains(&format!("wasm log {}", reject.name))
-                && line.contains(&reject.at)
-                && line.contains(&reject.says)
-        });
-        ensure!(said.is_some(), "{}: the log does not say {:?} at {:?}", reject.name, reject.says, reject.at);
+    // A module's words come without the plugin's name; the line that gives it comes after them.
+    let mut reasons = BTreeMap::new();
+    let mut reason = "";
+    for line in log.lines() {
+        if let Some((_, words)) = line.split_once("the policy is not valid: ") {
+            reason = words;
+        } else if let Some((_, name)) = line.split_once("] Plugin ") {
+            reasons.insert(name.trim_end_matches(" failed to load"), reason);
+        }
+    }
+    for Reject { name, at, says, .. } in &corpus.rejects {
+        let reason = reasons.get(name.as_str()).with_context(|| format!("{name}: the log does not tell of it"))?;
+        ensure!(
+            reason.contains(at) && reason.contains(says),
+            "{name}: expected {says:?} at {at:?}, the log says {reason}"
+        );
     }
     Ok(())
+}
+
+fn listener_with(module: &Path, reject: &Reject) -> Value {
+    let mut filter = config::wasm_filter(module, &Value::Null);
+    filter["typed_config"]["config"]["name"] = reject.name.clone().into();
+    filter["typed_config"]["config"]["configuration"]["value"] = reject.policy.clone().into();
+    let mut listener = config::listener(&reject.name, &[filter], &config::route_all("upstream"));
+    listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+    listener
 }
 
 /// The WASM filter with a policy.
@@ -199,11 +228,15 @@ fn late_header() -> Value {
     })
 }
 
+const COUNTERS: &str = "wasmcustom.routing_claims.";
 const AUTHORITY: &str = "corpus.example";
 const LATE_HEADER: &str = "x-conformance-late";
 const KEPT: &str = "kept";
 const REROUTED: &str = "rerouted";
-const UPDATE_TIMEOUT: Duration = Duration::from_secs(60);
+const OFFER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Envoy compiles the module anew for each policy that it refuses, and answers nothing meanwhile.
+const POLICIES_OF_AN_OFFER: usize = 8;
 
 /// Headers that the client or this Envoy adds to every request.
 const ADDED_HERE: &[&[u8]] =

@@ -9,7 +9,7 @@ mod run;
 
 pub use corpus::{Case, Corpus, Later, Reject};
 pub use engine::{Core, Engine, Lines, Seen};
-pub use run::{Clock, Summary, run};
+pub use run::{Clock, Summary, policies, run};
 
 #[cfg(feature = "envoy")]
 pub mod envoy;

@@ -73,7 +73,8 @@ pub async fn run(corpus: &Corpus, name: &str, engine: &mut impl Engine, clock: C
 }
 
 /// The policies a case is run with: its own, and with a report header where it has none.
-pub(crate) fn policies(case: &Case) -> Vec<Map<String, Value>> {
+#[must_use]
+pub fn policies(case: &Case) -> Vec<Map<String, Value>> {
     let mut policies = vec![case.policy.clone()];
     if !case.policy.contains_key("reportHeader") {
         let mut reported = case.policy.clone();

@@ -2,13 +2,56 @@
 
 use std::collections::BTreeSet;
 
-use conformance::{Clock, Core, Corpus, run};
-use routing_claims::{ClaimFault, Outcome, Policy};
+use conformance::{Clock, Core, Corpus, policies, run};
+use routing_claims::{ClaimFault, Decider, Outcome, Policy};
+use serde_json::Value;
 
 #[tokio::test]
 async fn core_passes_the_corpus() {
     let corpus = Corpus::load().unwrap();
     run(&corpus, "core", &mut Core::default(), Clock::Told).await.into_result().unwrap();
+}
+
+/// What front ends count (R14) is what the report says.
+#[test]
+fn outcome_and_faults_are_those_of_the_report() {
+    const NOW: i64 = 1_800_000_000;
+    for case in Corpus::load().unwrap().cases {
+        for policy in policies(&case) {
+            let mut decider = Decider::new(Policy::from_json(Value::from(policy).to_string().as_bytes()).unwrap());
+            let request = case.request(NOW).unwrap();
+            for attempt in ["first", "second"] {
+                let headers = request.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+                let decision = decider.decide(headers, NOW);
+                let (outcome, claims) = case.expect.split_once(' ').unwrap_or((&case.expect, ""));
+                assert_eq!(decision.outcome().code(), outcome, "{}, {attempt} time", case.name);
+                if claims.ends_with("...") {
+                    continue;
+                }
+                let words = |fault: ClaimFault| {
+                    let words = claims.split(' ').filter(|word| word.ends_with(&format!("!{fault}")));
+                    u32::try_from(words.count()).unwrap()
+                };
+                for fault in ClaimFault::ALL {
+                    let count = decision.faults().find(|(found, _)| found == fault).map_or(0, |(_, count)| count);
+                    // One word stands for all names that are none.
+                    let count = if *fault == ClaimFault::InvalidName { count.min(1) } else { count };
+                    assert_eq!(count, words(*fault), "{fault} of {}, {attempt} time", case.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_code_is_documented() {
+    let page = include_str!("../../../docs/outcomes.md");
+    let codes =
+        Outcome::ALL.iter().map(|outcome| outcome.code()).chain(ClaimFault::ALL.iter().map(|fault| fault.code()));
+    for code in codes {
+        let heading = format!("\n### `{code}`\n");
+        assert_eq!(page.matches(&heading).count(), 1, "{code} in docs/outcomes.md");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ async fn wasm_passes_the_corpus_over_http1_and_http2() {
     let http1 = run(&corpus, "WASM over HTTP/1.1", &mut mesh.over(Protocol::Http1), Clock::Machine).await;
     let http2 = run(&corpus, "WASM over HTTP/2", &mut mesh.over(Protocol::Http2), Clock::Machine).await;
     http1.into_result().and(http2.into_result()).unwrap();
+    mesh.counts_every_request().await.unwrap();
 }
 
 #[tokio::test]

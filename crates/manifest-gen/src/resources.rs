@@ -145,7 +145,7 @@ fn labels(mesh: &Mesh) -> BTreeMap<String, String> {
 }
 
 fn policy_json(mesh: &Mesh) -> String {
-    serde_json::to_value(mesh.policy.config()).unwrap_or_default().to_string()
+    serde_json::to_string(mesh.policy.config()).unwrap_or_default()
 }
 
 /// Name of a route's rule, by which it can be told from the user's own.

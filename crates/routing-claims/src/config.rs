@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     json::{Fault, Kind, Scanner, Span},
     limits::{self, Bound},
-    policy::PolicyProblem,
+    policy::{PolicyProblem, quoted},
 };
 
 /// What a user configures. [`Policy::new`](crate::Policy::new) checks it.
@@ -54,7 +54,7 @@ pub struct PolicyConfig {
 pub struct HeaderSourceConfig {
     /// Name of the header, in any case.
     pub name: String,
-    /// What stands before the token, compared without regard to ASCII case; empty: the whole value is the token.
+    /// What stands before the token, compared without regard to ASCII case; empty: each part between commas is a token.
     #[serde(default)]
     pub prefix: String,
 }
@@ -231,7 +231,7 @@ impl Reader<'_, '_> {
         match &*self.text()? {
             "jwt" => Ok(TokenFormat::Jwt),
             "payload" => Ok(TokenFormat::Payload),
-            other => Err(format!("found `{other}`, allowed are `jwt` and `payload`")),
+            other => Err(format!("found {}, allowed are `jwt` and `payload`", quoted(other))),
         }
     }
 
@@ -333,3 +333,6 @@ const MISSING_NAME: &str = "the field `name` is missing";
 
 /// No configuration nests deeper.
 const MAX_DEPTH: u32 = 8;
+
+#[cfg(test)]
+mod tests;

@@ -40,9 +40,9 @@ pub struct Decision<'d> {
 /// The part of a decision that depends on the token and the time alone.
 #[derive(Clone, Copy)]
 pub(crate) struct Verdict {
-    outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// Claims skipped, in the order of [`ClaimFault::ALL`].
-    faults: [u32; ClaimFault::ALL.len()],
+    pub(crate) faults: [u32; ClaimFault::ALL.len()],
     pub(crate) validity: Validity,
 }
 
@@ -276,3 +276,100 @@ const CUT: &[u8] = b" ...";
 
 /// Bytes of a report that leave room for [`CUT`].
 const FULL_REPORT_BYTES: usize = limits::REPORT_BYTES - CUT.len();
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    /// What R17 forbids in `Debug`, also of the memory that a decision leaves behind.
+    #[test]
+    fn debug_shows_no_token_payload_or_version() {
+        let policy = br#"{"services": [{"name": "shop"}, {"name": "cart"}], "reportHeader": "x-report"}"#;
+        let mut decider = Decider::new(Policy::from_json(policy).unwrap());
+        let payload = r#"{"shop":"hidden-version","cart":"hidden value","email":"hidden@example"}"#;
+        let secret = bearer(payload);
+        for _ in 0..2 {
+            let decision = decider.decide([(&b"authorization"[..], secret.as_bytes())], NOW);
+            assert!(decision.headers().any(|header| header == ("shop", "hidden-version")));
+            assert_eq!(format!("{decision:?}"), "Decision { outcome: Applied, .. }");
+            let texts = [format!("{decision:#?}"), format!("{decider:?}"), format!("{decider:#?}")];
+            for text in texts {
+                for part in ["hidden", &secret["Bearer ".len()..], &BASE64_URL_SAFE_NO_PAD.encode(payload)] {
+                    assert!(!text.contains(part), "{part} in {text}");
+                }
+                // Nor as a list of its bytes.
+                assert!(!text.contains("104, 105, 100, 100, 101, 110") && !text.contains("104,\n"), "{text}");
+            }
+        }
+        assert!(format!("{decider:?}").contains("x-report"));
+    }
+
+    #[test]
+    fn faults_are_counted_claim_by_claim() {
+        let policy = br#"{"claimPath": ["r"], "headerPrefix": "x-route-"}"#;
+        let mut decider = Decider::new(Policy::from_json(policy).unwrap());
+        let token = bearer(r#"{"r":{"a b":1,"c d":1,"":1,"e":null,"f":[],"g":"1","G":"1","h":"1"}}"#);
+        for _ in 0..2 {
+            let decision = decider.decide([(&b"authorization"[..], token.as_bytes())], NOW);
+            assert!(decision.faults().eq([
+                (ClaimFault::InvalidName, 3),
+                (ClaimFault::ConflictingName, 1),
+                (ClaimFault::InvalidValue, 2)
+            ]));
+        }
+        let decision = decider.decide([], NOW);
+        assert_eq!((decision.outcome(), decision.faults().count()), (Outcome::NoToken, 0));
+    }
+
+    /// Faults of claims are no news when the whole token counts for nothing.
+    #[test]
+    fn no_faults_of_claims_beside_a_fault_of_the_token() {
+        let mut decider = Decider::new(Policy::from_json(br#"{"services": [{"name": "shop"}]}"#).unwrap());
+        let token = bearer(r#"{"shop":null,"exp":1}"#);
+        let decision = decider.decide([(&b"authorization"[..], token.as_bytes())], NOW);
+        assert_eq!((decision.outcome(), decision.faults().count()), (Outcome::Expired, 0));
+    }
+
+    /// One that is too large would push many others out, and it is judged fast.
+    #[test]
+    fn decisions_are_kept_unless_the_token_is_too_large() {
+        let policy = br#"{"services": [{"name": "shop"}], "limits": {"maxPayloadBytes": 64}}"#;
+        let mut decider = Decider::new(Policy::from_json(policy).unwrap());
+        for (payload, outcome) in [
+            (r#"{"shop":"1"}"#, Outcome::Applied),
+            ("[]", Outcome::MalformedPayload),
+            (&" ".repeat(65), Outcome::TokenTooLarge),
+        ] {
+            let token = bearer(payload);
+            let found = decider.decide([(&b"authorization"[..], token.as_bytes())], NOW).outcome();
+            assert_eq!(found, outcome);
+            let slot = decider.cache.find(&token.as_bytes()["Bearer ".len()..], NOW);
+            assert_eq!(slot.is_some(), outcome != Outcome::TokenTooLarge, "{outcome}");
+            assert!(slot.is_none_or(|slot| slot.verdict.outcome == outcome));
+        }
+    }
+
+    #[test]
+    fn a_decider_tells_its_policy() {
+        let decider = Decider::new(Policy::from_json(br#"{"services": [{"name": "shop"}]}"#).unwrap());
+        assert!(decider.policy().is_managed(b"shop"));
+    }
+
+    #[test]
+    fn only_managed_headers_that_the_client_sent_are_stripped() {
+        let policy = br#"{"services": [{"name": "shop"}, {"name": "cart"}]}"#;
+        let mut decider = Decider::new(Policy::from_json(policy).unwrap());
+        let decision = decider.decide([(&b"Shop"[..], &b"1"[..]), (b"host", b"a")], NOW);
+        assert!(decision.strips_any() && decision.strips(b"SHOP") && !decision.strips(b"host"));
+        let decision = decider.decide([(&b"host"[..], &b"a"[..])], NOW);
+        assert!(!decision.strips_any() && !decision.strips(b"shop"));
+    }
+
+    fn bearer(payload: &str) -> String {
+        format!("Bearer e30.{}.", BASE64_URL_SAFE_NO_PAD.encode(payload))
+    }
+}

@@ -1,6 +1,6 @@
 //! What was configured, validated: a [`Policy`] that exists can be followed on every request.
 
-use std::{cmp::Ordering, fmt, ops::RangeInclusive, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 use crate::{
     config::{self, HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig},
@@ -13,17 +13,14 @@ pub struct Policy(Arc<Inner>);
 
 struct Inner {
     config: PolicyConfig,
-    /// Closed mode: in order of header name. Open mode: empty.
-    services: Vec<Service>,
-    /// Indices into `services`, in the order of [`compare_names`].
-    by_name: Vec<u16>,
+    /// Closed mode: the headers of the services, in order. Open mode: empty.
+    headers: Vec<Box<str>>,
+    /// Names in lower case, in order, each with the index of its header.
+    by_name: Vec<(Box<[u8]>, u16)>,
+    /// Bit n: some service's name has n bytes.
+    name_lengths: u64,
     /// Bit n: some managed header that is known by name has n bytes (bit 63: or more).
     header_lengths: u64,
-}
-
-struct Service {
-    name: Box<[u8]>,
-    header: Box<str>,
 }
 
 /// Why a configuration is no policy: every problem, each with its place.
@@ -78,25 +75,29 @@ impl Policy {
         {
             return true;
         }
-        self.0.header_lengths & length_bit(header.len()) != 0
-            && (config.report_header.as_ref().is_some_and(|report| header.eq_ignore_ascii_case(report.as_bytes()))
-                || self
-                    .0
-                    .services
-                    .binary_search_by(|service| compare_headers(service.header.as_bytes(), header))
-                    .is_ok())
+        if self.0.header_lengths & length_bit(header.len()) == 0 {
+            return false;
+        }
+        let mut buffer = [0; limits::HEADER_BYTES];
+        let Some(header) = lower(header, &mut buffer) else { return false };
+        config.report_header.as_ref().is_some_and(|report| report.as_bytes() == header)
+            || self.0.headers.binary_search_by(|managed| managed.as_bytes().cmp(header)).is_ok()
     }
 
     /// Index of the service that a claim's key names, in order of header name (R10, closed mode).
     pub(crate) fn service(&self, key: &[u8]) -> Option<u16> {
-        let name = |index: &u16| self.0.services.get(usize::from(*index)).map_or(&[][..], |service| &service.name);
-        let found = self.0.by_name.binary_search_by(|index| compare_names(name(index), key)).ok()?;
-        self.0.by_name.get(found).copied()
+        if self.0.name_lengths & length_bit(key.len()) == 0 {
+            return None;
+        }
+        let mut buffer = [0; limits::NAME_BYTES];
+        let key = lower(key, &mut buffer)?;
+        let found = self.0.by_name.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
+        self.0.by_name.get(found).map(|(_, index)| *index)
     }
 
     /// Header of the service at an index that [`Policy::service`] gave.
     pub(crate) fn service_header(&self, index: u16) -> &str {
-        self.0.services.get(usize::from(index)).map_or("", |service| &service.header)
+        self.0.headers.get(usize::from(index)).map_or("", |header| header)
     }
 }
 
@@ -134,24 +135,24 @@ impl fmt::Display for PolicyProblem {
 
 impl Inner {
     fn new(config: PolicyConfig) -> Self {
-        let mut services: Vec<Service> = Vec::new();
-        for ServiceConfig { name, header } in config.services.iter().flatten() {
-            let header = header.as_deref().unwrap_or_default();
-            let (Ok(at) | Err(at)) = services.binary_search_by(|service| (*service.header).cmp(header));
-            services.insert(at, Service { name: name.as_bytes().into(), header: header.into() });
+        let services = || config.services.iter().flatten();
+        let mut headers: Vec<Box<str>> = Vec::new();
+        for header in services().filter_map(|service| service.header.as_deref()) {
+            let (Ok(at) | Err(at)) = headers.binary_search_by(|other| (**other).cmp(header));
+            headers.insert(at, header.into());
         }
-        let mut by_name: Vec<(u16, &[u8])> = Vec::new();
-        for (index, service) in (0..).zip(&services) {
-            let (Ok(at) | Err(at)) = by_name.binary_search_by(|(_, name)| compare_names(name, &service.name));
-            by_name.insert(at, (index, &service.name));
+        let mut by_name: Vec<(Box<[u8]>, u16)> = Vec::new();
+        for ServiceConfig { name, header } in services() {
+            let name = name.to_ascii_lowercase().into_bytes().into_boxed_slice();
+            let index = headers.iter().zip(0..).find(|(other, _)| Some(&***other) == header.as_deref());
+            let (Ok(at) | Err(at)) = by_name.binary_search_by(|(other, _)| other.cmp(&name));
+            by_name.insert(at, (name, index.map_or(0, |(_, index)| index)));
         }
-        let by_name = by_name.into_iter().map(|(index, _)| index).collect();
-        let header_lengths = services
-            .iter()
-            .map(|service| &*service.header)
-            .chain(config.report_header.as_deref())
-            .fold(0, |bits, header| bits | length_bit(header.len()));
-        Self { config, services, by_name, header_lengths }
+        let lengths = |bits, length| bits | length_bit(length);
+        let managed = headers.iter().map(|header| &**header).chain(config.report_header.as_deref());
+        let header_lengths = managed.map(str::len).fold(0, lengths);
+        let name_lengths = by_name.iter().map(|(name, _)| name.len()).fold(0, lengths);
+        Self { config, headers, by_name, name_lengths, header_lengths }
     }
 }
 
@@ -182,13 +183,12 @@ fn length_bit(length: usize) -> u64 {
     1 << length.min(63)
 }
 
-/// Orders claim keys without regard to ASCII case, by length first, which is cheaper to compare.
-fn compare_names(a: &[u8], b: &[u8]) -> Ordering {
-    a.len().cmp(&b.len()).then_with(|| compare_headers(a, b))
-}
-
-fn compare_headers(a: &[u8], b: &[u8]) -> Ordering {
-    a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase))
+/// A text in lower case, if the buffer has room for it.
+fn lower<'b>(text: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let folded = buffer.get_mut(..text.len())?;
+    folded.copy_from_slice(text);
+    folded.make_ascii_lowercase();
+    Some(folded)
 }
 
 /// Collects the problems of a configuration, in the order of its fields.
@@ -255,23 +255,29 @@ impl<'c> Check<'c> {
             if name == "cookie" {
                 self.problem(path, "found `cookie`: name the cookie in `fromCookies`");
             } else if !is_token(name) {
-                self.problem(path, format!("found `{name}`, allowed is the name of a header (RFC 9110 section 5.1)"));
+                self.problem(
+                    path,
+                    format!("found {}, allowed is the name of a header (RFC 9110 section 5.1)", quoted(name)),
+                );
             } else if before.any(|other| other.name == *name && other.prefix.eq_ignore_ascii_case(prefix)) {
-                self.problem(path, format!("`{name}` with this prefix stands twice"));
+                self.problem(path, format!("{} with this prefix stands twice", quoted(name)));
             }
             let path = format!("fromHeaders[{index}].prefix");
             self.length(&path, prefix, 0..=limits::SOURCE_PREFIX_BYTES);
             if !prefix.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b',') || prefix.starts_with(' ') {
                 let allowed = "printable ASCII characters without `,`, the first no space";
-                self.problem(path, format!("found `{prefix}`, allowed are {allowed}"));
+                self.problem(path, format!("found {}, allowed are {allowed}", quoted(prefix)));
             }
         }
         for (index, name) in from_cookies.iter().enumerate() {
             let path = format!("fromCookies[{index}]");
             if !is_token(name) {
-                self.problem(path, format!("found `{name}`, allowed is the name of a cookie (RFC 6265 section 4.1.1)"));
+                self.problem(
+                    path,
+                    format!("found {}, allowed is the name of a cookie (RFC 6265 section 4.1.1)", quoted(name)),
+                );
             } else if from_cookies.iter().take(index).any(|other| other == name) {
-                self.problem(path, format!("`{name}` stands twice"));
+                self.problem(path, format!("{} stands twice", quoted(name)));
             }
         }
     }
@@ -284,7 +290,7 @@ impl<'c> Check<'c> {
         if let Some(first) = claim_path.first()
             && is_time_claim(first)
         {
-            self.problem("claimPath[0]", format!("found `{first}`, which is a number (RFC 7519 section 4.1)"));
+            self.problem("claimPath[0]", format!("found {}, which is a number (RFC 7519 section 4.1)", quoted(first)));
         }
         let depth = claim_path.len().saturating_add(1);
         if depth > usize::try_from(*max_depth).unwrap_or(usize::MAX) {
@@ -300,14 +306,17 @@ impl<'c> Check<'c> {
             self.length(&path, name, 1..=limits::NAME_BYTES);
             let folded = name.to_ascii_lowercase();
             if self.config.claim_path.is_empty() && is_time_claim(&folded) {
-                self.problem(path, format!("found `{name}`, which is the token's time; give a `claimPath`"));
+                self.problem(path, format!("found {}, which is the token's time; give a `claimPath`", quoted(name)));
             } else if !insert(&mut names, folded) {
-                self.problem(path, format!("`{name}` stands twice (names are compared without regard to case)"));
+                self.problem(
+                    path,
+                    format!("{} stands twice (names are compared without regard to case)", quoted(name)),
+                );
             }
             let path = format!("services[{index}].header");
             let header = header.as_deref().unwrap_or_default();
             if self.managed_header(&path, header) && !insert(&mut headers, header.to_owned()) {
-                self.problem(path, format!("`{header}` stands twice"));
+                self.problem(path, format!("{} stands twice", quoted(header)));
             }
         }
     }
@@ -321,7 +330,7 @@ impl<'c> Check<'c> {
         if !is_lower_token(prefix) || !prefix.ends_with('-') {
             self.problem(
                 path,
-                format!("found `{prefix}`, allowed is the start of a lower-case header name, up to a `-`"),
+                format!("found {}, allowed is the start of a lower-case header name, up to a `-`", quoted(prefix)),
             );
             return;
         }
@@ -330,9 +339,9 @@ impl<'c> Check<'c> {
             PROTECTED.iter().chain(PROTECTED_FAMILIES).copied().chain(sources).find(|name| name.starts_with(prefix));
         let over = PROTECTED_FAMILIES.iter().find(|family| prefix.starts_with(**family));
         if let Some(name) = under {
-            self.problem(path, format!("found `{prefix}`, under which `{name}` falls"));
+            self.problem(path, format!("found {}, under which {} falls", quoted(prefix), quoted(name)));
         } else if let Some(family) = over {
-            self.problem(path, format!("found `{prefix}`, which falls under the protected `{family}*`"));
+            self.problem(path, format!("found {}, which falls under the protected `{family}*`", quoted(prefix)));
         }
     }
 
@@ -343,9 +352,9 @@ impl<'c> Check<'c> {
             return;
         }
         if services.iter().flatten().any(|service| service.header.as_ref() == Some(report)) {
-            self.problem(path, format!("`{report}` is the header of a service"));
+            self.problem(path, format!("{} is the header of a service", quoted(report)));
         } else if header_prefix.as_ref().is_some_and(|prefix| report.starts_with(&**prefix)) {
-            self.problem(path, format!("found `{report}`, which falls under `headerPrefix`"));
+            self.problem(path, format!("found {}, which falls under `headerPrefix`", quoted(report)));
         }
     }
 
@@ -354,17 +363,31 @@ impl<'c> Check<'c> {
         let message = if header.len() > limits::HEADER_BYTES {
             format!("found {} bytes, allowed are 1..={}", header.len(), limits::HEADER_BYTES)
         } else if !is_lower_token(header) {
-            format!("found `{header}`, allowed is a lower-case header name (RFC 9110 section 5.1)")
+            format!("found {}, allowed is a lower-case header name (RFC 9110 section 5.1)", quoted(header))
         } else if PROTECTED.contains(&header) || PROTECTED_FAMILIES.iter().any(|family| header.starts_with(family)) {
-            format!("found `{header}`, which is protected: the mesh or HTTP itself needs it")
+            format!("found {}, which is protected: the mesh or HTTP itself needs it", quoted(header))
         } else if self.config.from_headers.iter().any(|source| source.name == header) {
-            format!("found `{header}`, which is a source of the token")
+            format!("found {}, which is a source of the token", quoted(header))
         } else {
             return true;
         };
         self.problem(path, message);
         false
     }
+}
+
+/// A text of the configuration in backticks, on one line whatever it holds: messages go to logs.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("`");
+    for character in text.chars() {
+        if character.is_control() {
+            quoted.extend(character.escape_default());
+        } else {
+            quoted.push(character);
+        }
+    }
+    quoted.push('`');
+    quoted
 }
 
 /// RFC 7519 section 4.1: the registered claims that the policy reads itself.
@@ -404,3 +427,47 @@ const PROTECTED: &[&str] = &[
 
 /// Starts of header names that no policy may manage. Pseudo-headers (`:path`) are no tokens to begin with.
 const PROTECTED_FAMILIES: &[&str] = &["x-envoy-", "x-forwarded-", "x-istio-", "x-b3-"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn managed_headers_are_told_in_any_case_and_nothing_else_is() {
+        let long = "x-".repeat(40);
+        let text = format!(
+            r#"{{"services": [{{"name": "Shop"}}, {{"name": "b", "header": "x-route-b"}}, {{"name": "c", "header": "{long}a"}}],
+                "reportHeader": "x-report"}}"#
+        );
+        let policy = Policy::from_json(text.as_bytes()).unwrap();
+        let managed = ["shop", "SHOP", "sHoP", "x-route-b", "X-Route-B", "x-report", "X-REPORT", &format!("{long}A")];
+        let others =
+            ["", "b", "c", "sho", "shops", "shep", "x-route-c", "x-repor", "x-reporu", &long, &format!("{long}b")];
+        assert!(managed.iter().all(|header| policy.is_managed(header.as_bytes())));
+        assert_eq!(others.iter().find(|header| policy.is_managed(header.as_bytes())), None);
+        assert!(!policy.is_managed(b"s\xc8op") && !policy.is_managed(b"\xff"));
+    }
+
+    #[test]
+    fn headers_under_the_prefix_are_told_in_any_case() {
+        let policy =
+            Policy::from_json(br#"{"claimPath": ["r"], "headerPrefix": "x-route-", "reportHeader": "x-report"}"#)
+                .unwrap();
+        for header in ["x-route-a", "X-ROUTE-A", "x-Route-", "x-route-\u{e9}", "X-Report"] {
+            assert!(policy.is_managed(header.as_bytes()), "{header}");
+        }
+        for header in ["", "x-route", "x-rout", "ax-route-a", "x-report-a"] {
+            assert!(!policy.is_managed(header.as_bytes()), "{header}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_in_one_text() {
+        let error = Policy::from_json(br#"{"fromHeaders": [], "clockSkewSeconds": 301}"#).unwrap_err();
+        let paths: Vec<_> = error.problems().iter().map(|problem| &*problem.path).collect();
+        assert_eq!(paths, ["fromHeaders", "services", "clockSkewSeconds"]);
+        let texts: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(error.to_string(), texts.join("; "));
+        assert_eq!(texts[2], "clockSkewSeconds: found 301, allowed is 0..=300");
+    }
+}

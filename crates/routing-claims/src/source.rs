@@ -1,5 +1,7 @@
 //! From a request's headers to the one token (R3), and whether the client sent a managed header (R1).
 
+use memchr::memchr;
+
 use crate::{
     config::{HeaderSourceConfig, PolicyConfig},
     policy::Policy,
@@ -63,9 +65,13 @@ impl<'h> Best<'h> {
 /// What follows the prefix in the parts of a value. Lines may arrive joined by commas (RFC 9110 section 5.3), and Envoy
 /// joins those of `authorization`; no token has a comma.
 fn tokens<'h>(value: &'h [u8], prefix: &[u8]) -> impl Iterator<Item = &'h [u8]> {
-    // Looking for the comma first is much faster than splitting a long value that has none.
-    let joined = value.contains(&b',');
-    let parts = value.split(move |byte| joined && *byte == b',');
+    let mut rest = Some(value);
+    let parts = std::iter::from_fn(move || {
+        let value = rest?;
+        let comma = memchr(b',', value);
+        rest = comma.and_then(|at| value.get(at.wrapping_add(1)..));
+        value.get(..comma.unwrap_or(value.len()))
+    });
     parts.filter_map(|part| {
         let (start, token) = trim(part).split_at_checked(prefix.len())?;
         start.eq_ignore_ascii_case(prefix).then_some(token)

@@ -43,6 +43,15 @@ impl Validity {
 ///
 /// It is computed from the decimal text: a double would move large values.
 pub(crate) fn floor(number: &[u8]) -> i64 {
+    // Most times are short whole numbers.
+    if number.len() <= 18 && number.iter().all(u8::is_ascii_digit) {
+        return number.iter().fold(0, |value, digit| push_digit(value, *digit));
+    }
+    floor_decimal(number)
+}
+
+#[cold]
+fn floor_decimal(number: &[u8]) -> i64 {
     let (negative, number) = match number {
         [b'-', number @ ..] => (true, number),
         number => (false, number),
@@ -50,7 +59,7 @@ pub(crate) fn floor(number: &[u8]) -> i64 {
     let exponent_at = number.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(number.len());
     let (mantissa, exponent) = number.split_at_checked(exponent_at).unwrap_or_default();
     let point = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
-    let mut digits = mantissa.iter().filter(|byte| **byte != b'.').map(|byte| i64::from(byte.wrapping_sub(b'0')));
+    let mut digits = mantissa.iter().copied().filter(|byte| *byte != b'.');
 
     let mut whole_digits = i64::try_from(point).unwrap_or(i64::MAX).saturating_add(self::exponent(exponent));
     let mut magnitude = 0_i64;
@@ -58,12 +67,12 @@ pub(crate) fn floor(number: &[u8]) -> i64 {
         let digit = match digits.next() {
             Some(digit) => digit,
             None if magnitude == 0 => break,
-            None => 0,
+            None => b'0',
         };
-        magnitude = magnitude.saturating_mul(10).saturating_add(digit);
+        magnitude = push_digit(magnitude, digit);
         whole_digits = whole_digits.saturating_sub(1);
     }
-    let fraction = digits.any(|digit| digit != 0);
+    let fraction = digits.any(|digit| digit != b'0');
     if negative { magnitude.saturating_neg().saturating_sub(fraction.into()) } else { magnitude }
 }
 
@@ -78,6 +87,10 @@ fn exponent(text: &[u8]) -> i64 {
         .iter()
         .fold(0_i64, |value, digit| value.saturating_mul(10).saturating_add(i64::from(digit.wrapping_sub(b'0'))));
     if negative { magnitude.saturating_neg() } else { magnitude }
+}
+
+fn push_digit(value: i64, digit: u8) -> i64 {
+    value.saturating_mul(10).saturating_add(digit.wrapping_sub(b'0').into())
 }
 
 #[cfg(test)]

@@ -44,7 +44,6 @@ extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_vm_start(_context: u32, _configuration_size: usize) -> u32 {
-    std::panic::set_hook(Box::new(|info| log_error(&info.to_string())));
     ACCEPT
 }
 
