@@ -1,9 +1,13 @@
 //! The command line: what is typed, read from and written to the outside, and nothing else.
 
+mod diff;
 mod explain;
 mod files;
 mod lint;
+mod migrate;
+mod prune;
 mod render;
+mod token;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -26,9 +30,14 @@ use crate::{
 ///
 /// Data goes to stdout, messages to stderr. Exit codes: 0 done, 1 findings or a difference, 2 wrong usage or input.
 #[derive(Debug, Parser)]
-#[command(name = "manifest-gen", version, max_term_width = 100, after_help = "\
+#[command(
+    name = "manifest-gen",
+    version,
+    max_term_width = 100,
+    after_help = "\
 Example:
-  manifest-gen render -f plan.yaml -f variants/ | kubectl apply -f -")]
+  manifest-gen render -f plan.yaml -f variants/ | kubectl apply -f -"
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,7 +47,11 @@ pub struct Cli {
 enum Command {
     Render(render::Args),
     Lint(lint::Args),
-    Explain(explain::Args),
+    Explain(Box<explain::Args>),
+    Diff(diff::Args),
+    Prune(prune::Args),
+    Migrate(migrate::Args),
+    Token(token::Args),
     Schema(SchemaArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -110,6 +123,10 @@ impl Command {
             Self::Render(args) => args.run(),
             Self::Lint(args) => args.run(),
             Self::Explain(args) => args.run(),
+            Self::Diff(args) => args.run(),
+            Self::Prune(args) => args.run(),
+            Self::Migrate(args) => args.run(),
+            Self::Token(args) => args.run(),
             Self::Schema(args) => print(&args.text()),
             Self::Completions(args) => {
                 let mut script = Vec::new();
@@ -153,7 +170,9 @@ impl ManArgs {
                 .ok_or_else(|| vec![Problem::new(format!("there is no command `{name}`"))])?;
         }
         let mut page = Vec::new();
-        clap_mangen::Man::new(found.clone()).render(&mut page).map_err(|error| vec![Problem::new(error.to_string())])?;
+        clap_mangen::Man::new(found.clone())
+            .render(&mut page)
+            .map_err(|error| vec![Problem::new(error.to_string())])?;
         Ok(String::from_utf8_lossy(&page).into_owned())
     }
 }

@@ -161,7 +161,8 @@ impl Explanation {
         line("filter", self.filter.as_deref().unwrap_or("none stands before this request"));
         if let Some(outcome) = self.outcome {
             let faults: Vec<_> = self.faults.iter().map(|(code, count)| format!("{count} {code}")).collect();
-            let faults = if faults.is_empty() { String::new() } else { format!(" (claims skipped: {})", faults.join(", ")) };
+            let faults =
+                if faults.is_empty() { String::new() } else { format!(" (claims skipped: {})", faults.join(", ")) };
             line("outcome", &format!("{outcome}{faults}"));
         }
         for name in &self.removed {
@@ -205,7 +206,11 @@ impl Explanation {
     }
 }
 
-fn choose_filter<'m>(manifests: &'m [Manifest], request: &Request, explanation: &mut Explanation) -> Option<Filter<'m>> {
+fn choose_filter<'m>(
+    manifests: &'m [Manifest],
+    request: &Request,
+    explanation: &mut Explanation,
+) -> Option<Filter<'m>> {
     let at_gateway = request.gateway.is_some();
     let filters = manifests.iter().filter_map(Manifest::filter);
     let mut filters: Vec<_> = filters
@@ -227,7 +232,9 @@ fn choose_filter<'m>(manifests: &'m [Manifest], request: &Request, explanation: 
     }
     if !filter.script_is_known() {
         let id = filter.manifest.id();
-        explanation.unsure.push(format!("the script in {id} is not what this version writes for the policy in its annotation"));
+        explanation
+            .unsure
+            .push(format!("the script in {id} is not what this version writes for the policy in its annotation"));
     }
     Some(filter)
 }
@@ -257,8 +264,12 @@ fn route(manifests: &[Manifest], request: &Request, explanation: &mut Explanatio
             if request.gateway.is_some() {
                 explanation.instead = Some("404: no VirtualService binds this host to the gateway".into());
             } else {
-                explanation.destinations =
-                    vec![Destination { host: request.host.clone(), port: request.port.map(u64::from), subset: None, weight: None }];
+                explanation.destinations = vec![Destination {
+                    host: request.host.clone(),
+                    port: request.port.map(u64::from),
+                    subset: None,
+                    weight: None,
+                }];
             }
         }
         (Some(manifest), false) => {
@@ -271,7 +282,9 @@ fn route(manifests: &[Manifest], request: &Request, explanation: &mut Explanatio
 /// The host in the forms that a resource may name it by: Envoy takes the short ones of a Service too.
 fn same_service(named: &str, host: &str) -> bool {
     named == host
-        || [".cluster.local", ".svc.cluster.local"].iter().any(|rest| named.strip_suffix(rest) == Some(host) && host.contains('.'))
+        || [".cluster.local", ".svc.cluster.local"]
+            .iter()
+            .any(|rest| named.strip_suffix(rest) == Some(host) && host.contains('.'))
 }
 
 #[cfg(test)]

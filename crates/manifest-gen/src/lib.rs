@@ -28,14 +28,17 @@
 //! ```
 
 pub mod cli;
+pub mod diff;
 pub mod explain;
 pub mod lint;
 pub mod manifests;
+pub mod migrate;
 pub mod model;
 pub mod plan;
 pub mod problem;
 pub mod render;
 pub mod resources;
+pub mod token;
 pub mod yaml;
 
 mod names;

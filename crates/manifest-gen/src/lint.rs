@@ -121,7 +121,8 @@ struct Report {
 impl Report {
     /// A finding in a resource, unless the resource says to ignore it.
     fn add(&mut self, lint: &'static Lint, manifest: &Manifest, path: &str, message: impl Into<String>) {
-        let ignored = manifest.value["metadata"]["annotations"]["routing-claims.dev/ignore"].as_str().unwrap_or_default();
+        let ignored =
+            manifest.value["metadata"]["annotations"]["routing-claims.dev/ignore"].as_str().unwrap_or_default();
         if !ignored.split(',').any(|code| code.trim() == lint.code) {
             self.push(lint, message, manifest.place(path));
         }

@@ -110,7 +110,9 @@ impl Manifest {
         let (labels, sidecar, gateway) = match &*self.kind {
             "EnvoyFilter" => {
                 let contexts: Vec<_> = items(&spec["configPatches"]).map(|patch| &patch["match"]["context"]).collect();
-                let has = |name: &str| contexts.iter().any(|context| *context == name || **context == "ANY" || context.is_null());
+                let has = |name: &str| {
+                    contexts.iter().any(|context| *context == name || **context == "ANY" || context.is_null())
+                };
                 (&spec["workloadSelector"]["labels"], has("SIDECAR_OUTBOUND"), has("GATEWAY"))
             }
             "WasmPlugin" | "TrafficExtension" => (&spec["selector"]["matchLabels"], true, true),

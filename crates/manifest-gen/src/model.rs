@@ -320,7 +320,9 @@ impl<'i> Builder<'i> {
         }
         if gateways.as_ref().is_some_and(BTreeMap::is_empty) {
             let place = self.place("spec/filter/gateways/matchLabels");
-            self.problem(Problem::at(place, "the gateways need at least one label").help("such as `istio: ingressgateway`"));
+            self.problem(
+                Problem::at(place, "the gateways need at least one label").help("such as `istio: ingressgateway`"),
+            );
         }
         Some(Filter { engine: engine?, resource, istio, workloads, gateways, place: place.clone() })
     }
@@ -378,9 +380,7 @@ impl<'i> Builder<'i> {
     }
 
     fn file(&mut self, place: &Place, path: &str) -> Option<Vec<u8>> {
-        (self.fetch)(path)
-            .map_err(|error| self.problem(Problem::at(place, format!("can't read {path}: {error}"))))
-            .ok()
+        (self.fetch)(path).map_err(|error| self.problem(Problem::at(place, format!("can't read {path}: {error}")))).ok()
     }
 
     fn routes(&mut self, istio: IstioVersion) {
@@ -399,7 +399,11 @@ impl<'i> Builder<'i> {
                 let problem = Problem::at(place("name"), "an HTTPRoute needs the service's `port`");
                 self.problem(problem.help("such as `port: 80`"));
             }
-            for (field, present) in [("gateways", !service.gateways.is_empty()), ("hosts", !service.hosts.is_empty()), ("base", service.base.is_some())] {
+            for (field, present) in [
+                ("gateways", !service.gateways.is_empty()),
+                ("hosts", !service.hosts.is_empty()),
+                ("base", service.base.is_some()),
+            ] {
                 if present {
                     let message = format!("`{field}` is for a VirtualService, the plan's routes are HTTPRoutes");
                     self.problem(Problem::at(place(field), message));
@@ -438,12 +442,14 @@ impl<'i> Builder<'i> {
     fn policy(&mut self) -> Option<Policy> {
         let spec = &self.input.plan.value.spec;
         if spec.policy.services.is_some() {
-            let problem = Problem::at(self.place("spec/policy/services"), "the policy's services come from `spec.services`");
+            let problem =
+                Problem::at(self.place("spec/policy/services"), "the policy's services come from `spec.services`");
             self.problem(problem.help("remove it; `header` can be given with each of `spec.services`"));
             return None;
         }
         let open = spec.policy.header_prefix.is_some();
-        let entry = |service: &ServiceSpec| ServiceConfig { name: service.name.clone(), header: service.header.clone() };
+        let entry =
+            |service: &ServiceSpec| ServiceConfig { name: service.name.clone(), header: service.header.clone() };
         let services = (!open).then(|| spec.services.iter().map(entry).collect());
         // In order of name, so that the same policy is written from plans in any order.
         let sorted = |mut config: PolicyConfig| {
@@ -471,8 +477,10 @@ impl<'i> Builder<'i> {
     fn services(&mut self, policy: Option<&Policy>) -> Vec<Service> {
         let input = self.input;
         let specs = &input.plan.value.spec.services;
-        let mut variants: Vec<Vec<Written<'_>>> = specs.iter().enumerate().map(|(index, spec)| inline_variants(input, index, spec)).collect();
-        let by_name: HashMap<&str, usize> = specs.iter().enumerate().map(|(index, spec)| (&*spec.name, index)).collect();
+        let mut variants: Vec<Vec<Written<'_>>> =
+            specs.iter().enumerate().map(|(index, spec)| inline_variants(input, index, spec)).collect();
+        let by_name: HashMap<&str, usize> =
+            specs.iter().enumerate().map(|(index, spec)| (&*spec.name, index)).collect();
         for fragment in &input.fragments {
             let (node, spec) = (&fragment.node, &fragment.value.spec);
             self.check(node.place_at("metadata/name"), &fragment.value.metadata.name, names::host);
@@ -502,7 +510,13 @@ impl<'i> Builder<'i> {
         services
     }
 
-    fn service(&mut self, index: usize, spec: &ServiceSpec, variants: Vec<Written<'i>>, policy: Option<&Policy>) -> Option<Service> {
+    fn service(
+        &mut self,
+        index: usize,
+        spec: &ServiceSpec,
+        variants: Vec<Written<'i>>,
+        policy: Option<&Policy>,
+    ) -> Option<Service> {
         let node = &self.input.plan.node;
         let path = format!("spec/services/{index}");
         let place = |field: &str| node.place_at(&format!("{path}/{field}"));
@@ -543,7 +557,8 @@ impl<'i> Builder<'i> {
             self.check(place(&format!("hosts/{item}")), public, names::public_host);
         }
         if spec.gateways.is_empty() && !spec.hosts.is_empty() {
-            let problem = Problem::at(place("hosts"), "`hosts` are reached through gateways, and `gateways` names none");
+            let problem =
+                Problem::at(place("hosts"), "`hosts` are reached through gateways, and `gateways` names none");
             self.problem(problem.help("such as `gateways: [istio-system/public]`"));
         }
         let base = spec.base.as_ref().map(|path| self.base(place("base"), path, spec, &host, &header));
@@ -577,7 +592,9 @@ impl<'i> Builder<'i> {
         let probe = expand(template, spec, "v");
         if names::host(&probe).is_err() {
             let message = format!("found `{template}`, which makes hosts such as `{probe}`");
-            self.problem(Problem::at(template_place, message).help("the placeholders are {variant}, {service} and {namespace}"));
+            self.problem(
+                Problem::at(template_place, message).help("the placeholders are {variant}, {service} and {namespace}"),
+            );
             return Vec::new();
         }
         let mut variants: BTreeMap<String, Variant> = BTreeMap::new();
@@ -669,7 +686,8 @@ impl<'i> Builder<'i> {
         let hosts = value["spec"]["hosts"].as_array();
         let own = |name: &Value| name.as_str().is_some_and(|name| names::same_host(name, namespace, host));
         if !hosts.is_some_and(|hosts| hosts.iter().any(own)) {
-            let problem = Problem::at(node.place_at("spec/hosts"), format!("`hosts` lacks the service's host `{host}`"));
+            let problem =
+                Problem::at(node.place_at("spec/hosts"), format!("`hosts` lacks the service's host `{host}`"));
             self.problem(problem.also(place, "the service is here"));
         }
         let Some(http) = value["spec"]["http"].as_array() else {
@@ -688,9 +706,8 @@ impl<'i> Builder<'i> {
                 self.problem(Problem::at(node.place_at(&format!("spec/http/{index}")), "a route must have fields"));
             }
         }
-        let goes_here = |route: &Value| {
-            route["route"].as_array().into_iter().flatten().any(|to| own(&to["destination"]["host"]))
-        };
+        let goes_here =
+            |route: &Value| route["route"].as_array().into_iter().flatten().any(|to| own(&to["destination"]["host"]));
         if !http.iter().any(goes_here) {
             let message = format!("no http route goes to `{host}`, so there is nothing to weave variants into");
             self.problem(Problem::at(node.place_at("spec/http"), message));
@@ -707,9 +724,12 @@ impl<'i> Builder<'i> {
                 if first.claim == service.claim {
                     continue;
                 }
-                let problem = Problem::at(&service.place, format!("`{}` and `{}` have the host `{host}`", first.claim, service.claim))
-                    .also(&first.place, "the other one")
-                    .help("Istio reads one VirtualService for a host, so a host can belong to one service only");
+                let problem = Problem::at(
+                    &service.place,
+                    format!("`{}` and `{}` have the host `{host}`", first.claim, service.claim),
+                )
+                .also(&first.place, "the other one")
+                .help("Istio reads one VirtualService for a host, so a host can belong to one service only");
                 self.problem(problem);
             }
         }

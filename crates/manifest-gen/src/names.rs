@@ -39,7 +39,11 @@ pub(crate) fn version(text: &str) -> Result<(), &'static str> {
 pub(crate) fn label_key(text: &str) -> Result<(), &'static str> {
     let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
     let fine = version(name).is_ok() && prefix.is_none_or(|prefix| host(prefix).is_ok());
-    if fine { Ok(()) } else { Err("a label's key: a name of `A-Z a-z 0-9 . _ -`, perhaps with a DNS name and `/` before it") }
+    if fine {
+        Ok(())
+    } else {
+        Err("a label's key: a name of `A-Z a-z 0-9 . _ -`, perhaps with a DNS name and `/` before it")
+    }
 }
 
 /// The value of a label.
@@ -82,7 +86,9 @@ mod tests {
         assert!(label("pr-1").is_ok() && label("-a").is_err() && label("A").is_err() && label("").is_err());
         assert!(label(&"a".repeat(63)).is_ok() && label(&"a".repeat(64)).is_err());
         assert!(host("a.b-c.d").is_ok() && host("a..b").is_err() && host("a_b").is_err());
-        assert!(version("PR-1").is_ok() && version("1.2_3").is_ok() && version("-1").is_err() && version("a b").is_err());
+        assert!(
+            version("PR-1").is_ok() && version("1.2_3").is_ok() && version("-1").is_err() && version("a b").is_err()
+        );
         assert!(gateway("istio-system/public").is_ok() && gateway("a/b/c").is_err());
         assert!(label_key("routing-claims.dev/router").is_ok() && label_key("/x").is_err());
         assert_eq!(kubernetes_service("a.b.svc.cluster.local"), Some(("a", "b")));

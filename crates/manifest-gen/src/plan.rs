@@ -292,7 +292,8 @@ pub fn read(files: &[Arc<File>]) -> Result<Input, Vec<Problem>> {
         plans.extend(value.map(|value| Read { value, node }));
     }
     if let [first, others @ ..] = &plan_nodes[..] {
-        problems.extend(others.iter().map(|other| Problem::at(other, "a second plan").also(first, "the first is here")));
+        problems
+            .extend(others.iter().map(|other| Problem::at(other, "a second plan").also(first, "the first is here")));
     } else {
         let names = files.iter().map(|file| &*file.name).collect::<Vec<_>>().join(", ");
         problems.push(
@@ -335,9 +336,9 @@ fn documents(files: &[Arc<File>]) -> Documents {
         for node in nodes {
             match node.get("kind").and_then(Node::text) {
                 Some(PLAN) => found.plans.push(Read { value: fit(&node, &plan_schema, problems), node }),
-                Some(VARIANT) => found
-                    .fragments
-                    .extend(fit(&node, &variant_schema, problems).map(|value| Read { value, node })),
+                Some(VARIANT) => {
+                    found.fragments.extend(fit(&node, &variant_schema, problems).map(|value| Read { value, node }))
+                }
                 kind => problems.push(unknown_kind(&node, kind)),
             }
         }

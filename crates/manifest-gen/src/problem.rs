@@ -51,7 +51,12 @@ impl Problem {
         let related = self
             .also
             .iter()
-            .map(|(place, what)| Shown { message: what.clone(), help: None, source: source(place), related: Vec::new() })
+            .map(|(place, what)| Shown {
+                message: what.clone(),
+                help: None,
+                source: source(place),
+                related: Vec::new(),
+            })
             .collect();
         miette::Report::new(Shown {
             message: self.message.clone(),

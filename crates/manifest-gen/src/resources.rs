@@ -36,7 +36,7 @@ pub struct Resource {
     pub origin: Place,
 }
 
-/// Every resource of the mesh, in the order of their files' names.
+/// Every resource of the mesh, in order of namespace, kind and name.
 #[must_use]
 pub fn generate(mesh: &Mesh) -> Vec<Resource> {
     let mut resources = filters(mesh);
@@ -48,7 +48,8 @@ pub fn generate(mesh: &Mesh) -> Vec<Resource> {
             RouteResource::HttpRoute => resources.extend(http_route::generate(mesh, service, &mut names)),
         }
     }
-    resources.sort_by_cached_key(Resource::file_name);
+    let key = |resource: &Resource| (resource.namespace.clone(), resource.kind.clone(), resource.name.clone());
+    resources.sort_by_cached_key(key);
     resources
 }
 
@@ -131,7 +132,12 @@ impl LabelSelector {
 }
 
 fn metadata(mesh: &Mesh, namespace: &str, name: String) -> ObjectMeta {
-    ObjectMeta { labels: Some(labels(mesh)), name: Some(name), namespace: Some(namespace.to_owned()), ..ObjectMeta::default() }
+    ObjectMeta {
+        labels: Some(labels(mesh)),
+        name: Some(name),
+        namespace: Some(namespace.to_owned()),
+        ..ObjectMeta::default()
+    }
 }
 
 /// Of a filter: with the policy, for tools that read it back, since a script does not give it away.

@@ -86,7 +86,9 @@ impl<'r> Reader<'r> {
         let Kind::Scalar(Scalar { text, .. }) = &node.kind else { return self.wrong(node, "text is needed") };
         let read_as = match self.meaning(node) {
             // Some tools of YAML 1.1 read these as truth values, others do not.
-            Meaning::Text if is_plain(node) && matches!(&**text, "y" | "Y" | "n" | "N") => "true or false by some tools".into(),
+            Meaning::Text if is_plain(node) && matches!(&**text, "y" | "Y" | "n" | "N") => {
+                "true or false by some tools".into()
+            }
             Meaning::Text => return Some(Value::from(text.clone())),
             Meaning::Null => return self.wrong(node, "nothing stands here, text is needed"),
             Meaning::Bool(value) => format!("{value}"),
@@ -128,7 +130,9 @@ impl<'r> Reader<'r> {
     fn unknown_field<'c>(&mut self, key: &Key, known: impl Iterator<Item = &'c str> + Clone) {
         let help = match nearest(&key.text, known.clone()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("the fields here are {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+            None => {
+                format!("the fields here are {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+            }
         };
         self.problems.push(Problem::at(&key.place, format!("there is no field `{}`", key.text)).help(help));
     }

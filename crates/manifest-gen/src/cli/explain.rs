@@ -111,8 +111,12 @@ impl Args {
 }
 
 fn no_filter() -> Vec<Problem> {
-    vec![Problem::new("no filter of this project is among the manifests, so there is no policy that says where a token stands")
-        .help("give the plan with `-f`, or the rendered manifests with `--manifests`")]
+    vec![
+        Problem::new(
+            "no filter of this project is among the manifests, so there is no policy that says where a token stands",
+        )
+        .help("give the plan with `-f`, or the rendered manifests with `--manifests`"),
+    ]
 }
 
 fn parse_header(text: &str) -> std::result::Result<(String, String), String> {

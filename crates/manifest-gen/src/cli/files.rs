@@ -44,7 +44,8 @@ pub(super) fn mesh(paths: &[PathBuf], expiry: Expiry) -> Result<Mesh> {
 /// Makes a folder hold these files: writes what differs, removes what an earlier run for the plan wrote and this one
 /// does not. Says what it did.
 pub(super) fn write(folder: &Path, plan: &str, wanted: &BTreeMap<String, String>) -> Result<Vec<String>> {
-    let failed = |path: &Path, error: &io::Error| vec![Problem::new(format!("can't write {}: {error}", path.display()))];
+    let failed =
+        |path: &Path, error: &io::Error| vec![Problem::new(format!("can't write {}: {error}", path.display()))];
     fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
     let found = existing(folder, plan, wanted)?;
     let foreign: Vec<_> = wanted

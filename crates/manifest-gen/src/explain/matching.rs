@@ -70,7 +70,9 @@ pub(super) fn istio(condition: &Value, request: &Request) -> Verdict {
             string(&format!("query parameter {name}"), value, &Vec::from_iter(found))
         })),
         "port" => match request.port {
-            Some(port) => Verdict::of(value.as_u64() == Some(port.into()), || format!("the port is {port}, not {value}")),
+            Some(port) => {
+                Verdict::of(value.as_u64() == Some(port.into()), || format!("the port is {port}, not {value}"))
+            }
             None => Verdict::Unknown("it depends on the port, which is not given (--port)".into()),
         },
         "gateways" => gateways(value, request),
@@ -78,7 +80,9 @@ pub(super) fn istio(condition: &Value, request: &Request) -> Verdict {
             Some(namespace) => {
                 Verdict::of(value == namespace, || format!("the sender's namespace is `{namespace}`, not {value}"))
             }
-            None => Verdict::Unknown("it depends on the sender's namespace, which is not given (--from-namespace)".into()),
+            None => {
+                Verdict::Unknown("it depends on the sender's namespace, which is not given (--from-namespace)".into())
+            }
         },
         "sourceLabels" => source_labels(value, request),
         other => Verdict::Unknown(format!("`{other}` can't be evaluated offline")),
@@ -159,7 +163,9 @@ fn source_labels(value: &Value, request: &Request) -> Verdict {
         (Some(labels), None) => Verdict::all(texts(value).into_iter().map(|(key, value)| {
             Verdict::of(labels.get(&key) == Some(&value), || format!("the sender lacks the label {key}: {value}"))
         })),
-        (None, None) => Verdict::Unknown("it depends on the sender's labels, which are not given (--from-labels)".into()),
+        (None, None) => {
+            Verdict::Unknown("it depends on the sender's labels, which are not given (--from-labels)".into())
+        }
     }
 }
 

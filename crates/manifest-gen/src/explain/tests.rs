@@ -105,7 +105,9 @@ fn conditions_hold_as_in_envoy() {
 fn the_most_specific_rule_of_merged_http_routes_wins() {
     let route = |name: &str, rules: &str| {
         let parent = "parentRefs: [{kind: Service, name: a}]";
-        format!("kind: HTTPRoute\nmetadata: {{name: {name}, namespace: a}}\nspec: {{{parent}, rules: [{rules}]}}\n---\n")
+        format!(
+            "kind: HTTPRoute\nmetadata: {{name: {name}, namespace: a}}\nspec: {{{parent}, rules: [{rules}]}}\n---\n"
+        )
     };
     let version = "{matches: [{headers: [{name: A, value: PR-1}]}], backendRefs: [{name: pr-1, port: 80}]}";
     let deep = "{matches: [{path: {value: /deep/er}}], backendRefs: [{name: deep}]}";

@@ -38,9 +38,15 @@ fn filter_itself(manifest: &Manifest, report: &mut Report) {
     if manifest.kind != "EnvoyFilter" {
         let client = items(&spec["match"]).next().is_some() && items(&spec["match"]).all(|one| one["mode"] == "CLIENT");
         if !client {
-            report.add(&PLUGIN_MODE, manifest, "spec/match", format!("{} stands before inbound requests too", manifest.id()));
+            report.add(
+                &PLUGIN_MODE,
+                manifest,
+                "spec/match",
+                format!("{} stands before inbound requests too", manifest.id()),
+            );
         }
-        let (wasm, path) = if manifest.kind == "TrafficExtension" { (&spec["wasm"], "spec/wasm") } else { (spec, "spec") };
+        let (wasm, path) =
+            if manifest.kind == "TrafficExtension" { (&spec["wasm"], "spec/wasm") } else { (spec, "spec") };
         if wasm["failStrategy"] == "FAIL_OPEN" {
             let message = format!("{} lets requests pass unfiltered after a crash", manifest.id());
             report.add(&FAIL_OPEN, manifest, &format!("{path}/failStrategy"), message);
@@ -87,7 +93,8 @@ fn priorities(world: &World<'_>, report: &mut Report) {
             if let Some((_, other)) = other
                 && manifest.spec()["priority"].as_i64().unwrap_or(0) == 0
             {
-                let message = format!("{} has no `priority`, and {} inserts at the same spot", manifest.id(), other.id());
+                let message =
+                    format!("{} has no `priority`, and {} inserts at the same spot", manifest.id(), other.id());
                 report.add(&FILTER_PRIORITY, manifest, "spec", message);
                 report.also(other, "spec");
             }
@@ -116,14 +123,20 @@ fn stripping(world: &World<'_>, report: &mut Report) {
     }
     if world.filters.is_empty() {
         for manifest in routes {
-            report.add(&HEADER_NOT_STRIPPED, manifest, "spec", format!("{} routes by a header that no filter sets", manifest.id()));
+            report.add(
+                &HEADER_NOT_STRIPPED,
+                manifest,
+                "spec",
+                format!("{} routes by a header that no filter sets", manifest.id()),
+            );
         }
         return;
     }
     for manifest in world.manifests {
         let Some(pod) = pod_metadata(manifest) else { continue };
         let labels = texts(&pod["labels"]);
-        let sidecar = pod["annotations"]["sidecar.istio.io/inject"] != "false" && labels.get("sidecar.istio.io/inject").is_none_or(|inject| inject != "false");
+        let sidecar = pod["annotations"]["sidecar.istio.io/inject"] != "false"
+            && labels.get("sidecar.istio.io/inject").is_none_or(|inject| inject != "false");
         let selected = world.filters.iter().any(|filter| filter.selects(Some(&manifest.namespace), &labels));
         if sidecar && !selected {
             let message = format!("no filter stands before what {} sends", manifest.id());
@@ -146,7 +159,11 @@ fn stands_at(world: &World<'_>, filter: &crate::manifests::Filter<'_>, route: &M
     let (namespace, name) = gateway.split_once('/').unwrap_or((&route.namespace, gateway));
     match world.of_kind("Gateway").find(|one| one.namespace == namespace && one.name == name) {
         Some(gateway) => filter.selects(None, &texts(&gateway.spec()["selector"])),
-        None => filter.manifest.spec().to_string().contains("GATEWAY") || !filter.sidecar || !filter.selects(None, &routers()),
+        None => {
+            filter.manifest.spec().to_string().contains("GATEWAY")
+                || !filter.sidecar
+                || !filter.selects(None, &routers())
+        }
     }
 }
 
@@ -158,7 +175,9 @@ fn routers() -> BTreeMap<String, String> {
 /// Labels and annotations of the pods that a workload makes.
 fn pod_metadata(manifest: &Manifest) -> Option<&Value> {
     match &*manifest.kind {
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => Some(&manifest.spec()["template"]["metadata"]),
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => {
+            Some(&manifest.spec()["template"]["metadata"])
+        }
         "CronJob" => Some(&manifest.spec()["jobTemplate"]["spec"]["template"]["metadata"]),
         "Pod" => Some(&manifest.value["metadata"]),
         _ => None,

@@ -116,7 +116,9 @@ fn virtual_service(world: &World<'_>, destinations: &Destinations, manifest: &Ma
         None => report.add(&DEFAULT_MISSING, manifest, "spec/http", format!("{} has no default route", manifest.id())),
         Some(default) => {
             for (index, route) in routes.iter().enumerate().filter(|(_, route)| by_version(world, route)) {
-                if default["route"][0]["destination"] == route["route"][0]["destination"] && default["route"][0].is_object() {
+                if default["route"][0]["destination"] == route["route"][0]["destination"]
+                    && default["route"][0].is_object()
+                {
                     let message = format!("{} goes where the default goes", named(route, index));
                     report.add(&VARIANT_IS_DEFAULT, manifest, &format!("spec/http/{index}/route"), message);
                 }

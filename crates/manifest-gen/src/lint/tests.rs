@@ -63,7 +63,10 @@ fn default_missing() {
     let path = "{match: [{uri: {prefix: /x}}], route: [{destination: {host: a}}]}";
     finds("default-missing", &routes("", path), &routes("", DEFAULT));
     let route = |rules: &str| {
-        filter() + &format!("kind: HTTPRoute\nmetadata: {{name: a, namespace: a}}\nspec: {{parentRefs: [{{kind: Service, name: a}}], rules: [{rules}]}}\n")
+        filter()
+            + &format!(
+                "kind: HTTPRoute\nmetadata: {{name: a, namespace: a}}\nspec: {{parentRefs: [{{kind: Service, name: a}}], rules: [{rules}]}}\n"
+            )
     };
     let version = "{matches: [{headers: [{name: a, value: PR-1}]}], backendRefs: [{name: pr-1}]}";
     finds("default-missing", &route(version), &route(&format!("{version}, {{backendRefs: [{{name: a}}]}}")));
@@ -76,17 +79,29 @@ fn default_not_last() {
 
 #[test]
 fn header_not_stripped() {
-    let named = virtual_service("a", "{hosts: [a], http: [{name: routing-claims-a-x, match: [{headers: {a: {exact: x}}}], route: [{destination: {host: x}}]}, {route: [{destination: {host: a}}]}]}");
+    let named = virtual_service(
+        "a",
+        "{hosts: [a], http: [{name: routing-claims-a-x, match: [{headers: {a: {exact: x}}}], route: [{destination: {host: x}}]}, {route: [{destination: {host: a}}]}]}",
+    );
     finds("header-not-stripped", &named, &(filter() + &named));
     let selecting = filter().replace("url:", "selector: {matchLabels: {r: enabled}}, url:");
-    let workload = |labels: &str| format!("kind: Deployment\nmetadata: {{name: w, namespace: b}}\nspec: {{template: {{metadata: {{labels: {labels}}}}}}}\n");
-    finds("header-not-stripped", &(selecting.clone() + &named + &workload("{x: y}")), &(selecting + &named + &workload("{r: enabled}")));
+    let workload = |labels: &str| {
+        format!(
+            "kind: Deployment\nmetadata: {{name: w, namespace: b}}\nspec: {{template: {{metadata: {{labels: {labels}}}}}}}\n"
+        )
+    };
+    finds(
+        "header-not-stripped",
+        &(selecting.clone() + &named + &workload("{x: y}")),
+        &(selecting + &named + &workload("{r: enabled}")),
+    );
 }
 
 #[test]
 fn header_not_stripped_at_a_gateway() {
     let named = "gateways: [mesh, istio-system/public], http: [{name: routing-claims-a-x, match: [{headers: {a: {exact: x}}}], route: [{destination: {host: x}}]}, {route: [{destination: {host: a}}]}]";
-    let gateway = "kind: Gateway\nmetadata: {name: public, namespace: istio-system}\nspec: {selector: {istio: g}}\n---\n";
+    let gateway =
+        "kind: Gateway\nmetadata: {name: public, namespace: istio-system}\nspec: {selector: {istio: g}}\n---\n";
     let selecting = |labels: &str| filter().replace("url:", &format!("selector: {{matchLabels: {labels}}}, url:"));
     let rest = gateway.to_owned() + &virtual_service("a", &format!("{{hosts: [a], {named}}}"));
     finds("header-not-stripped", &(selecting("{r: enabled}") + &rest), &(selecting("{istio: g}") + &rest));
@@ -94,14 +109,19 @@ fn header_not_stripped_at_a_gateway() {
 
 #[test]
 fn token_not_forwarded() {
-    let authentication = |rule: &str| format!("kind: RequestAuthentication\nmetadata: {{name: x}}\nspec: {{jwtRules: [{{issuer: x{rule}}}]}}\n");
+    let authentication = |rule: &str| {
+        format!("kind: RequestAuthentication\nmetadata: {{name: x}}\nspec: {{jwtRules: [{{issuer: x{rule}}}]}}\n")
+    };
     finds("token-not-forwarded", &authentication(""), &authentication(", forwardOriginalToken: true"));
 }
 
 #[test]
 fn token_not_verified() {
-    let filter = format!("kind: EnvoyFilter\nmetadata: {{name: f, namespace: istio-system, annotations: {{routing-claims.dev/policy: '{{\"services\":[{{\"name\":\"a\"}}]}}'}}}}\nspec: {{priority: 1, configPatches: [{{applyTo: HTTP_FILTER, match: {{context: GATEWAY}}}}]}}\n---\n");
-    let authentication = "kind: RequestAuthentication\nmetadata: {name: x}\nspec: {jwtRules: [{forwardOriginalToken: true}]}\n";
+    let filter = format!(
+        "kind: EnvoyFilter\nmetadata: {{name: f, namespace: istio-system, annotations: {{routing-claims.dev/policy: '{{\"services\":[{{\"name\":\"a\"}}]}}'}}}}\nspec: {{priority: 1, configPatches: [{{applyTo: HTTP_FILTER, match: {{context: GATEWAY}}}}]}}\n---\n"
+    );
+    let authentication =
+        "kind: RequestAuthentication\nmetadata: {name: x}\nspec: {jwtRules: [{forwardOriginalToken: true}]}\n";
     finds("token-not-verified", &filter, &(filter.clone() + authentication));
 }
 
@@ -113,7 +133,8 @@ fn plugin_mode() {
 
 #[test]
 fn fail_open() {
-    let with = |strategy: &str| plugin(&format!("match: [{{mode: CLIENT}}], url: 'file:///f.wasm', failStrategy: {strategy}"));
+    let with =
+        |strategy: &str| plugin(&format!("match: [{{mode: CLIENT}}], url: 'file:///f.wasm', failStrategy: {strategy}"));
     finds("fail-open", &with("FAIL_OPEN"), &with("FAIL_RELOAD"));
 }
 
@@ -126,7 +147,9 @@ fn wasm_unpinned() {
 
 #[test]
 fn header_key_case() {
-    let with = |header: &str| virtual_service("a", &format!("{{hosts: [a], http: [{{match: [{{headers: {{{header}: {{exact: x}}}}}}]}}]}}"));
+    let with = |header: &str| {
+        virtual_service("a", &format!("{{hosts: [a], http: [{{match: [{{headers: {{{header}: {{exact: x}}}}}}]}}]}}"))
+    };
     finds("header-key-case", &with("X-Y"), &with("x-y"));
 }
 
@@ -137,7 +160,11 @@ fn value_never_matches() {
 
 #[test]
 fn filter_priority() {
-    let filter = |name: &str, priority: &str| format!("kind: EnvoyFilter\nmetadata: {{name: {name}}}\nspec: {{{priority}configPatches: [{{applyTo: HTTP_FILTER, match: {{context: ANY}}, patch: {{operation: INSERT_BEFORE}}}}]}}\n---\n");
+    let filter = |name: &str, priority: &str| {
+        format!(
+            "kind: EnvoyFilter\nmetadata: {{name: {name}}}\nspec: {{{priority}configPatches: [{{applyTo: HTTP_FILTER, match: {{context: ANY}}, patch: {{operation: INSERT_BEFORE}}}}]}}\n---\n"
+        )
+    };
     let first = filter("x", "priority: 10, ");
     finds("filter-priority", &(first.clone() + &filter("y", "")), &(first + &filter("y", "priority: 5, ")));
 }
@@ -165,7 +192,11 @@ fn http_route_limits() {
 #[test]
 fn cross_namespace_backend() {
     let bad = "kind: HTTPRoute\nmetadata: {name: a, namespace: a}\nspec: {rules: [{backendRefs: [{name: a, namespace: b}]}]}\n---\n".to_owned();
-    finds("cross-namespace-backend", &bad, &(bad.clone() + "kind: ReferenceGrant\nmetadata: {name: a, namespace: b}\n"));
+    finds(
+        "cross-namespace-backend",
+        &bad,
+        &(bad.clone() + "kind: ReferenceGrant\nmetadata: {name: a, namespace: b}\n"),
+    );
 }
 
 #[test]
@@ -195,7 +226,7 @@ spec:
     let mesh = model::build(&input, model::Expiry::Keep, &|_| Err(std::io::Error::other("none"))).unwrap();
     let at = |time: &str| run(Some(&mesh), Vec::new(), time.parse().unwrap());
     let found = at("2026-01-01T00:00:00Z");
-    assert_eq!((found[0].lint.code, found[0].place.to_string()), ("variant-expired", "plan.yaml:8:51".to_owned()));
+    assert_eq!((found[0].lint.code, found[0].place.to_string()), ("variant-expired", "plan.yaml:8:47".to_owned()));
     assert!(at("2025-12-31T23:59:59Z").is_empty());
 }
 

@@ -16,7 +16,13 @@ pub(super) fn generate(mesh: &Mesh, hop: Hop, labels: &BTreeMap<String, String>)
     let config_patches = match &mesh.filter.engine {
         FilterEngine::Lua => {
             let lua = Lua { kind: LUA, default_source_code: Inline { inline_string: lua::script(&mesh.policy) } };
-            vec![insert(hop, HttpFilter { name: "envoy.filters.http.lua".into(), config: Config::Here { typed_config: TypedConfig::Lua(lua) } })]
+            vec![insert(
+                hop,
+                HttpFilter {
+                    name: "envoy.filters.http.lua".into(),
+                    config: Config::Here { typed_config: TypedConfig::Lua(lua) },
+                },
+            )]
         }
         FilterEngine::Wasm { code, fail_strategy } => {
             let wasm = TypedConfig::Wasm(Box::new(wasm(mesh, &name, code, *fail_strategy)));
@@ -46,13 +52,19 @@ fn discovered(hop: Hop, name: &str, wasm: TypedConfig) -> Vec<ConfigPatch> {
     let config = ConfigPatch {
         apply_to: "EXTENSION_CONFIG",
         matches: Match { context: context(hop), listener: None },
-        patch: Patch { operation: "ADD", value: HttpFilter { name: name.to_owned(), config: Config::Here { typed_config: wasm } } },
+        patch: Patch {
+            operation: "ADD",
+            value: HttpFilter { name: name.to_owned(), config: Config::Here { typed_config: wasm } },
+        },
     };
     let discovery = Discovery {
         config_source: ConfigSource { ads: Empty {}, initial_fetch_timeout: "0s" },
         type_urls: vec![WASM, "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"],
     };
-    vec![config, insert(hop, HttpFilter { name: name.to_owned(), config: Config::There { config_discovery: discovery } })]
+    vec![
+        config,
+        insert(hop, HttpFilter { name: name.to_owned(), config: Config::There { config_discovery: discovery } }),
+    ]
 }
 
 fn insert(hop: Hop, value: HttpFilter) -> ConfigPatch {
@@ -90,7 +102,10 @@ fn wasm(mesh: &Mesh, name: &str, code: &WasmCode, strategy: FailStrategy) -> Was
     Wasm {
         kind: WASM,
         config: PluginConfig {
-            configuration: StringValue { kind: "type.googleapis.com/google.protobuf.StringValue", value: policy_json(mesh) },
+            configuration: StringValue {
+                kind: "type.googleapis.com/google.protobuf.StringValue",
+                value: policy_json(mesh),
+            },
             fail_open: (!has_policy && strategy == FailStrategy::FailOpen).then_some(true),
             failure_policy: has_policy.then_some(match strategy {
                 FailStrategy::FailClose => "FAIL_CLOSED",

@@ -102,10 +102,8 @@ fn gateways(service: &Service, own: &[String]) -> Vec<String> {
 }
 
 fn hosts(service: &Service, own: &[String]) -> Vec<String> {
-    let first = own
-        .iter()
-        .find(|name| names::same_host(name, &service.namespace, &service.host))
-        .unwrap_or(&service.host);
+    let first =
+        own.iter().find(|name| names::same_host(name, &service.namespace, &service.host)).unwrap_or(&service.host);
     merge(first, own, &service.public_hosts)
 }
 

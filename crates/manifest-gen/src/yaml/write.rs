@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn reads_well() {
-        let value = json!({"b": [{"x": 1, "y": ["a", []]}, {}], "a": "no", "c": "1.10", "d": "x\ny\n", "e": null, "f": "a: b"});
+        let value =
+            json!({"b": [{"x": 1, "y": ["a", []]}, {}], "a": "no", "c": "1.10", "d": "x\ny\n", "e": null, "f": "a: b"});
         assert_eq!(
             write(&value),
             "a: \"no\"\nb:\n- x: 1\n  \"y\":\n  - a\n  - []\n- {}\nc: \"1.10\"\nd: |\n  x\n  y\ne: null\nf: \"a: b\"\n"
@@ -151,12 +152,23 @@ mod tests {
     }
 
     fn values() -> impl Strategy<Value = Value> {
-        let text = prop_oneof![".{0,12}", "[a-z :#\n'\"-]{0,9}", "(yes|no|~|null|1e3|0x1|- a|a: b|\\? x)", "( ?[a-z]{0,3}\n){0,4}[a-z ]{0,3}"];
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from), text.prop_map(Value::from)];
+        let text = prop_oneof![
+            ".{0,12}",
+            "[a-z :#\n'\"-]{0,9}",
+            "(yes|no|~|null|1e3|0x1|- a|a: b|\\? x)",
+            "( ?[a-z]{0,3}\n){0,4}[a-z ]{0,3}"
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            text.prop_map(Value::from)
+        ];
         leaf.prop_recursive(4, 40, 5, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-                prop::collection::hash_map("[a-z: -]{0,5}", inner, 0..5).prop_map(|map| Value::Object(map.into_iter().collect())),
+                prop::collection::hash_map("[a-z: -]{0,5}", inner, 0..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
     }
