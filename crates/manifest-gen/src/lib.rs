@@ -29,6 +29,7 @@
 
 pub mod cli;
 pub mod diff;
+pub mod docs;
 pub mod explain;
 pub mod lint;
 pub mod manifests;

@@ -463,6 +463,12 @@ impl<'i> Builder<'i> {
             Ok(policy) => Some(policy),
             Err(invalid) => {
                 for problem in invalid.problems() {
+                    // A header that is not written comes from the name, whose problem says enough.
+                    let service = problem.path.strip_suffix(".header");
+                    let name = service.map(|service| format!("{service}.name"));
+                    if name.is_some_and(|name| invalid.problems().iter().any(|other| other.path == name)) {
+                        continue;
+                    }
                     let path = problem.path.replace('[', "/").replace("].", "/").replace(']', "").replace('.', "/");
                     let field = problem.path.rsplit('.').next().unwrap_or_default();
                     let under = if path.starts_with("services") { "spec" } else { "spec/policy" };

@@ -67,8 +67,8 @@ fn resources_that_istio_lacks() {
         &plan("engine: lua, resource: WasmPlugin, istioVersion: '1.29'", A, ""),
         &["p:5:35 a WasmPlugin can't carry Lua"],
     );
-    says(&plan("engine: lua, istioVersion: '1.5'", A, ""), &["p:5:38 Istio 1.5: the oldest supported is 1.20"]);
-    says(&plan("engine: lua, istioVersion: 'new'", A, ""), &["p:5:38 found `new`"]);
+    says(&plan("engine: lua, istioVersion: '1.5'", A, ""), &["p:5:39 Istio 1.5: the oldest supported is 1.20"]);
+    says(&plan("engine: lua, istioVersion: 'new'", A, ""), &["p:5:39 found `new`"]);
     let wasm = |rest: &str, version: &str| plan(&format!("engine: wasm, istioVersion: '{version}', {rest}"), A, "");
     says(
         &wasm("wasm: {url: 'oci://x', failStrategy: FAIL_RELOAD}", "1.24"),
@@ -118,8 +118,8 @@ fn names_hosts_and_versions() {
             "p:8:93 found `{pr}`, which makes hosts such as `{pr}`",
             "p:9:47 found `-x`, allowed is a version",
             "p:9:59 `a_b` makes the host `a_b.d.svc.cluster.local`",
-            "p:9:85 found `X`",
-            "p:9:99 `tomorrow` is no RFC 3339 time",
+            "p:9:84 found `X`",
+            "p:9:98 `tomorrow` is no RFC 3339 time",
         ],
     );
 }
@@ -161,7 +161,7 @@ fn the_policys_problems_have_places() {
     says(&plan(LUA, A, &policy), &["the policy's services come from `spec.services`"]);
     says(
         &plan(LUA, A, &policy.replace(", services: []", "")),
-        &["p:8:60 name: found `a b`", "reportHeader: found `host`, which is protected"],
+        &["p:8:57 name: found `a b`", "reportHeader: found `host`, which is protected"],
     );
 }
 

@@ -51,8 +51,8 @@ fn the_lua_filter_stands_before_the_router_of_sidecars_and_gateways() {
     assert_eq!(
         contexts,
         [
-            (json!("GATEWAY"), json!({"istio": "g"})),
             (json!("SIDECAR_OUTBOUND"), json!({"routing-claims.dev/router": "enabled"})),
+            (json!("GATEWAY"), json!({"istio": "g"})),
         ]
     );
     let value = &patch(&resources[1], 0)["patch"]["value"];
