@@ -6,8 +6,16 @@ use anyhow::{Context, Result, ensure};
 use testbed::{target_dir, workspace_dir};
 use wasmparser::{ExternalKind, Parser, Payload};
 
-/// Builds the WASM filter and gives its path: `target/dist/routing-claims.wasm`, the same bytes from the same sources.
-pub(crate) fn run() -> Result<PathBuf> {
+/// Where the artifacts stand.
+pub(crate) struct Built {
+    /// The WASM filter, the same bytes from the same sources.
+    pub(crate) wasm: PathBuf,
+    /// The Lua filter with an example policy.
+    pub(crate) lua: PathBuf,
+}
+
+/// Builds everything.
+pub(crate) fn run() -> Result<Built> {
     let target = target_dir();
     let status = Command::new(env!("CARGO"))
         .args([
@@ -29,10 +37,13 @@ pub(crate) fn run() -> Result<PathBuf> {
     let built = target.join(WASM_TARGET).join("wasm").join("wasm_filter.wasm");
     let bytes = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
     check(&bytes)?;
-    let path = target.join("dist").join("routing-claims.wasm");
-    fs::create_dir_all(target.join("dist"))?;
-    fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
-    Ok(path)
+    let dist = target.join("dist");
+    fs::create_dir_all(&dist)?;
+    let wasm = dist.join("routing-claims.wasm");
+    fs::write(&wasm, bytes).with_context(|| format!("writing {}", wasm.display()))?;
+    let lua = dist.join("routing-claims.lua");
+    fs::write(&lua, lua_filter::EXAMPLE).with_context(|| format!("writing {}", lua.display()))?;
+    Ok(Built { wasm, lua })
 }
 
 /// Compiler flags under which no path of this machine gets into the module.

@@ -9,6 +9,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use routing_claims::Policy;
 use serde_json::Value;
 use testbed::Group;
 
@@ -28,13 +29,18 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Engine {
     Wasm,
+    Lua,
 }
 
 impl Engine {
-    /// Builds the filter; gives the Envoy filter that runs it with that policy.
+    /// The Envoy filter that runs this with that policy, built where it must be.
     async fn filter(self, policy: &Value) -> Result<Value> {
         match self {
             Self::Wasm => Ok(testbed::config::wasm_filter(&build().await?, policy)),
+            Self::Lua => {
+                let policy = Policy::from_json(policy.to_string().as_bytes())?;
+                Ok(testbed::config::lua_filter(&lua_filter::source(&policy)))
+            }
         }
     }
 }
@@ -91,6 +97,6 @@ async fn build() -> Result<PathBuf> {
         bail!("`cargo xtask build` failed");
     }
     let path =
-        std::str::from_utf8(&output.stdout)?.lines().last().context("`cargo xtask build` did not say what it built")?;
+        std::str::from_utf8(&output.stdout)?.lines().next().context("`cargo xtask build` did not say what it built")?;
     Ok(PathBuf::from(path))
 }

@@ -51,7 +51,8 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Demo(args) => until_signal(demo::run(args)),
         Command::Test(args) => until_signal(test::run(args)),
         Command::Build => {
-            println!("{}", build::run()?.display());
+            let built = build::run()?;
+            println!("{}\n{}", built.wasm.display(), built.lua.display());
             Ok(ExitCode::SUCCESS)
         }
         Command::Gen { check } => r#gen::run(*check).map(|()| ExitCode::SUCCESS),
@@ -96,8 +97,9 @@ fn cargo(args: &[&str]) -> tokio::process::Command {
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask demo              a mesh, a set of requests, a table of who answered
-  cargo xtask demo --serve      the same, then keep the mesh up for your own requests
+  cargo xtask demo --engine lua the same with the Lua filter
+  cargo xtask demo --serve      the first, then keep the mesh up for your own requests
   cargo xtask test              everything that must hold
   cargo xtask test --quick      the part of it that needs no Envoy
-  cargo xtask build             target/dist/routing-claims.wasm
+  cargo xtask build             target/dist/routing-claims.wasm and .lua
   cargo xtask gen --check       are the generated files up to date?";

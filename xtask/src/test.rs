@@ -78,10 +78,14 @@ const STEPS: &[Step] = &[
     Step { name: "build", cargo: &["xtask", "build"] },
 ];
 
-const ENVOY_STEPS: [Step; 2] = [
+const ENVOY_STEPS: [Step; 3] = [
     Step {
         name: "test bed on Envoy",
         cargo: &["test", "--package", "testbed", "--features", "envoy", "--test", "envoy"],
+    },
+    Step {
+        name: "LuaJIT's request handle against Envoy's",
+        cargo: &["test", "--package", "lua-filter", "--features", "envoy", "--test", "envoy"],
     },
     Step { name: "corpus on Envoy", cargo: &["test", "--package", "conformance", "--features", "envoy"] },
 ];

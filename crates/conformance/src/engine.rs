@@ -1,8 +1,12 @@
 //! What runs a case.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt::Display,
+};
 
-use anyhow::Result;
+use anyhow::{Error, Result, ensure};
+use lua_filter::luajit::Filter;
 use routing_claims::{Decider, Policy};
 use serde_json::{Map, Value};
 
@@ -33,12 +37,20 @@ pub struct Core {
 impl Core {
     /// The decider of a policy, which stays the same from request to request.
     fn decider(&mut self, policy: &Map<String, Value>) -> Result<&mut Decider> {
-        let text = serde_json::to_string(policy)?;
-        if !self.deciders.contains_key(&text) {
-            self.deciders.insert(text.clone(), Decider::new(Policy::from_json(text.as_bytes())?));
-        }
-        Ok(self.deciders.entry(text).or_insert_with(|| unreachable!("it was just inserted")))
+        Ok(match self.deciders.entry(serde_json::to_string(policy)?) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let decider = Decider::new(Policy::from_json(entry.key().as_bytes())?);
+                entry.insert(decider)
+            }
+        })
     }
+}
+
+/// The Lua filter in a LuaJIT with Envoy's request handle.
+#[derive(Debug, Default)]
+pub struct LuaJit {
+    filters: BTreeMap<String, Filter>,
 }
 
 impl Engine for Core {
@@ -50,4 +62,25 @@ impl Engine for Core {
         let lines = kept.chain(set).map(|(name, value): (Vec<u8>, _)| (name.to_ascii_lowercase(), value)).collect();
         Ok(Seen { lines, rerouted: decision.changes_request() })
     }
+}
+
+impl Engine for LuaJit {
+    async fn send(&mut self, policy: &Map<String, Value>, request: &Lines, now: i64) -> Result<Seen> {
+        let filter = match self.filters.entry(serde_json::to_string(policy)?) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let source = lua_filter::source(&Policy::from_json(entry.key().as_bytes())?);
+                entry.insert(Filter::new(&source).map_err(script_error)?)
+            }
+        };
+        let headers = request.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+        let answer = filter.decide(headers, now).map_err(script_error)?;
+        ensure!(answer.logs.is_empty(), "the script logs {:?}", answer.logs);
+        Ok(Seen { lines: answer.headers, rerouted: answer.edited || answer.cleared })
+    }
+}
+
+/// An error of `mlua` stays in its thread.
+fn script_error(error: impl Display) -> Error {
+    Error::msg(error.to_string())
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use routing_claims::{ClaimFault, Outcome};
+use routing_claims::{ClaimFault, Outcome, Policy};
 use serde_json::{Map, Value, json};
 use testbed::{
     Envoy, EnvoyBinary,
@@ -199,6 +199,12 @@ pub fn wasm_filter(policy: &Value) -> Result<Value> {
     Ok(config::wasm_filter(&built("routing-claims.wasm")?, policy))
 }
 
+/// The Lua filter with a policy.
+pub fn lua_filter(policy: &Value) -> Result<Value> {
+    let policy = Policy::from_json(policy.to_string().as_bytes())?;
+    Ok(config::lua_filter(&::lua_filter::source(&policy)))
+}
+
 /// What `cargo xtask build` made.
 fn built(name: &str) -> Result<PathBuf> {
     let path = testbed::target_dir().join("dist").join(name);
@@ -218,14 +224,10 @@ fn routes() -> Value {
 /// A filter before ours that adds the header of [`routes`] and has no route chosen anew.
 fn late_header() -> Value {
     let code = format!("function envoy_on_request(handle) handle:headers():replace('{LATE_HEADER}', '1') end");
-    json!({
-        "name": "late-header",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
-            "default_source_code": {"inline_string": code},
-            "clear_route_cache": false,
-        },
-    })
+    let mut filter = config::lua_filter(&code);
+    filter["name"] = "late-header".into();
+    filter["typed_config"]["clear_route_cache"] = false.into();
+    filter
 }
 
 const COUNTERS: &str = "wasmcustom.routing_claims.";

@@ -8,7 +8,7 @@ mod macros;
 mod run;
 
 pub use corpus::{Case, Corpus, Later, Reject};
-pub use engine::{Core, Engine, Lines, Seen};
+pub use engine::{Core, Engine, Lines, LuaJit, Seen};
 pub use run::{Clock, Summary, policies, run};
 
 #[cfg(feature = "envoy")]

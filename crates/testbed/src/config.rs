@@ -82,6 +82,18 @@ pub fn wasm_filter(module: &Path, policy: &Value) -> Value {
     })
 }
 
+/// Envoy's Lua filter with a script. Envoy clears the route cache by itself when the script edits headers.
+#[must_use]
+pub fn lua_filter(script: &str) -> Value {
+    json!({
+        "name": "routing-claims",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": script},
+        },
+    })
+}
+
 fn address(addr: SocketAddr) -> Value {
     json!({"socket_address": {"address": addr.ip().to_string(), "port_value": addr.port()}})
 }

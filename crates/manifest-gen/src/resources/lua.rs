@@ -4,5 +4,5 @@ use routing_claims::Policy;
 
 /// The script with the policy in it.
 pub(crate) fn script(policy: &Policy) -> String {
-    format!("-- {:?}\nfunction envoy_on_request(handle)\nend\n", policy.config().services.as_ref().map(Vec::len))
+    lua_filter::source(policy)
 }

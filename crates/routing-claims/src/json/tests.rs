@@ -36,6 +36,12 @@ proptest! {
         agrees(format!("{{\"k\":{number}}}").as_bytes())?;
     }
 
+    /// Neighbours of the bytes that end or interrupt a string, and the same with the high bit, in all lanes of a word.
+    #[test]
+    fn the_first_byte_that_is_not_plain_is_found(text in prop::collection::vec(select(b"\x00\x1f !\"#[\\]\x7f\x80\x9f\xa0\xa2\xdc\xff".to_vec()), 0..20)) {
+        prop_assert_eq!(plain_length(&text), expected_plain_length(&text));
+    }
+
     #[test]
     fn no_proper_start_of_an_object_is_one(text in object()) {
         let text = text.trim_end_matches(WHITE_SPACE).as_bytes();
@@ -99,6 +105,17 @@ fn every_byte_after_a_backslash_and_in_a_string() {
     for byte in 0..=u8::MAX {
         for text in [[b"{\"", &[byte][..], b"\":0}"].concat(), [b"{\"\\", &[byte][..], b"0020\":0}"].concat()] {
             agrees(&text).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_byte_in_every_lane_of_a_word() {
+    for byte in 0..=u8::MAX {
+        for place in 0..20 {
+            let mut text = *b"01234567890123456789";
+            text[place] = byte;
+            assert_eq!(plain_length(&text), expected_plain_length(&text), "{byte:#x} at {place}");
         }
     }
 }
@@ -257,6 +274,10 @@ impl<'de> Visitor<'de> for Container {
         }
         Ok(Tree::Array(items))
     }
+}
+
+fn expected_plain_length(text: &[u8]) -> usize {
+    text.iter().position(|byte| matches!(byte, 0..=0x1f | b'"' | b'\\')).unwrap_or(text.len())
 }
 
 /// Where the first bracket stands that opens more than `max_depth` levels of a valid text.

@@ -1,0 +1,28 @@
+//! The filter as one self-contained Lua script for Envoy's HTTP Lua filter.
+//!
+//! `routing-claims.lua` is an implementation of its own, kept equal to the `routing-claims` crate by the shared corpus and
+//! by a differential test. [`source`] gives its text for a policy. Like the core it **verifies no signature**.
+
+mod policy;
+
+#[cfg(feature = "luajit")]
+pub mod luajit;
+
+use routing_claims::Policy;
+
+/// The script with an example policy, as it stands in the repository.
+pub const EXAMPLE: &str = include_str!("routing-claims.lua");
+
+/// The script with a policy in it, ready for `default_source_code.inline_string`.
+///
+/// It is pure ASCII without backslashes, tabs or control characters other than the line feed, so it stands unchanged in a
+/// YAML literal block.
+#[must_use]
+pub fn source(policy: &Policy) -> String {
+    let (head, rest) = EXAMPLE.split_once(BEGIN).unwrap_or((EXAMPLE, ""));
+    let (_, tail) = rest.split_once(END).unwrap_or(("", rest));
+    format!("{head}{BEGIN}{}{END}{tail}", policy::table(policy.config()))
+}
+
+const BEGIN: &str = "-- policy begin (manifest-gen writes this part; docs/policy.md explains the fields)\n";
+const END: &str = "-- policy end\n";

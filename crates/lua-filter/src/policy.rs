@@ -1,0 +1,71 @@
+//! The policy as the script's table.
+
+use std::fmt::Write as _;
+
+use routing_claims::{PolicyConfig, TokenFormat};
+
+/// The statement that defines `policy`, for a configuration that is valid and normalised.
+pub(crate) fn table(config: &PolicyConfig) -> String {
+    let mut out = String::from("local policy = {\n");
+    let sources = config
+        .from_headers
+        .iter()
+        .map(|source| format!("{{name = {}, prefix = {}}}", quote(&source.name), quote(&source.prefix)));
+    list(&mut out, "from_headers", sources);
+    list(&mut out, "from_cookies", config.from_cookies.iter().map(|name| quote(name)));
+    let format = match config.format {
+        TokenFormat::Jwt => "jwt",
+        TokenFormat::Payload => "payload",
+    };
+    field(&mut out, "format", &quote(format));
+    list(&mut out, "claim_path", config.claim_path.iter().map(|segment| quote(segment)));
+    if let Some(services) = &config.services {
+        let services = services.iter().map(|service| {
+            let name = service.name.to_ascii_lowercase();
+            format!("[{}] = {}", quote(&name), quote(service.header.as_deref().unwrap_or(&name)))
+        });
+        list(&mut out, "services", services);
+    } else {
+        field(&mut out, "services", "nil");
+    }
+    let optional = |text: &Option<String>| text.as_deref().map_or_else(|| "nil".into(), quote);
+    field(&mut out, "header_prefix", &optional(&config.header_prefix));
+    field(&mut out, "report_header", &optional(&config.report_header));
+    field(&mut out, "clock_skew_seconds", &config.clock_skew_seconds.to_string());
+    field(&mut out, "max_token_bytes", &config.limits.max_token_bytes.to_string());
+    field(&mut out, "max_payload_bytes", &config.limits.max_payload_bytes.to_string());
+    field(&mut out, "max_routes", &config.limits.max_routes.to_string());
+    field(&mut out, "max_depth", &config.limits.max_depth.to_string());
+    out.push_str("}\n");
+    out
+}
+
+fn list(out: &mut String, name: &str, items: impl ExactSizeIterator<Item = String>) {
+    if items.len() == 0 {
+        return field(out, name, "{}");
+    }
+    // Writing to a string can't fail.
+    _ = writeln!(out, "  {name} = {{");
+    for item in items {
+        _ = writeln!(out, "    {item},");
+    }
+    out.push_str("  },\n");
+}
+
+fn field(out: &mut String, name: &str, value: &str) {
+    _ = writeln!(out, "  {name} = {value},");
+}
+
+/// A Lua expression for the text: in quotes when every byte means itself in Lua, YAML and the templates that people run
+/// over their YAML (`{{`, `${`); else byte by byte. `char` is a local of the script.
+fn quote(text: &str) -> String {
+    if text.bytes().all(is_plain) {
+        return format!("\"{text}\"");
+    }
+    let bytes: Vec<String> = text.bytes().map(|byte| byte.to_string()).collect();
+    format!("char({})", bytes.join(","))
+}
+
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !b"\"\\${}".contains(&byte)
+}

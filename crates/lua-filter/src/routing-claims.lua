@@ -1,0 +1,698 @@
+-- routing-claims: a JWT's claims become request headers that choose which version of a service answers.
+--
+-- One script for Envoy's HTTP Lua filter (LuaJIT; Envoy 1.20 or later). Signatures are NOT verified here: the gateway
+-- did that. The rules R1 to R18 named below stand in docs/behaviour.md. There are no backslashes and only ASCII in this
+-- file, so that it survives any YAML round trip.
+
+local byte, char, find, lower, sub = string.byte, string.char, string.find, string.lower, string.sub
+local concat, sort, unpack = table.concat, table.sort, unpack
+local pairs, pcall = pairs, pcall
+local clock = os and os.time
+
+-- policy begin (manifest-gen writes this part; docs/policy.md explains the fields)
+local policy = {
+  from_headers = {
+    {name = "authorization", prefix = "Bearer "},
+  },
+  from_cookies = {},
+  format = "jwt",
+  claim_path = {},
+  services = {
+    ["microservice-a"] = "microservice-a",
+    ["microservice-b"] = "microservice-b",
+  },
+  header_prefix = nil,
+  report_header = nil,
+  clock_skew_seconds = 60,
+  max_token_bytes = 8192,
+  max_payload_bytes = 6144,
+  max_routes = 32,
+  max_depth = 16,
+}
+-- policy end
+
+-- Bounds of the decision cache (R16): two generations of this size each.
+local CACHE_ENTRIES = 128
+local CACHE_BYTES = 128 * 1024
+-- Above so many managed headers one walk over the request is faster than asking for each.
+local ASK_AT_MOST = 16
+-- Bytes of a report before it is cut (R18).
+local REPORT_BYTES = 4092
+-- Seconds further away than any clock: `exp` and `nbf` saturate here. Doubles are exact far beyond it.
+local FAR = 1e15
+
+local services, header_prefix, report_header = policy.services, policy.header_prefix, policy.report_header
+local claim_path, max_depth = policy.claim_path, policy.max_depth
+
+------------------------------------------------------------------------------------------------------------------------
+-- Strip (R1)
+
+local managed, managed_names = {}, {}
+
+local function manage(name)
+  managed[name] = true
+  managed_names[#managed_names + 1] = name
+end
+
+for _, header in pairs(services or {}) do manage(header) end
+if report_header then manage(report_header) end
+
+-- `remove` clears Envoy's route cache even when there is nothing to remove, hence the question first (R15).
+local function strip_by_asking(headers)
+  local stripped = false
+  for i = 1, #managed_names do
+    local name = managed_names[i]
+    if headers:get(name) then
+      headers:remove(name)
+      stripped = true
+    end
+  end
+  return stripped
+end
+
+local present = {}
+
+-- Headers can't be removed, ever again, when a walk has not come to its end: collect first.
+local function strip_by_walking(headers)
+  local count = 0
+  for name in pairs(headers) do
+    if managed[name] or header_prefix and find(name, header_prefix, 1, true) == 1 then
+      count = count + 1
+      present[count] = name
+    end
+  end
+  for i = 1, count do headers:remove(present[i]) end
+  return count > 0
+end
+
+-- Compiled, each step of a walk would leave and enter machine code, which takes several times as long.
+if jit then jit.off(strip_by_walking) end
+
+-- Removes what the client sent of the managed headers; true when there was any.
+local strip = (header_prefix or #managed_names > ASK_AT_MOST) and strip_by_walking or strip_by_asking
+
+------------------------------------------------------------------------------------------------------------------------
+-- Sources (R3): the one token of a request. Each function returns the token, or nil, or nil and an outcome.
+
+local SPACE, TAB = 32, 9
+
+-- The part of `text` from `first` to `last` without spaces and tabs around it: its first and last position.
+local function trim(text, first, last)
+  while first <= last do
+    local b = byte(text, first)
+    if b ~= SPACE and b ~= TAB then break end
+    first = first + 1
+  end
+  while first <= last do
+    local b = byte(text, last)
+    if b ~= SPACE and b ~= TAB then break end
+    last = last - 1
+  end
+  return first, last
+end
+
+local function starts_with(text, first, last, prefix)
+  if last - first + 1 < #prefix then return false end
+  local start = sub(text, first, first + #prefix - 1)
+  return start == prefix or lower(start) == lower(prefix)
+end
+
+-- A line counts as the parts between its commas, and `get` joins lines by commas.
+local function token_of_header(headers, source)
+  local value, prefix = headers:get(source.name), source.prefix
+  if not value then return nil end
+  local found
+  local at = 1
+  repeat
+    local stop = find(value, ",", at, true) or #value + 1
+    local first, last = trim(value, at, stop - 1)
+    if starts_with(value, first, last, prefix) then
+      if found then return nil, "ambiguous-token" end
+      found = sub(value, trim(value, first + #prefix, last))
+    end
+    at = stop + 1
+  until at > #value + 1
+  return found
+end
+
+local function token_of_cookie(headers, name)
+  local found
+  for i = 0, headers:getNumValues("cookie") - 1 do
+    local line = headers:getAtIndex("cookie", i) or ""
+    local at, equals = 1, 0
+    while at <= #line do
+      local stop = find(line, ";", at, true) or #line + 1
+      -- The next `=` is looked for once, else a line of semicolons would cost its length squared.
+      if equals < at then equals = find(line, "=", at, true) or #line + 1 end
+      if equals < stop then
+        local first, last = trim(line, at, equals - 1)
+        if last - first + 1 == #name and sub(line, first, last) == name then
+          if found then return nil, "ambiguous-token" end
+          found = sub(line, trim(line, equals + 1, stop - 1))
+        end
+      end
+      at = stop + 1
+    end
+  end
+  return found
+end
+
+local function find_token(headers)
+  for i = 1, #policy.from_headers do
+    local token, fault = token_of_header(headers, policy.from_headers[i])
+    if token or fault then return token, fault end
+  end
+  for i = 1, #policy.from_cookies do
+    local token, fault = token_of_cookie(headers, policy.from_cookies[i])
+    if token or fault then return token, fault end
+  end
+  return nil, "no-token"
+end
+
+------------------------------------------------------------------------------------------------------------------------
+-- Token to payload (R4, R5)
+
+-- The payload as numbers, reused for every token. A 0 stands after the last byte; it ends whatever is being read there,
+-- so nothing below looks further.
+local bytes = {}
+
+-- Each base64url character's six bits (RFC 4648 section 5).
+local sextet = {}
+for i = 0, 25 do
+  sextet[byte("A") + i] = i
+  sextet[byte("a") + i] = i + 26
+end
+for i = 0, 9 do sextet[byte("0") + i] = i + 52 end
+sextet[byte("-")], sextet[byte("_")] = 62, 63
+
+-- Fills `bytes` from token[first..last]; returns its length, or nil and an outcome.
+local function decode(token, first, last)
+  local stop = last
+  while stop >= first and last - stop < 2 and byte(token, stop) == 61 do stop = stop - 1 end
+  local chars = stop - first + 1
+  local length = (chars * 3 - chars * 3 % 4) / 4
+  if length > policy.max_payload_bytes then return nil, "token-too-large" end
+  local rest = chars % 4
+  if rest == 1 or stop < last and (last - first + 1) % 4 ~= 0 then return nil, "malformed-token" end
+  local n = 0
+  for i = first, stop - rest, 4 do
+    local a, b, c, d = byte(token, i, i + 3)
+    a, b, c, d = sextet[a], sextet[b], sextet[c], sextet[d]
+    if not (a and b and c and d) then return nil, "malformed-token" end
+    bytes[n + 1] = a * 4 + (b - b % 16) / 16
+    bytes[n + 2] = b % 16 * 16 + (c - c % 4) / 4
+    bytes[n + 3] = c % 4 * 64 + d
+    n = n + 3
+  end
+  if rest > 0 then
+    local a, b, c = byte(token, stop - rest + 1, stop)
+    a, b, c = sextet[a], sextet[b], rest == 2 and 0 or sextet[c]
+    if not (a and b and c) then return nil, "malformed-token" end
+    if rest == 2 and b % 16 ~= 0 or c % 4 ~= 0 then return nil, "malformed-token" end
+    bytes[n + 1] = a * 4 + (b - b % 16) / 16
+    -- With two characters this stands where the closing 0 will.
+    bytes[n + 2] = b % 16 * 16 + (c - c % 4) / 4
+  end
+  bytes[length + 1] = 0
+  return length
+end
+
+local function payload_of(token)
+  if policy.format == "payload" then return decode(token, 1, #token) end
+  local dot = find(token, ".", 1, true)
+  local second = dot and find(token, ".", dot + 1, true)
+  if not second or find(token, ".", second + 1, true) or dot == 1 or second == dot + 1 then
+    return nil, "malformed-token"
+  end
+  return decode(token, dot + 1, second - 1)
+end
+
+-- RFC 3629 section 4.
+local function is_utf8(length)
+  local at = 1
+  while at <= length do
+    local b = bytes[at]
+    if b < 128 then
+      at = at + 1
+    elseif b < 194 or b > 244 then
+      return false
+    else
+      local low = b == 224 and 160 or b == 240 and 144 or 128
+      local high = b == 237 and 159 or b == 244 and 143 or 191
+      local more = b < 224 and 1 or b < 240 and 2 or 3
+      for i = at + 1, at + more do
+        b = bytes[i]
+        if b < low or b > high then return false end
+        low, high = 128, 191
+      end
+      at = at + more + 1
+    end
+  end
+  return true
+end
+
+------------------------------------------------------------------------------------------------------------------------
+-- JSON (R6 to R8, RFC 8259): one pass over `bytes`. Each reader takes the position where its value starts and returns
+-- the position after it, or nil and a fault; nil alone is "malformed-payload".
+
+local QUOTE, BACKSLASH, LETTER_U = 34, 92, 117
+local OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY, COMMA, COLON = 123, 125, 91, 93, 44, 58
+local MINUS, PLUS, POINT, ZERO, NINE = 45, 43, 46, 48, 57
+
+local escapes = {[34] = 34, [92] = 92, [47] = 47, [98] = 8, [102] = 12, [110] = 10, [114] = 13, [116] = 9}
+
+local hex_digits = {}
+for i = 0, 9 do hex_digits[ZERO + i] = i end
+for i = 0, 5 do hex_digits[byte("A") + i], hex_digits[byte("a") + i] = 10 + i, 10 + i end
+
+local function is_exponent(b) return b == 101 or b == 69 end
+
+-- The bytes from `first` to `last` as a string; in parts, as a call takes only so many arguments.
+local function text(first, last)
+  if last - first < 4000 then return char(unpack(bytes, first, last)) end
+  return text(first, first + 3999) .. text(first + 4000, last)
+end
+
+local function skip_space(at)
+  local b = bytes[at]
+  while b == SPACE or b == 10 or b == 13 or b == TAB do
+    at = at + 1
+    b = bytes[at]
+  end
+  return at
+end
+
+local function read_hex(at)
+  local code = 0
+  for i = at, at + 3 do
+    local digit = hex_digits[bytes[i]]
+    if not digit then return nil end
+    code = code * 16 + digit
+  end
+  return code
+end
+
+-- Replaces the escape at `from` by its bytes after `last`; returns the position after the escape and the new last.
+local function unescape(from, last)
+  local b = bytes[from + 1]
+  if escapes[b] then
+    bytes[last + 1] = escapes[b]
+    return from + 2, last + 1
+  end
+  local code = b == LETTER_U and read_hex(from + 2)
+  if not code then return nil end
+  from = from + 6
+  if code >= 55296 and code <= 57343 then
+    local low = code < 56320 and bytes[from] == BACKSLASH and bytes[from + 1] == LETTER_U and read_hex(from + 2)
+    if not low or low < 56320 or low > 57343 then return nil end
+    code = 65536 + (code - 55296) * 1024 + (low - 56320)
+    from = from + 6
+  end
+  if code < 128 then
+    bytes[last + 1] = code
+    return from, last + 1
+  end
+  -- UTF-8: six bits a byte, from the last to the first.
+  local more = code < 2048 and 1 or code < 65536 and 2 or 3
+  for i = last + 1 + more, last + 2, -1 do
+    bytes[i] = 128 + code % 64
+    code = (code - code % 64) / 64
+  end
+  bytes[last + 1] = (more == 1 and 192 or more == 2 and 224 or 240) + code
+  return from, last + 1 + more
+end
+
+-- Also returns the last position of the string's text, which starts after the quote: escapes are replaced in place, for
+-- none is shorter than what it stands for.
+local function read_string(at)
+  local last = at
+  at = at + 1
+  while true do
+    local b = bytes[at]
+    if b == QUOTE then
+      return at + 1, last
+    elseif b == BACKSLASH then
+      at, last = unescape(at, last)
+      if not at then return nil end
+    elseif b < 32 then
+      return nil
+    else
+      at = at + 1
+      last = last + 1
+      bytes[last] = b
+    end
+  end
+end
+
+local function skip_digits(at)
+  local b = bytes[at]
+  while b >= ZERO and b <= NINE do
+    at = at + 1
+    b = bytes[at]
+  end
+  return at
+end
+
+-- Also returns whether it has neither sign, fraction nor exponent.
+local function read_number(at)
+  local plain = bytes[at] ~= MINUS
+  if not plain then at = at + 1 end
+  local after = bytes[at] == ZERO and at + 1 or skip_digits(at)
+  if after == at then return nil end
+  at = after
+  if bytes[at] == POINT then
+    plain = false
+    after = skip_digits(at + 1)
+    if after == at + 1 then return nil end
+    at = after
+  end
+  if is_exponent(bytes[at]) then
+    plain = false
+    at = at + 1
+    if bytes[at] == MINUS or bytes[at] == PLUS then at = at + 1 end
+    after = skip_digits(at)
+    if after == at then return nil end
+    at = after
+  end
+  return at, plain
+end
+
+local words = {}
+for _, word in pairs({"true", "false", "null"}) do words[byte(word)] = {byte(word, 1, #word)} end
+
+local function read_word(at)
+  local word = words[bytes[at]]
+  if not word then return nil end
+  for i = 1, #word do
+    if bytes[at + i - 1] ~= word[i] then return nil end
+  end
+  return at + #word
+end
+
+local read_array, read_object
+
+-- A value that the policy does not read. `depth` is that of the object or array around it.
+local function read_value(at, depth)
+  local b = bytes[at]
+  if b == QUOTE then
+    return (read_string(at))
+  elseif b == OPEN_OBJECT then
+    return read_object(at, depth + 1)
+  elseif b == OPEN_ARRAY then
+    return read_array(at, depth + 1)
+  elseif b == MINUS or b >= ZERO and b <= NINE then
+    return (read_number(at))
+  end
+  return read_word(at)
+end
+
+function read_array(at, depth)
+  if depth > max_depth then return nil, "too-deep" end
+  at = skip_space(at + 1)
+  if bytes[at] == CLOSE_ARRAY then return at + 1 end
+  while true do
+    local fault
+    at, fault = read_value(at, depth)
+    if not at then return nil, fault end
+    at = skip_space(at)
+    local b = bytes[at]
+    if b == CLOSE_ARRAY then return at + 1 end
+    if b ~= COMMA then return nil end
+    at = skip_space(at + 1)
+  end
+end
+
+-- How the policy reads the member `key` of the object at `level`: a reader, or nil when it does not.
+local reader_of
+
+-- `level` counts the claim path's segments that lead to this object; nil where the policy reads nothing.
+function read_object(at, depth, level)
+  if depth > max_depth then return nil, "too-deep" end
+  at = skip_space(at + 1)
+  if bytes[at] == CLOSE_OBJECT then return at + 1 end
+  local seen = level and {}
+  while true do
+    if bytes[at] ~= QUOTE then return nil end
+    local first = at + 1
+    local last, key, read, fault
+    at, last = read_string(at)
+    if not at then return nil end
+    if level then
+      key = text(first, last)
+      read = reader_of(key, level)
+      if read then
+        if seen[key] then return nil, "duplicate-key" end
+        seen[key] = true
+      end
+    end
+    at = skip_space(at)
+    if bytes[at] ~= COLON then return nil end
+    at, fault = (read or read_value)(skip_space(at + 1), depth, key, level)
+    if not at then return nil, fault end
+    at = skip_space(at)
+    local b = bytes[at]
+    if b == CLOSE_OBJECT then return at + 1 end
+    if b ~= COMMA then return nil end
+    at = skip_space(at + 1)
+  end
+end
+
+------------------------------------------------------------------------------------------------------------------------
+-- What the policy reads (R9 to R12)
+
+-- Of the payload being read: `exp` and `nbf`, each claim in a list and by its header, and whether a key was no name.
+local times, claims, claim_of, has_invalid_name
+
+-- The number from `first` to before `after`, cut toward minus infinity, as a double that is exact: saturated at FAR.
+local function cut(first, after)
+  local negative = bytes[first] == MINUS
+  if negative then first = first + 1 end
+  local point = skip_digits(first)
+  local mantissa = bytes[point] == POINT and skip_digits(point + 1) or point
+  -- So many digits stand before the decimal point once the exponent, infinite perhaps, has moved it.
+  local whole = point - first
+  if mantissa < after then
+    local at, exponent = mantissa + 1, 0
+    local sign = bytes[at]
+    if sign == MINUS or sign == PLUS then at = at + 1 end
+    for i = at, after - 1 do exponent = exponent * 10 + bytes[i] - ZERO end
+    whole = sign == MINUS and whole - exponent or whole + exponent
+  end
+  local value, has_fraction = 0, false
+  for i = first, mantissa - 1 do
+    if i ~= point then
+      local digit = bytes[i] - ZERO
+      if whole > 0 then
+        value = value * 10 + digit
+      elseif digit > 0 then
+        has_fraction = true
+      end
+      whole = whole - 1
+    end
+  end
+  while whole > 0 and value > 0 and value < FAR do
+    value = value * 10
+    whole = whole - 1
+  end
+  if value > FAR then value = FAR end
+  if not negative then return value end
+  return has_fraction and -value - 1 or -value
+end
+
+-- `exp` or `nbf`.
+local function read_time(at, _, key)
+  local after = read_number(at)
+  if not after then return nil end
+  times[key] = cut(at, after)
+  return after
+end
+
+-- A segment of the claim path.
+local function read_step(at, depth, _, level)
+  if bytes[at] ~= OPEN_OBJECT then return nil end
+  return read_object(at, depth + 1, level + 1)
+end
+
+local function header_of(key)
+  if services then return services[lower(key)] end
+  return #key <= 63 and find(key, "^[A-Za-z0-9._-]+$") and header_prefix .. lower(key)
+end
+
+-- Returns the position after the value and the version it holds, if any (R12).
+local function read_version(at, depth)
+  local b = bytes[at]
+  if b == QUOTE then
+    local after, last = read_string(at)
+    if not last or last - at > 63 then return after end
+    local version = text(at + 1, last)
+    local valid = find(version, "^[A-Za-z0-9][A-Za-z0-9._-]*$") and find(version, "[A-Za-z0-9]$")
+    return after, valid and version or nil
+  elseif b >= ZERO and b <= NINE then
+    local after, plain = read_number(at)
+    return after, plain and after - at <= 63 and text(at, after - 1) or nil
+  end
+  local after, fault = read_value(at, depth)
+  return after, nil, fault
+end
+
+-- A key of the object that the claim path leads to.
+local function read_claim(at, depth, key)
+  local header = header_of(key)
+  if not header then
+    has_invalid_name = true
+    return read_value(at, depth)
+  end
+  local after, version, fault = read_version(at, depth)
+  if not after then return nil, fault end
+  local claim = claim_of[header]
+  if claim then
+    claim.version, claim.fault = nil, "conflicting-name"
+  else
+    claim = {header = header, version = version, fault = "invalid-value"}
+    claim_of[header] = claim
+    claims[#claims + 1] = claim
+  end
+  return after
+end
+
+function reader_of(key, level)
+  if level == 0 and (key == "exp" or key == "nbf") then return read_time end
+  if level < #claim_path then return key == claim_path[level + 1] and read_step end
+  return (header_prefix or services[lower(key)]) and read_claim
+end
+
+------------------------------------------------------------------------------------------------------------------------
+-- Decisions (R13, R14, R18): the headers to set, in order of their name, the report last
+
+local function new_decision()
+  return {count = 0, names = {}, values = {}, bytes = 0, expires = nil, starts = nil}
+end
+
+local function set(decision, name, value)
+  local count = decision.count + 1
+  decision.count, decision.names[count], decision.values[count] = count, name, value
+  decision.bytes = decision.bytes + #name + #value
+end
+
+-- A decision by its outcome alone.
+local plain_decisions = {}
+
+local function plain_decision(outcome)
+  local decision = plain_decisions[outcome]
+  if not decision then
+    decision = new_decision()
+    if report_header then set(decision, report_header, outcome) end
+    plain_decisions[outcome] = decision
+  end
+  return decision
+end
+
+local function by_header(a, b) return a.header < b.header end
+
+local function report_of(outcome)
+  local parts, length = {outcome}, #outcome
+  local function add(word)
+    length = length + 1 + #word
+    parts[#parts + 1] = length <= REPORT_BYTES and word or "..."
+    return length <= REPORT_BYTES
+  end
+  if has_invalid_name then add("!invalid-name") end
+  for i = 1, #claims do
+    local claim = claims[i]
+    if not add(claim.header .. (claim.version and "=" .. claim.version or "!" .. claim.fault)) then break end
+  end
+  return concat(parts, " ")
+end
+
+local function decide_claims()
+  local decision, valid = new_decision(), 0
+  sort(claims, by_header)
+  for i = 1, #claims do
+    if claims[i].version then valid = valid + 1 end
+  end
+  if valid > policy.max_routes then
+    if report_header then set(decision, report_header, "too-many-routes") end
+    return decision
+  end
+  for i = 1, #claims do
+    if claims[i].version then set(decision, claims[i].header, claims[i].version) end
+  end
+  if report_header then set(decision, report_header, report_of(valid > 0 and "applied" or "no-routes")) end
+  return decision
+end
+
+-- What a token decides while its time is; `expires` and `starts` say when that is, skew included (R9).
+local function read_token(token)
+  local length, fault = payload_of(token)
+  if not length then return plain_decision(fault) end
+  if not is_utf8(length) then return plain_decision("malformed-payload") end
+  times, claims, claim_of, has_invalid_name = {}, {}, {}, false
+  local at = skip_space(1)
+  if bytes[at] ~= OPEN_OBJECT then return plain_decision("malformed-payload") end
+  at, fault = read_object(at, 1, 0)
+  if not at then return plain_decision(fault or "malformed-payload") end
+  if skip_space(at) ~= length + 1 then return plain_decision("malformed-payload") end
+  local decision = decide_claims()
+  decision.expires = times.exp and times.exp + policy.clock_skew_seconds
+  decision.starts = times.nbf and times.nbf - policy.clock_skew_seconds
+  return decision
+end
+
+------------------------------------------------------------------------------------------------------------------------
+-- Cache (R16), one per worker, as Envoy runs one copy of this script in each. It holds what a token decides apart from
+-- the time, which is judged anew for each request.
+
+local young, old, young_entries, young_bytes = {}, {}, 0, 0
+
+local function remember(token, decision)
+  local size = #token + decision.bytes
+  if young_entries == CACHE_ENTRIES or young_bytes + size > CACHE_BYTES then
+    old, young, young_entries, young_bytes = young, {}, 0, 0
+  end
+  young[token], young_entries, young_bytes = decision, young_entries + 1, young_bytes + size
+end
+
+-- Envoy's clock is preferred: os.time may be some milliseconds behind where a second begins.
+local function now(handle)
+  if not handle.timestamp then return clock() end
+  local milliseconds = handle:timestamp()
+  return (milliseconds - milliseconds % 1000) / 1000
+end
+
+local function decide(handle, headers)
+  local token, fault = find_token(headers)
+  if not token then return plain_decision(fault) end
+  if token == "" then return plain_decision("malformed-token") end
+  if #token > policy.max_token_bytes then return plain_decision("token-too-large") end
+  local decision = young[token]
+  if not decision then
+    decision = old[token] or read_token(token)
+    remember(token, decision)
+  end
+  local expires, starts = decision.expires, decision.starts
+  if expires or starts then
+    local time = now(handle)
+    if expires and time >= expires then return plain_decision("expired") end
+    if starts and time < starts then return plain_decision("not-yet-valid") end
+  end
+  return decision
+end
+
+-- Returns whether a header was set.
+local function apply(handle, headers)
+  local decision = decide(handle, headers)
+  for i = 1, decision.count do headers:replace(decision.names[i], decision.values[i]) end
+  return decision.count > 0
+end
+
+-- An error here would let the request pass as it came: strip first, then dare the rest (R1, R2).
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local changed = strip(headers)
+  local ok, set = pcall(apply, handle, headers)
+  if not ok then set = strip(headers) end
+  -- Envoy does this by itself for a changed header unless the filter is configured with clear_route_cache: false (R15).
+  if (changed or set) and handle.clearRouteCache then handle:clearRouteCache() end
+  -- Without the error's text, which could hold a part of the token (R17).
+  if not ok then handle:logErr("routing-claims: internal fault, the request goes to the baseline") end
+end

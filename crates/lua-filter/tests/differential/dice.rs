@@ -1,0 +1,36 @@
+//! Choices taken from random bytes, so that proptest can shrink what was made of them.
+
+/// Yields zeros when the bytes are used up: every choice's first alternative is its plainest.
+pub(crate) struct Dice<'b> {
+    bytes: &'b [u8],
+}
+
+impl<'b> Dice<'b> {
+    pub(crate) fn new(bytes: &'b [u8]) -> Self {
+        Self { bytes }
+    }
+
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.bytes.split_first() else { return 0 };
+        self.bytes = rest;
+        *first
+    }
+
+    /// 0 to `sides` - 1; `sides` is at most 65536.
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+        if sides <= 256 {
+            usize::from(self.byte()) % sides
+        } else {
+            (usize::from(self.byte()) << 8 | usize::from(self.byte())) % sides
+        }
+    }
+
+    /// True once in so many times.
+    pub(crate) fn once_in(&mut self, times: usize) -> bool {
+        self.roll(times) == times - 1
+    }
+
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.roll(from.len())].clone()
+    }
+}
