@@ -143,9 +143,8 @@ fn condition(condition: &Value) -> String {
                 parts.extend(headers.iter().map(|(name, value)| format!("{name}: {}", short(value, "exact"))));
             }
             ("headers", Value::Array(headers)) => {
-                parts.extend(headers.iter().map(|header| {
-                    format!("{}: {}", header["name"].as_str().unwrap_or_default(), short(header, "value"))
-                }))
+                let name = |header: &Value| header["name"].as_str().unwrap_or_default().to_owned();
+                parts.extend(headers.iter().map(|header| format!("{}: {}", name(header), short(header, "value"))));
             }
             _ => parts.push(format!("{field} {value}")),
         }

@@ -4,7 +4,7 @@ mod filters;
 mod format;
 mod routes;
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use jiff::Timestamp;
 
@@ -88,7 +88,8 @@ pub fn markdown() -> String {
          `routing-claims.dev/ignore: <code>, <code>` on a resource leaves its findings of these codes out.\n",
     );
     for Lint { code, severity, finds, because, remedy } in ALL {
-        page.push_str(&format!("\n## {code}\n\n{finds} ({severity}).\n\n{because}\n\nWhat to do: {remedy}\n"));
+        // Writing to a string can't fail.
+        let _ = writeln!(page, "\n## {code}\n\n{finds} ({severity}).\n\n{because}\n\nWhat to do: {remedy}");
     }
     page
 }

@@ -53,7 +53,9 @@ pub fn read(files: &[Arc<File>]) -> Result<Vec<Manifest>, Vec<Problem>> {
 fn push(node: Node, manifests: &mut Vec<Manifest>) {
     if node.get("kind").and_then(Node::text).is_some_and(|kind| kind == "List") {
         let items = node.get("items").map(|items| items.items().to_vec()).unwrap_or_default();
-        items.into_iter().for_each(|item| push(item, manifests));
+        for item in items {
+            push(item, manifests);
+        }
         return;
     }
     let value = node.to_json();

@@ -298,14 +298,15 @@ impl<'i> Builder<'i> {
                 }
                 Some(FilterEngine::Lua)
             }
-            Engine::Wasm => match &spec.wasm {
-                Some(wasm) => self.wasm(wasm, istio),
-                None => {
+            Engine::Wasm => {
+                if let Some(wasm) = &spec.wasm {
+                    self.wasm(wasm, istio)
+                } else {
                     let problem = Problem::at(self.place("spec/filter/engine"), "`engine: wasm` needs `wasm`");
                     self.problem(problem.help("give `wasm: {url: …, sha256: …}` or `wasm: {inline: …}`"));
                     None
                 }
-            },
+            }
         };
         let default = || BTreeMap::from([("routing-claims.dev/router".to_owned(), "enabled".to_owned())]);
         let workloads = spec.workloads.as_ref().map_or_else(default, |selector| selector.match_labels.clone());

@@ -294,7 +294,7 @@ pub fn read(files: &[Arc<File>]) -> Result<Input, Vec<Problem>> {
     if let [first, others @ ..] = &plan_nodes[..] {
         problems
             .extend(others.iter().map(|other| Problem::at(other, "a second plan").also(first, "the first is here")));
-    } else {
+    } else if problems.is_empty() {
         let names = files.iter().map(|file| &*file.name).collect::<Vec<_>>().join(", ");
         problems.push(
             Problem::new(format!("no plan in {}", if names.is_empty() { "no files" } else { &names }))
@@ -337,7 +337,7 @@ fn documents(files: &[Arc<File>]) -> Documents {
             match node.get("kind").and_then(Node::text) {
                 Some(PLAN) => found.plans.push(Read { value: fit(&node, &plan_schema, problems), node }),
                 Some(VARIANT) => {
-                    found.fragments.extend(fit(&node, &variant_schema, problems).map(|value| Read { value, node }))
+                    found.fragments.extend(fit(&node, &variant_schema, problems).map(|value| Read { value, node }));
                 }
                 kind => problems.push(unknown_kind(&node, kind)),
             }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 
-use crate::yaml::{File, Place};
+use crate::yaml::Place;
 
 /// Something that is wrong with the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,21 +48,24 @@ impl Problem {
     /// As it is shown to people.
     #[must_use]
     pub fn report(&self) -> miette::Report {
-        let related = self
-            .also
-            .iter()
-            .map(|(place, what)| Shown {
-                message: what.clone(),
-                help: None,
-                source: source(place),
-                related: Vec::new(),
-            })
-            .collect();
+        let file = self.place.as_ref().map(|place| &place.file);
+        let (here, elsewhere): (Vec<_>, Vec<_>) = self.also.iter().partition(|(place, _)| Some(&place.file) == file);
+        let here = here.into_iter().map(|(place, what)| LabeledSpan::new_with_span(Some(what.clone()), place.bytes()));
+        let elsewhere = elsewhere.into_iter().map(|(place, what)| Shown {
+            message: what.clone(),
+            severity: Severity::Advice,
+            help: None,
+            source: Some(source(place)),
+            labels: vec![primary(place)],
+            related: Vec::new(),
+        });
         miette::Report::new(Shown {
             message: self.message.clone(),
+            severity: Severity::Error,
             help: self.help.clone(),
-            source: self.place.as_ref().and_then(source),
-            related,
+            source: self.place.as_ref().map(source),
+            labels: self.place.as_ref().map(primary).into_iter().chain(here).collect(),
+            related: elsewhere.collect(),
         })
     }
 }
@@ -89,17 +92,19 @@ pub(crate) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'
 #[derive(Debug)]
 struct Shown {
     message: String,
+    severity: Severity,
     help: Option<String>,
-    source: Option<(NamedSource<String>, LabeledSpan)>,
+    source: Option<NamedSource<String>>,
+    labels: Vec<LabeledSpan>,
     related: Vec<Shown>,
 }
 
-fn source(place: &Place) -> Option<(NamedSource<String>, LabeledSpan)> {
-    let File { name, text } = &*place.file;
-    let (start, length) = place.bytes();
-    (start <= text.len()).then(|| {
-        (NamedSource::new(name, text.clone()), LabeledSpan::new_primary_with_span(Some("here".into()), (start, length)))
-    })
+fn source(place: &Place) -> NamedSource<String> {
+    NamedSource::new(&place.file.name, place.file.text.clone())
+}
+
+fn primary(place: &Place) -> LabeledSpan {
+    LabeledSpan::new_primary_with_span(Some("here".into()), place.bytes())
 }
 
 impl fmt::Display for Shown {
@@ -115,14 +120,16 @@ impl Diagnostic for Shown {
         self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
+    fn severity(&self) -> Option<Severity> {
+        Some(self.severity)
+    }
+
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.source.as_ref().map(|(source, _)| source as &dyn SourceCode)
+        self.source.as_ref().map(|source| source as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.source
-            .as_ref()
-            .map(|(_, label)| Box::new(std::iter::once(label.clone())) as Box<dyn Iterator<Item = LabeledSpan>>)
+        Some(Box::new(self.labels.iter().cloned()))
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {

@@ -66,14 +66,14 @@ impl Resource {
         format!("{}.{}.{}.yaml", self.namespace, self.kind.to_ascii_lowercase(), self.name)
     }
 
-    fn new(origin: &Place, resource: Manifest<impl Serialize>) -> Self {
+    fn new(origin: &Place, resource: &Manifest<impl Serialize>) -> Self {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         Self {
             kind: resource.kind.to_owned(),
             namespace: text(&resource.metadata.namespace),
             name: text(&resource.metadata.name),
             // Types of texts, lists and maps with text keys: these are always JSON.
-            value: serde_json::to_value(&resource).unwrap_or_default(),
+            value: serde_json::to_value(resource).unwrap_or_default(),
             origin: origin.clone(),
         }
     }

@@ -49,12 +49,13 @@ impl<'r> Reader<'r> {
         let properties = schema["properties"].as_object();
         let property = |name: &str| properties.and_then(|properties| properties.get(name));
         let mut object = Map::new();
+        let mut meant = Vec::new();
         for (key, value) in entries {
             let field = match property(&key.text) {
                 Some(field) => field,
                 None if schema["additionalProperties"].is_object() => &schema["additionalProperties"],
                 None => {
-                    self.unknown_field(key, properties.into_iter().flatten().map(|(name, _)| &**name));
+                    meant.extend(self.unknown_field(key, properties.into_iter().flatten().map(|(name, _)| &**name)));
                     continue;
                 }
             };
@@ -64,7 +65,7 @@ impl<'r> Reader<'r> {
             }
         }
         for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            if node.get(name).is_none() {
+            if node.get(name).is_none() && !meant.contains(&name) {
                 let explanation = property(name).and_then(|field| field["description"].as_str());
                 let problem = Problem::at(above, format!("the field `{name}` is missing"));
                 let help = explanation.map(|text| format!("{name}: {}", text.replace('\n', " ")));
@@ -84,7 +85,7 @@ impl<'r> Reader<'r> {
 
     fn text(&mut self, node: &Node) -> Option<Value> {
         let Kind::Scalar(Scalar { text, .. }) = &node.kind else { return self.wrong(node, "text is needed") };
-        let read_as = match self.meaning(node) {
+        let read_as = match meaning(node) {
             // Some tools of YAML 1.1 read these as truth values, others do not.
             Meaning::Text if is_plain(node) && matches!(&**text, "y" | "Y" | "n" | "N") => {
                 "true or false by some tools".into()
@@ -100,7 +101,7 @@ impl<'r> Reader<'r> {
     }
 
     fn integer(&mut self, node: &Node, schema: &Value) -> Option<Value> {
-        let Meaning::Number(number) = self.meaning(node) else { return self.wrong(node, "a whole number is needed") };
+        let Meaning::Number(number) = meaning(node) else { return self.wrong(node, "a whole number is needed") };
         let (Some(found), Some(min), max) = (number.as_i64(), schema["minimum"].as_i64(), schema["maximum"].as_i64())
         else {
             return self.wrong(node, "a whole number is needed");
@@ -127,26 +128,22 @@ impl<'r> Reader<'r> {
         None
     }
 
-    fn unknown_field<'c>(&mut self, key: &Key, known: impl Iterator<Item = &'c str> + Clone) {
-        let help = match nearest(&key.text, known.clone()) {
+    /// Says which field was meant, if one is near.
+    fn unknown_field(&mut self, key: &Key, known: impl Iterator<Item = &'r str> + Clone) -> Option<&'r str> {
+        let near = nearest(&key.text, known.clone());
+        let help = match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => {
                 format!("the fields here are {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
             }
         };
         self.problems.push(Problem::at(&key.place, format!("there is no field `{}`", key.text)).help(help));
+        near
     }
 
     fn wrong(&mut self, node: &Node, needed: &str) -> Option<Value> {
         self.problems.push(Problem::at(&node.place, format!("{}: {needed}", found(node))));
         None
-    }
-
-    fn meaning(&self, node: &Node) -> Meaning {
-        match &node.kind {
-            Kind::Scalar(scalar) => scalar.meaning(),
-            _ => Meaning::Text,
-        }
     }
 
     /// Follows `$ref` and the `anyOf` of an optional value.
@@ -171,6 +168,13 @@ fn found(node: &Node) -> String {
         Kind::Scalar(scalar) => format!("found `{}`", scalar.text.lines().next().unwrap_or_default()),
         Kind::Sequence(_) => "found a list".into(),
         Kind::Mapping(_) => "found fields".into(),
+    }
+}
+
+fn meaning(node: &Node) -> Meaning {
+    match &node.kind {
+        Kind::Scalar(scalar) => scalar.meaning(),
+        _ => Meaning::Text,
     }
 }
 

@@ -48,7 +48,7 @@ pub fn sign(
     jsonwebtoken::encode(&header, payload, &key).map_err(|error| format!("the token can't be signed: {error}"))
 }
 
-/// Makes a token that no gateway with a RequestAuthentication lets pass.
+/// Makes a token that no gateway with a `RequestAuthentication` lets pass.
 #[must_use]
 pub fn unsigned(payload: &Map<String, Value>) -> String {
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);

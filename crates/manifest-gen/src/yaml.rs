@@ -453,7 +453,7 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..12 {
             let before = format!("*a{},", n - 1).repeat(10);
-            bomb.push_str(&format!("a{n}: &a{n} [{}]\n", before.trim_end_matches(',')));
+            bomb = [bomb, format!("a{n}: &a{n} [{}]\n", before.trim_end_matches(','))].concat();
         }
         assert!(problems(&bomb)[0].contains("aliases"));
         assert!(problems("a: &a [*a]\n")[0].contains("alias"));

@@ -17,7 +17,7 @@ use crate::{
 /// Tell what becomes of a request, from the YAML alone.
 ///
 /// Shows what the filter decides, the headers it sets, the rules of the host in order and why each does not match, and
-/// where the request goes. Your own VirtualServices and HTTPRoutes are followed too. What can't be told is said.
+/// where the request goes. Your own `VirtualService`s and `HTTPRoute`s are followed too. What can't be told is said.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

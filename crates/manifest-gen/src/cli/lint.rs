@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// The plan and its fragments: files, folders of YAML files, or `-` for stdin.
     #[arg(short = 'f', long = "file", value_name = "PATH", required_unless_present = "manifests")]
     files: Vec<PathBuf>,
-    /// Manifests of the mesh: Services, Deployments, VirtualServices, …
+    /// Manifests of the mesh: `Service`, `Deployment`, `VirtualService`, …
     #[arg(long, value_name = "PATH", num_args = 1..)]
     manifests: Vec<PathBuf>,
     /// Form of the output.
@@ -46,7 +46,8 @@ impl Args {
         let findings = lint::run(mesh.as_ref(), manifests, self.now.unwrap_or_else(Timestamp::now));
         print(&self.format.write(&findings))?;
         let errors = findings.iter().filter(|finding| finding.lint.severity == Severity::Error).count();
-        note(&format!("{errors} errors, {} warnings", findings.len() - errors));
+        let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        note(&format!("{}, {}", count(errors, "error"), count(findings.len() - errors, "warning")));
         Ok(if errors > 0 { Exit::Findings } else { Exit::Done })
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Exit, Result, files, note, print};
 use crate::{migrate, yaml};
 
-/// Bring EnvoyFilters of Istio before 1.6 to today's form.
+/// Bring an `EnvoyFilter` of Istio before 1.6 to today's form.
 ///
 /// Reads `workloadLabels`, `filters[]` and names such as `envoy.lua`; also `inline_code` to `default_source_code`. Prints
 /// every document of the file, and says on stderr what changed.

@@ -137,14 +137,15 @@ impl Decode {
         };
         let mut text = format!("header     {}\npayload    {:#}\n", decoded.header, decoded.payload);
         let mut exit = Exit::Done;
-        text.push_str(&match (&verdict, self.key.is_some()) {
+        let signature = match (&verdict, self.key.is_some()) {
             (Ok(()), _) => "signature  verified with the key\n".to_owned(),
             (Err(why), false) => format!("signature  {why}\n"),
             (Err(why), true) => {
                 exit = Exit::Findings;
                 format!("signature  INVALID: {why}\n")
             }
-        });
+        };
+        text.push_str(&signature);
         if !self.files.is_empty() {
             let mesh = files::mesh(&self.files, Expiry::Keep)?;
             text.push_str(&self.outcome(&token, Decider::new(mesh.policy)));
@@ -162,14 +163,9 @@ impl Decode {
         };
         let now = self.now.unwrap_or_else(Timestamp::now).as_second();
         let decision = decider.decide([(line.0.as_bytes(), line.1.as_bytes())], now);
-        let mut text = format!("outcome    {}\n", decision.outcome());
-        for (fault, count) in decision.faults() {
-            text.push_str(&format!("skipped    {count} {fault}\n"));
-        }
-        for (name, value) in decision.headers() {
-            text.push_str(&format!("sets       {name}: {value}\n"));
-        }
-        text
+        let skipped = decision.faults().map(|(fault, count)| format!("skipped    {count} {fault}\n"));
+        let set = decision.headers().map(|(name, value)| format!("sets       {name}: {value}\n"));
+        std::iter::once(format!("outcome    {}\n", decision.outcome())).chain(skipped).chain(set).collect()
     }
 }
 

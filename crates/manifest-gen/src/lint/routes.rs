@@ -43,7 +43,7 @@ pub(super) fn routes_by_version(world: &World<'_>, manifest: &Manifest) -> bool 
     manifest.list("/spec/http").chain(manifest.list("/spec/rules")).any(|route| by_version(world, route))
 }
 
-/// Host of the Service that an HTTPRoute is for.
+/// Host of the Service that an `HTTPRoute` is for.
 pub(crate) fn service_parent(manifest: &Manifest) -> Option<String> {
     let parent = manifest.list("/spec/parentRefs").find(|parent| parent["kind"] == "Service")?;
     let namespace = parent["namespace"].as_str().unwrap_or(&manifest.namespace);
@@ -232,11 +232,11 @@ fn named(route: &Value, index: usize) -> String {
 
 /// What routes can go to.
 struct Destinations {
-    /// Hosts of Services and ServiceEntries.
+    /// Hosts of `Service`s and `ServiceEntry`s.
     hosts: BTreeSet<String>,
-    /// Hosts and subsets of DestinationRules.
+    /// Hosts and subsets of `DestinationRule`s.
     subsets: BTreeSet<(String, String)>,
-    /// Namespaces with a ReferenceGrant.
+    /// Namespaces with a `ReferenceGrant`.
     grants: BTreeSet<String>,
     /// Whether Services are known at all.
     services: bool,

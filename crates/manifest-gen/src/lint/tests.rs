@@ -19,7 +19,7 @@ fn finds(code: &str, bad: &str, good: &str) {
     assert_eq!(codes(good), [""; 0], "{good}");
 }
 
-const POLICY: &str = r#"{services: [{name: a}]}"#;
+const POLICY: &str = "{services: [{name: a}]}";
 
 fn plugin(spec: &str) -> String {
     format!(
@@ -117,9 +117,10 @@ fn token_not_forwarded() {
 
 #[test]
 fn token_not_verified() {
-    let filter = format!(
-        "kind: EnvoyFilter\nmetadata: {{name: f, namespace: istio-system, annotations: {{routing-claims.dev/policy: '{{\"services\":[{{\"name\":\"a\"}}]}}'}}}}\nspec: {{priority: 1, configPatches: [{{applyTo: HTTP_FILTER, match: {{context: GATEWAY}}}}]}}\n---\n"
-    );
+    let annotation = r#"annotations: {routing-claims.dev/policy: '{"services":[{"name":"a"}]}'}"#;
+    let spec = "spec: {priority: 1, configPatches: [{applyTo: HTTP_FILTER, match: {context: GATEWAY}}]}";
+    let filter =
+        format!("kind: EnvoyFilter\nmetadata: {{name: f, namespace: istio-system, {annotation}}}\n{spec}\n---\n");
     let authentication =
         "kind: RequestAuthentication\nmetadata: {name: x}\nspec: {jwtRules: [{forwardOriginalToken: true}]}\n";
     finds("token-not-verified", &filter, &(filter.clone() + authentication));

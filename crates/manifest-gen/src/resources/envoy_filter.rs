@@ -34,7 +34,7 @@ pub(super) fn generate(mesh: &Mesh, hop: Hop, labels: &BTreeMap<String, String>)
     };
     Resource::new(
         &mesh.filter.place,
-        Manifest {
+        &Manifest {
             api_version: "networking.istio.io/v1alpha3",
             kind: "EnvoyFilter",
             metadata: filter_metadata(mesh, hop),

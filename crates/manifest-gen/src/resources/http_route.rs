@@ -27,7 +27,7 @@ pub(super) fn generate(mesh: &Mesh, service: &Service, names: &mut Names) -> Vec
         let spec = Spec { parent_refs: [parent(service)], rules: std::mem::replace(&mut rules, rest) };
         let metadata = metadata(mesh, &service.namespace, name);
         let manifest = Manifest { api_version: "gateway.networking.k8s.io/v1", kind: "HTTPRoute", metadata, spec };
-        resources.push(Resource::new(&service.place, manifest));
+        resources.push(Resource::new(&service.place, &manifest));
     }
     resources
 }

@@ -25,7 +25,7 @@ pub(super) fn generate(mesh: &Mesh) -> Option<Resource> {
     let v1 = mesh.filter.istio >= IstioVersion(1, 22);
     Some(Resource::new(
         &mesh.place,
-        Manifest {
+        &Manifest {
             api_version: if v1 { "security.istio.io/v1" } else { "security.istio.io/v1beta1" },
             kind: "RequestAuthentication",
             metadata: metadata(mesh, &mesh.namespace, format!("routing-claims-{}", mesh.name)),

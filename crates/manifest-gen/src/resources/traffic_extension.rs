@@ -17,7 +17,7 @@ pub(super) fn generate(mesh: &Mesh, hop: Hop, labels: &BTreeMap<String, String>)
     };
     Resource::new(
         &mesh.filter.place,
-        Manifest {
+        &Manifest {
             api_version: "extensions.istio.io/v1alpha1",
             kind: "TrafficExtension",
             metadata: filter_metadata(mesh, hop),

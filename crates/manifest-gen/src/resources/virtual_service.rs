@@ -32,7 +32,7 @@ fn alone(mesh: &Mesh, service: &Service, names: &mut Names) -> Resource {
     let v1 = mesh.filter.istio >= IstioVersion(1, 22);
     Resource::new(
         &service.place,
-        Manifest {
+        &Manifest {
             api_version: if v1 { "networking.istio.io/v1" } else { "networking.istio.io/v1beta1" },
             kind: "VirtualService",
             metadata: metadata(mesh, &service.namespace, names.service(service)),

@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn generate(mesh: &Mesh, hop: Hop, labels: &BTreeMap<String, String>) -> Resource {
     Resource::new(
         &mesh.filter.place,
-        Manifest {
+        &Manifest {
             api_version: "extensions.istio.io/v1alpha1",
             kind: "WasmPlugin",
             metadata: filter_metadata(mesh, hop),
