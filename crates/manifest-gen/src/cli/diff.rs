@@ -1,0 +1,58 @@
+//! `diff`.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::{Exit, Result, files, print};
+use crate::{
+    diff,
+    manifests::{self, Manifest},
+    model::Expiry,
+    resources,
+};
+
+/// Show which routes change, and the order in which it is safe to apply.
+///
+/// Each side is a plan with its fragments, or rendered manifests. Exits with 1 if there is a difference.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  manifest-gen diff old/rendered/ rendered/
+  manifest-gen diff rendered/ plan.yaml,variants/")]
+pub(super) struct Args {
+    /// What is there: a file or folder; several with commas between them.
+    old: PathBuf,
+    /// What is to be.
+    new: PathBuf,
+    /// Form of the output.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl Args {
+    pub(super) fn run(&self) -> Result<Exit> {
+        let diff = diff::diff(&side(&self.old)?, &side(&self.new)?);
+        print(&match self.format {
+            Format::Text => diff.to_text(),
+            Format::Json => format!("{:#}\n", diff.to_json()),
+        })?;
+        Ok(if diff.is_empty() { Exit::Done } else { Exit::Findings })
+    }
+}
+
+fn side(paths: &std::path::Path) -> Result<Vec<Manifest>> {
+    let paths: Vec<_> = paths.to_string_lossy().split(',').map(PathBuf::from).collect();
+    let manifests = manifests::read(&files::read(&paths)?)?;
+    if !manifests.iter().any(|manifest| manifest.kind == "RoutingPlan") {
+        return Ok(manifests);
+    }
+    let mesh = files::mesh(&paths, Expiry::Keep)?;
+    Ok(resources::generate(&mesh).into_iter().map(Manifest::from).collect())
+}

@@ -1,0 +1,290 @@
+//! `EnvoyFilter`: inserts the filter before Envoy's router, whatever Istio knows of it.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Serialize;
+
+use super::{Hop, Manifest, Resource, filter_metadata, lua, policy_json};
+use crate::{
+    model::{FilterEngine, IstioVersion, Mesh, WasmCode},
+    plan::FailStrategy,
+};
+
+pub(super) fn generate(mesh: &Mesh, hop: Hop, labels: &BTreeMap<String, String>) -> Resource {
+    let name = hop.name(mesh);
+    let config_patches = match &mesh.filter.engine {
+        FilterEngine::Lua => {
+            let lua = Lua { kind: LUA, default_source_code: Inline { inline_string: lua::script(&mesh.policy) } };
+            vec![insert(
+                hop,
+                HttpFilter {
+                    name: "envoy.filters.http.lua".into(),
+                    config: Config::Here { typed_config: TypedConfig::Lua(lua) },
+                },
+            )]
+        }
+        FilterEngine::Wasm { code, fail_strategy } => {
+            let wasm = TypedConfig::Wasm(Box::new(wasm(mesh, &name, code, *fail_strategy)));
+            match code {
+                WasmCode::Url { url, .. } if !url.starts_with("file://") => discovered(hop, &name, wasm),
+                _ => vec![insert(hop, HttpFilter { name, config: Config::Here { typed_config: wasm } })],
+            }
+        }
+    };
+    Resource::new(
+        &mesh.filter.place,
+        &Manifest {
+            api_version: "networking.istio.io/v1alpha3",
+            kind: "EnvoyFilter",
+            metadata: filter_metadata(mesh, hop),
+            spec: Spec {
+                config_patches,
+                priority: PRIORITY,
+                workload_selector: (!labels.is_empty()).then(|| WorkloadSelector { labels: labels.clone() }),
+            },
+        },
+    )
+}
+
+/// Istio's agent fetches a module only for a filter that is discovered, and rewrites its address to a local file.
+fn discovered(hop: Hop, name: &str, wasm: TypedConfig) -> Vec<ConfigPatch> {
+    let config = ConfigPatch {
+        apply_to: "EXTENSION_CONFIG",
+        matches: Match { context: context(hop), listener: None },
+        patch: Patch {
+            operation: "ADD",
+            value: HttpFilter { name: name.to_owned(), config: Config::Here { typed_config: wasm } },
+        },
+    };
+    let discovery = Discovery {
+        config_source: ConfigSource { ads: Empty {}, initial_fetch_timeout: "0s" },
+        type_urls: vec![WASM, "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"],
+    };
+    vec![
+        config,
+        insert(hop, HttpFilter { name: name.to_owned(), config: Config::There { config_discovery: discovery } }),
+    ]
+}
+
+fn insert(hop: Hop, value: HttpFilter) -> ConfigPatch {
+    let router = SubFilter { name: "envoy.filters.http.router" };
+    let manager = NetworkFilter { name: "envoy.filters.network.http_connection_manager", sub_filter: router };
+    let listener = Some(Listener { filter_chain: FilterChain { filter: manager } });
+    ConfigPatch {
+        apply_to: "HTTP_FILTER",
+        matches: Match { context: context(hop), listener },
+        patch: Patch { operation: "INSERT_BEFORE", value },
+    }
+}
+
+fn context(hop: Hop) -> &'static str {
+    match hop {
+        Hop::Sidecar => "SIDECAR_OUTBOUND",
+        Hop::Gateway => "GATEWAY",
+    }
+}
+
+fn wasm(mesh: &Mesh, name: &str, code: &WasmCode, strategy: FailStrategy) -> Wasm {
+    let code = match code {
+        WasmCode::Inline(bytes) => Code::Local(Source::InlineBytes(STANDARD.encode(bytes))),
+        WasmCode::Url { url, sha256 } => match url.strip_prefix("file://") {
+            Some(path) => Code::Local(Source::Filename(path.to_owned())),
+            None => Code::Remote {
+                // Istio's agent fetches by the address alone; Envoy wants the other fields to be there.
+                http_uri: HttpUri { cluster: "_", timeout: "30s", uri: url.clone() },
+                sha256: sha256.clone().unwrap_or_default(),
+            },
+        },
+    };
+    // Envoy 1.33, which Istio 1.25 has, replaced `fail_open`.
+    let has_policy = mesh.filter.istio >= IstioVersion(1, 25);
+    Wasm {
+        kind: WASM,
+        config: PluginConfig {
+            configuration: StringValue {
+                kind: "type.googleapis.com/google.protobuf.StringValue",
+                value: policy_json(mesh),
+            },
+            fail_open: (!has_policy && strategy == FailStrategy::FailOpen).then_some(true),
+            failure_policy: has_policy.then_some(match strategy {
+                FailStrategy::FailClose => "FAIL_CLOSED",
+                FailStrategy::FailOpen => "FAIL_OPEN",
+                FailStrategy::FailReload => "FAIL_RELOAD",
+            }),
+            name: name.to_owned(),
+            vm_config: VmConfig { code, runtime: "envoy.wasm.runtime.v8", vm_id: name.to_owned() },
+        },
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    config_patches: Vec<ConfigPatch>,
+    priority: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workload_selector: Option<WorkloadSelector>,
+}
+
+#[derive(Debug, Serialize)]
+struct WorkloadSelector {
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConfigPatch {
+    apply_to: &'static str,
+    #[serde(rename = "match")]
+    matches: Match,
+    patch: Patch,
+}
+
+#[derive(Debug, Serialize)]
+struct Match {
+    context: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listener: Option<Listener>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listener {
+    filter_chain: FilterChain,
+}
+
+#[derive(Debug, Serialize)]
+struct FilterChain {
+    filter: NetworkFilter,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NetworkFilter {
+    name: &'static str,
+    sub_filter: SubFilter,
+}
+
+#[derive(Debug, Serialize)]
+struct SubFilter {
+    name: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Patch {
+    operation: &'static str,
+    value: HttpFilter,
+}
+
+// From here on: Envoy's types, whose fields are in snake case.
+
+#[derive(Debug, Serialize)]
+struct HttpFilter {
+    name: String,
+    #[serde(flatten)]
+    config: Config,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Config {
+    Here { typed_config: TypedConfig },
+    There { config_discovery: Discovery },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum TypedConfig {
+    Lua(Lua),
+    Wasm(Box<Wasm>),
+}
+
+#[derive(Debug, Serialize)]
+struct Lua {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    default_source_code: Inline,
+}
+
+#[derive(Debug, Serialize)]
+struct Inline {
+    inline_string: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Discovery {
+    config_source: ConfigSource,
+    type_urls: Vec<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct ConfigSource {
+    ads: Empty,
+    initial_fetch_timeout: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Empty {}
+
+#[derive(Debug, Serialize)]
+struct Wasm {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    config: PluginConfig,
+}
+
+#[derive(Debug, Serialize)]
+struct PluginConfig {
+    configuration: StringValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fail_open: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure_policy: Option<&'static str>,
+    name: String,
+    vm_config: VmConfig,
+}
+
+#[derive(Debug, Serialize)]
+struct StringValue {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    value: String,
+}
+
+#[derive(Debug, Serialize)]
+struct VmConfig {
+    code: Code,
+    runtime: &'static str,
+    vm_id: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Code {
+    Local(Source),
+    Remote {
+        http_uri: HttpUri,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        sha256: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Source {
+    Filename(String),
+    InlineBytes(String),
+}
+
+#[derive(Debug, Serialize)]
+struct HttpUri {
+    cluster: &'static str,
+    timeout: &'static str,
+    uri: String,
+}
+
+/// After filters of other `EnvoyFilter`s, which have 0 unless they say otherwise: then this is the nearest to the router.
+const PRIORITY: i32 = 10;
+const LUA: &str = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua";
+const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";

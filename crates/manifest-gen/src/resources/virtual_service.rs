@@ -1,0 +1,174 @@
+//! `VirtualService`: one for each host, since Istio reads no second one.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{Manifest, Names, Resource, labels, metadata, rule_name};
+use crate::{
+    model::{Base, IstioVersion, Mesh, Service, Variant},
+    names,
+};
+
+pub(super) fn generate(mesh: &Mesh, service: &Service, names: &mut Names) -> Resource {
+    match &service.base {
+        Some(base) => weave(mesh, service, base),
+        None => alone(mesh, service, names),
+    }
+}
+
+fn alone(mesh: &Mesh, service: &Service, names: &mut Names) -> Resource {
+    let mut http: Vec<_> = service
+        .variants
+        .iter()
+        .map(|variant| HttpRoute {
+            matches: vec![match_version(service, variant)],
+            name: rule_name(service, &variant.name),
+            route: [to(service, &variant.host)],
+        })
+        .collect();
+    http.push(HttpRoute { matches: Vec::new(), name: DEFAULT_RULE.to_owned(), route: [to(service, &service.host)] });
+    let v1 = mesh.filter.istio >= IstioVersion(1, 22);
+    Resource::new(
+        &service.place,
+        &Manifest {
+            api_version: if v1 { "networking.istio.io/v1" } else { "networking.istio.io/v1beta1" },
+            kind: "VirtualService",
+            metadata: metadata(mesh, &service.namespace, names.service(service)),
+            spec: Spec { gateways: gateways(service, &[]), hosts: hosts(service, &[]), http },
+        },
+    )
+}
+
+/// The user's own resource with one copy per variant before each route to the service; all else stays as it is.
+fn weave(mesh: &Mesh, service: &Service, base: &Base) -> Resource {
+    let mut value = base.value.clone();
+    let texts = |list: &Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let spec = &mut value["spec"];
+    let own_gateways = texts(&spec["gateways"]);
+    spec["gateways"] = json!(gateways(service, &own_gateways));
+    spec["hosts"] = json!(hosts(service, &texts(&spec["hosts"])));
+    let routes = spec["http"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let mut http = Vec::new();
+    for route in routes {
+        if goes_to(&route, service) {
+            http.extend(service.variants.iter().map(|variant| copy(&route, service, variant)));
+        }
+        http.push(route);
+    }
+    spec["http"] = Value::Array(http);
+    let metadata = &mut value["metadata"];
+    metadata["namespace"] = json!(service.namespace);
+    for (key, label) in labels(mesh) {
+        metadata["labels"][key] = json!(label);
+    }
+    Resource {
+        kind: "VirtualService".into(),
+        namespace: service.namespace.clone(),
+        name: metadata["name"].as_str().unwrap_or_default().to_owned(),
+        origin: service.place.clone(),
+        value,
+    }
+}
+
+/// The same route for one variant: each match with the header, the variant as the only destination.
+fn copy(route: &Value, service: &Service, variant: &Variant) -> Value {
+    let mut copy = route.clone();
+    let with_header = |mut condition: Value| {
+        condition["headers"][&service.header] = json!({ "exact": variant.name });
+        condition
+    };
+    let conditions = route["match"].as_array().filter(|list| !list.is_empty()).cloned();
+    let conditions = conditions.unwrap_or_else(|| vec![Value::Object(Map::new())]);
+    copy["match"] = conditions.into_iter().map(with_header).collect();
+    copy["name"] = json!(rule_name(service, &variant.name));
+    copy["route"] = json!([to(service, &variant.host)]);
+    copy
+}
+
+fn goes_to(route: &Value, service: &Service) -> bool {
+    route["route"].as_array().into_iter().flatten().any(|to| {
+        let host = to["destination"]["host"].as_str();
+        host.is_some_and(|host| names::same_host(host, &service.namespace, &service.host))
+    })
+}
+
+/// The mesh, the user's own gateways, and the plan's.
+fn gateways(service: &Service, own: &[String]) -> Vec<String> {
+    merge("mesh", own, &service.gateways)
+}
+
+fn hosts(service: &Service, own: &[String]) -> Vec<String> {
+    let first =
+        own.iter().find(|name| names::same_host(name, &service.namespace, &service.host)).unwrap_or(&service.host);
+    merge(first, own, &service.public_hosts)
+}
+
+fn merge(first: &str, own: &[String], more: &[String]) -> Vec<String> {
+    let mut merged = own.to_vec();
+    if !merged.iter().any(|item| item == first) {
+        merged.insert(0, first.to_owned());
+    }
+    for item in more {
+        if !merged.contains(item) {
+            merged.push(item.clone());
+        }
+    }
+    merged
+}
+
+fn match_version(service: &Service, variant: &Variant) -> Match {
+    Match { headers: BTreeMap::from([(service.header.clone(), Exact { exact: variant.name.clone() })]) }
+}
+
+fn to(service: &Service, host: &str) -> Route {
+    Route { destination: Destination { host: host.to_owned(), port: service.port.map(|number| Port { number }) } }
+}
+
+#[derive(Debug, Serialize)]
+struct Spec {
+    gateways: Vec<String>,
+    hosts: Vec<String>,
+    http: Vec<HttpRoute>,
+}
+
+#[derive(Debug, Serialize)]
+struct HttpRoute {
+    #[serde(rename = "match", skip_serializing_if = "Vec::is_empty")]
+    matches: Vec<Match>,
+    name: String,
+    route: [Route; 1],
+}
+
+#[derive(Debug, Serialize)]
+struct Match {
+    headers: BTreeMap<String, Exact>,
+}
+
+#[derive(Debug, Serialize)]
+struct Exact {
+    exact: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Route {
+    destination: Destination,
+}
+
+#[derive(Debug, Serialize)]
+struct Destination {
+    host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<Port>,
+}
+
+#[derive(Debug, Serialize)]
+struct Port {
+    number: u16,
+}
+
+/// Can't be mistaken for a variant's: those begin with `routing-claims-`.
+const DEFAULT_RULE: &str = "default";

@@ -1,0 +1,484 @@
+//! YAML text to a tree in which every key and value knows its place.
+//!
+//! A plan is read by people in a hurry and by tools of two YAML versions, so nothing is guessed: what a plain scalar means
+//! is decided by whoever asks ([`Scalar::meaning`]), and duplicate keys are problems.
+
+pub mod write;
+
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput};
+use serde_json::{Map, Number, Value};
+
+use crate::problem::Problem;
+
+/// A file's name, as the user wrote it, and its text.
+#[derive(Debug, PartialEq, Eq)]
+pub struct File {
+    /// As it stands in messages.
+    pub name: String,
+    /// All of it.
+    pub text: String,
+}
+
+/// Where something stands.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: Arc<File>,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// Characters before it in the file.
+    start: usize,
+    /// Characters before its end.
+    end: usize,
+}
+
+/// A value of a document.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Where it stands.
+    pub place: Place,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a [`Node`] is.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Text, quoted or not.
+    Scalar(Scalar),
+    /// A list.
+    Sequence(Vec<Node>),
+    /// Keys and values in the order of the text, each key once.
+    Mapping(Vec<(Key, Node)>),
+}
+
+/// A key of a mapping.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// Its text.
+    pub text: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Text, quoted or not.
+#[derive(Debug, Clone)]
+pub struct Scalar {
+    /// Without quotes and escapes.
+    pub text: String,
+    /// Without quotes, so that YAML may take it for something else than text.
+    pub plain: bool,
+}
+
+/// What YAML takes a scalar for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Meaning {
+    /// Nothing.
+    Null,
+    /// True or false; `yes`, `no`, `on`, `off` in YAML 1.1, which kubectl reads.
+    Bool(bool),
+    /// A number.
+    Number(Number),
+    /// Text.
+    Text,
+}
+
+/// Reads all documents of a file that are not empty.
+///
+/// # Errors
+///
+/// Where and why the text is no YAML, and every duplicate key.
+pub fn read(file: &Arc<File>) -> Result<Vec<Node>, Vec<Problem>> {
+    let mut loader = Loader {
+        parser: Parser::new_from_str(&file.text),
+        file,
+        anchors: HashMap::new(),
+        nodes: 0,
+        problems: Vec::new(),
+    };
+    match loader.documents() {
+        Ok(documents) if loader.problems.is_empty() => Ok(documents),
+        Ok(_) => Err(loader.problems),
+        Err(fatal) => {
+            loader.problems.push(*fatal);
+            Err(loader.problems)
+        }
+    }
+}
+
+impl Node {
+    /// The value under a key of a mapping.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        self.entry(key).map(|(_, value)| value)
+    }
+
+    /// The key and value under a key of a mapping.
+    #[must_use]
+    pub fn entry(&self, key: &str) -> Option<&(Key, Self)> {
+        match &self.kind {
+            Kind::Mapping(entries) => entries.iter().find(|(found, _)| found.text == key),
+            _ => None,
+        }
+    }
+
+    /// The items of a list, none if it is no list.
+    #[must_use]
+    pub fn items(&self) -> &[Self] {
+        match &self.kind {
+            Kind::Sequence(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The text of a scalar.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar(scalar) => Some(&scalar.text),
+            _ => None,
+        }
+    }
+
+    /// Place of what stands at a path such as `spec/services/0/name`, or of the nearest thing above it that exists.
+    #[must_use]
+    pub fn place_at(&self, path: &str) -> &Place {
+        let mut node = self;
+        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+            let next = match &node.kind {
+                Kind::Sequence(items) => segment.parse().ok().and_then(|index: usize| items.get(index)),
+                _ => node.get(segment),
+            };
+            let Some(next) = next else { break };
+            node = next;
+        }
+        &node.place
+    }
+
+    /// As JSON, the way kubectl reads it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match &self.kind {
+            Kind::Scalar(scalar) => match scalar.meaning() {
+                Meaning::Null => Value::Null,
+                Meaning::Bool(value) => Value::Bool(value),
+                Meaning::Number(number) => Value::Number(number),
+                Meaning::Text => Value::String(scalar.text.clone()),
+            },
+            Kind::Sequence(items) => items.iter().map(Self::to_json).collect(),
+            Kind::Mapping(entries) => {
+                let entries = entries.iter().map(|(key, value)| (key.text.clone(), value.to_json()));
+                Value::Object(entries.collect::<Map<_, _>>())
+            }
+        }
+    }
+}
+
+impl Scalar {
+    /// What YAML takes it for: the union of versions 1.1 and 1.2, so what is text here is text for every tool.
+    #[must_use]
+    pub fn meaning(&self) -> Meaning {
+        if !self.plain {
+            return Meaning::Text;
+        }
+        match &*self.text {
+            "" | "~" | "null" | "Null" | "NULL" => Meaning::Null,
+            "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Meaning::Bool(true),
+            "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Meaning::Bool(false),
+            text => number(text).map_or(Meaning::Text, Meaning::Number),
+        }
+    }
+}
+
+impl Place {
+    /// The text that stands there.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        let (start, length) = self.bytes();
+        self.file.text.get(start..start + length).unwrap_or_default()
+    }
+
+    /// Byte offset and length in the file, of the first line of it only.
+    #[must_use]
+    pub fn bytes(&self) -> (usize, usize) {
+        let text = &self.file.text;
+        let byte = |characters: usize| {
+            if text.is_ascii() {
+                return characters.min(text.len());
+            }
+            text.char_indices().nth(characters).map_or(text.len(), |(byte, _)| byte)
+        };
+        let (start, end) = (byte(self.start), byte(self.end).max(byte(self.start)));
+        let first_line = text.get(start..end).unwrap_or_default().lines().next().unwrap_or_default();
+        (start, first_line.trim_end().len())
+    }
+
+    /// The first character of a file.
+    #[must_use]
+    pub fn start_of(file: &Arc<File>) -> Self {
+        Self { file: Arc::clone(file), line: 1, column: 1, start: 0, end: 0 }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file.name, self.line, self.column)
+    }
+}
+
+/// Without the file's text.
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+type Fatal = Box<Problem>;
+
+struct Loader<'t> {
+    parser: Parser<'t, StrInput<'t>>,
+    file: &'t Arc<File>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    problems: Vec<Problem>,
+}
+
+impl<'t> Loader<'t> {
+    fn documents(&mut self) -> Result<Vec<Node>, Fatal> {
+        let mut documents = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => return Ok(documents),
+                (Event::DocumentStart(_), _) => {
+                    let event = self.next()?;
+                    let node = self.node(event, 0)?;
+                    if !matches!(&node.kind, Kind::Scalar(scalar) if scalar.meaning() == Meaning::Null) {
+                        documents.push(node);
+                    }
+                    self.anchors.clear();
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<(Event<'t>, Span), Fatal> {
+        match self.parser.next_event() {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => {
+                let marker = *error.marker();
+                let place = self.place(Span::empty(marker));
+                let line = self.file.text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
+                let indent = line.len() - line.trim_start().len();
+                let problem = Problem::at(&place, format!("this is no YAML: {}", error.info()));
+                Err(Box::new(if line.get(..indent).is_some_and(|indent| indent.contains('\t')) {
+                    problem.help("the line begins with a tab: YAML indents with spaces")
+                } else {
+                    problem
+                }))
+            }
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn node(&mut self, (event, span): (Event<'t>, Span), depth: usize) -> Result<Node, Fatal> {
+        let place = self.place(span);
+        if depth > MAX_DEPTH {
+            return Err(Box::new(Problem::at(&place, format!("nested deeper than {MAX_DEPTH}"))));
+        }
+        self.nodes += 1;
+        let (anchor, node) = match event {
+            Event::Alias(anchor) => {
+                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                    return Err(Box::new(Problem::at(&place, "this alias stands for something that holds it")));
+                };
+                self.nodes += node.count();
+                if self.nodes > MAX_NODES {
+                    return Err(Box::new(Problem::at(&place, format!("aliases make more than {MAX_NODES} values"))));
+                }
+                return Ok(node);
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix != "str");
+                (anchor, Node { place, kind: Kind::Scalar(Scalar { text: Cow::into_owned(text), plain }) })
+            }
+            Event::SequenceStart(anchor, _) => {
+                let mut items = Vec::new();
+                loop {
+                    match self.next()? {
+                        (Event::SequenceEnd, _) => break,
+                        event => items.push(self.node(event, depth + 1)?),
+                    }
+                }
+                (anchor, Node { place, kind: Kind::Sequence(items) })
+            }
+            Event::MappingStart(anchor, _) => {
+                let entries = self.mapping(depth)?;
+                (anchor, Node { place, kind: Kind::Mapping(entries) })
+            }
+            _ => return Err(Box::new(Problem::at(&place, "this is no YAML: a value is missing"))),
+        };
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<Vec<(Key, Node)>, Fatal> {
+        let mut entries: Vec<(Key, Node)> = Vec::new();
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        loop {
+            let event = match self.next()? {
+                (Event::MappingEnd, _) => return Ok(entries),
+                event => event,
+            };
+            let key = self.node(event, depth + 1)?;
+            let event = self.next()?;
+            let value = self.node(event, depth + 1)?;
+            let Kind::Scalar(Scalar { text, plain }) = key.kind else {
+                self.problems.push(Problem::at(&key.place, "a key must be text"));
+                continue;
+            };
+            if plain && text == "<<" {
+                let problem = Problem::at(&key.place, "merge keys (`<<`) are not read")
+                    .help("write the fields out, or use an alias for a whole value");
+                self.problems.push(problem);
+                continue;
+            }
+            if let Some((first, _)) = seen.get(&text).and_then(|index| entries.get(*index)) {
+                let problem =
+                    Problem::at(&key.place, format!("the key `{text}` stands twice")).also(&first.place, "first here");
+                self.problems.push(problem);
+                continue;
+            }
+            seen.insert(text.clone(), entries.len());
+            entries.push((Key { text, place: key.place }, value));
+        }
+    }
+
+    fn place(&self, span: Span) -> Place {
+        let Span { start, end } = span;
+        Place {
+            file: Arc::clone(self.file),
+            line: start.line(),
+            column: start.col() + 1,
+            start: start.index(),
+            end: end.index(),
+        }
+    }
+}
+
+impl Node {
+    fn count(&self) -> usize {
+        1 + match &self.kind {
+            Kind::Scalar(_) => 0,
+            Kind::Sequence(items) => items.iter().map(Self::count).sum(),
+            Kind::Mapping(entries) => entries.iter().map(|(_, value)| value.count()).sum::<usize>(),
+        }
+    }
+}
+
+/// The number that a plain scalar is, if it is one.
+fn number(text: &str) -> Option<Number> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return None;
+    }
+    let digits = unsigned.replace('_', "");
+    let radix = match digits.get(..2) {
+        Some("0x") => 16,
+        Some("0o") => 8,
+        Some("0b") => 2,
+        _ => 10,
+    };
+    if radix != 10 {
+        return i64::from_str_radix(digits.get(2..)?, radix).ok().map(Number::from);
+    }
+    if digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|byte| matches!(byte, b'0'..=b'7')) {
+        return i64::from_str_radix(&digits, 8).ok().map(Number::from);
+    }
+    let signed = if text.starts_with('-') { format!("-{digits}") } else { digits };
+    if let Ok(number) = signed.parse::<i64>() {
+        return Some(number.into());
+    }
+    if matches!(&*signed.to_ascii_lowercase(), ".inf" | "-.inf" | ".nan") {
+        return Number::from_f64(0.0);
+    }
+    signed.parse::<f64>().ok().and_then(Number::from_f64)
+}
+
+const MAX_DEPTH: usize = 64;
+const MAX_NODES: usize = 2_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Arc<File> {
+        Arc::new(File { name: "a.yaml".into(), text: text.into() })
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        read(&file(text)).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_value_knows_its_place() {
+        let documents = read(&file("a: 1\n---\n# only a comment\n---\nb:\n  ü: [x, 'y z']\n")).unwrap();
+        let [_, second] = &documents[..] else { panic!("{documents:?}") };
+        let place = second.place_at("b/ü/1");
+        assert_eq!((place.to_string(), place.text()), ("a.yaml:6:10".into(), "'y z'"));
+        assert_eq!(second.place_at("b/nothing/here").to_string(), "a.yaml:6:3");
+    }
+
+    #[test]
+    fn a_key_stands_once() {
+        assert_eq!(problems("a: 1\nb: {c: 1, c: 2}\na: 3\n"), ["the key `c` stands twice", "the key `a` stands twice"]);
+    }
+
+    #[test]
+    fn tabs_are_named() {
+        let problems = read(&file("a:\n\tb: 1\n")).unwrap_err();
+        assert!(problems[0].help.as_ref().unwrap().contains("tab"), "{problems:?}");
+    }
+
+    #[test]
+    fn aliases_are_expanded_within_bounds() {
+        let documents = read(&file("a: &x [1, 2]\nb: *x\n")).unwrap();
+        assert_eq!(documents[0].to_json()["b"][1], 2);
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..12 {
+            let before = format!("*a{},", n - 1).repeat(10);
+            bomb = [bomb, format!("a{n}: &a{n} [{}]\n", before.trim_end_matches(','))].concat();
+        }
+        assert!(problems(&bomb)[0].contains("aliases"));
+        assert!(problems("a: &a [*a]\n")[0].contains("alias"));
+        assert!(problems("a: {<<: {b: 1}}\n")[0].contains("merge"));
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        assert!(problems(&"[".repeat(100))[0].contains("nested"));
+        assert_eq!(problems(&"[".repeat(100_000)).len(), 1);
+    }
+
+    #[test]
+    fn scalars_mean_what_kubectl_takes_them_for() {
+        let meaning = |text: &str| Scalar { text: text.into(), plain: true }.meaning();
+        for text in ["no", "off", "Yes", "TRUE"] {
+            assert!(matches!(meaning(text), Meaning::Bool(_)), "{text}");
+        }
+        for text in ["1", "1.10", "1e3", "0x1F", "0o17", "017", "1_000", "-.inf", ".5"] {
+            assert!(matches!(meaning(text), Meaning::Number(_)), "{text}");
+        }
+        for text in ["PR-1", "1.2.3", "nope", "2026-12-01T00:00:00Z", "-", ".", "0xyz", "1-2"] {
+            assert_eq!(meaning(text), Meaning::Text, "{text}");
+        }
+        assert_eq!(meaning("~"), Meaning::Null);
+        assert_eq!(Scalar { text: "no".into(), plain: false }.meaning(), Meaning::Text);
+    }
+}

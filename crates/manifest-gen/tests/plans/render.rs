@@ -1,0 +1,227 @@
+//! What a plan gives.
+
+use crate::common::{build, only, plan, render};
+use manifest_gen::{render::is_own, resources};
+use serde_json::{Value, json};
+
+const LUA: &str = "engine: lua, istioVersion: '1.24'";
+const A: &str =
+    "  - {name: microservice-A, namespace: a, port: 80, variants: [{name: PR-2}, {name: PR-10}, {name: PR-1}]}";
+
+fn patch(resource: &resources::Resource, index: usize) -> &Value {
+    &resource.value["spec"]["configPatches"][index]
+}
+
+#[test]
+fn variants_are_sorted_and_the_default_is_last() {
+    let resources = render(&plan(LUA, A, ""));
+    let service = only(&resources, "VirtualService");
+    let names: Vec<_> =
+        service.value["spec"]["http"].as_array().unwrap().iter().map(|route| route["name"].clone()).collect();
+    assert_eq!(
+        names,
+        [
+            "routing-claims-microservice-A-PR-1",
+            "routing-claims-microservice-A-PR-10",
+            "routing-claims-microservice-A-PR-2",
+            "default"
+        ]
+    );
+    assert_eq!(service.value["spec"]["http"][0]["match"][0]["headers"], json!({"microservice-a": {"exact": "PR-1"}}));
+    assert_eq!(
+        service.value["spec"]["http"][3]["route"],
+        json!([{"destination": {"host": "microservice-a.a.svc.cluster.local", "port": {"number": 80}}}])
+    );
+    assert!(is_own(&service.to_yaml(), "qa") && !is_own(&service.to_yaml(), "other"));
+}
+
+#[test]
+fn the_lua_filter_stands_before_the_router_of_sidecars_and_gateways() {
+    let resources = render(&plan(&format!("{LUA}, gateways: {{matchLabels: {{istio: g}}}}"), A, ""));
+    let contexts: Vec<_> = resources
+        .iter()
+        .filter(|resource| resource.kind == "EnvoyFilter")
+        .map(|resource| {
+            (
+                patch(resource, 0)["match"]["context"].clone(),
+                resource.value["spec"]["workloadSelector"]["labels"].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        contexts,
+        [
+            (json!("SIDECAR_OUTBOUND"), json!({"routing-claims.dev/router": "enabled"})),
+            (json!("GATEWAY"), json!({"istio": "g"})),
+        ]
+    );
+    let value = &patch(&resources[1], 0)["patch"]["value"];
+    assert!(
+        value["typed_config"]["default_source_code"]["inline_string"].as_str().unwrap().contains("envoy_on_request")
+    );
+}
+
+#[test]
+fn an_envoy_filter_carries_a_module_in_every_form() {
+    let of = |wasm: &str| plan(&format!("engine: wasm, istioVersion: '1.27', wasm: {{{wasm}}}"), A, "");
+    let code = |resource: &resources::Resource, index: usize| {
+        patch(resource, index)["patch"]["value"]["typed_config"]["config"]["vm_config"]["code"].clone()
+    };
+    let inline = build(&[("plan.yaml", &of("inline: f.wasm"))], &[("f.wasm", b"\0asm\x01")]).unwrap();
+    let inline = resources::generate(&inline);
+    assert_eq!(code(only(&inline, "EnvoyFilter"), 0), json!({"local": {"inline_bytes": "AGFzbQE="}}));
+    let file = render(&of("url: 'file:///opt/f.wasm'"));
+    assert_eq!(code(only(&file, "EnvoyFilter"), 0), json!({"local": {"filename": "/opt/f.wasm"}}));
+    let remote =
+        render(&of("url: 'oci://r/f:1', sha256: 'AB00000000000000000000000000000000000000000000000000000000000000'"));
+    let remote = only(&remote, "EnvoyFilter");
+    assert_eq!(
+        (&patch(remote, 0)["applyTo"], &patch(remote, 1)["applyTo"]),
+        (&json!("EXTENSION_CONFIG"), &json!("HTTP_FILTER"))
+    );
+    assert_eq!(code(remote, 0)["remote"]["http_uri"]["uri"], "oci://r/f:1");
+    assert_eq!(code(remote, 0)["remote"]["sha256"], "ab00000000000000000000000000000000000000000000000000000000000000");
+    let config = &patch(remote, 0)["patch"]["value"]["typed_config"]["config"];
+    assert_eq!(config["failure_policy"], "FAIL_RELOAD");
+    let policy = config["configuration"]["value"].as_str().unwrap();
+    routing_claims::Policy::from_json(policy.as_bytes()).unwrap();
+}
+
+#[test]
+fn wasm_plugin_and_traffic_extension() {
+    let wasm = "wasm: {url: 'oci://r/f:1', failStrategy: FAIL_CLOSE}";
+    let resources = render(&plan(&format!("engine: wasm, resource: WasmPlugin, istioVersion: '1.24', {wasm}"), A, ""));
+    let spec = &only(&resources, "WasmPlugin").value["spec"];
+    assert_eq!(spec["match"], json!([{"mode": "CLIENT"}]));
+    assert_eq!(spec["pluginConfig"]["services"], json!([{"name": "microservice-A", "header": "microservice-a"}]));
+    assert_eq!((&spec["url"], &spec["failStrategy"]), (&json!("oci://r/f:1"), &json!("FAIL_CLOSE")));
+    let resources =
+        render(&plan(&format!("engine: wasm, resource: TrafficExtension, istioVersion: '1.30', {wasm}"), A, ""));
+    assert_eq!(only(&resources, "TrafficExtension").value["spec"]["wasm"]["url"], "oci://r/f:1");
+    let resources = render(&plan("engine: lua, resource: TrafficExtension, istioVersion: '1.30'", A, ""));
+    let code = &only(&resources, "TrafficExtension").value["spec"]["lua"]["inlineCode"];
+    assert!(code.as_str().unwrap().len() < 64 * 1024);
+}
+
+#[test]
+fn http_routes_are_split_at_16_rules_and_end_with_the_default() {
+    let variants: Vec<_> = (0..20).map(|number| format!("{{name: PR-{number:02}}}")).collect();
+    let service = format!("  - {{name: a, namespace: a, port: 80, variants: [{}]}}", variants.join(", "));
+    let resources = render(&plan(LUA, &service, "  routes: {resource: HTTPRoute}"));
+    let routes: Vec<_> = resources.iter().filter(|resource| resource.kind == "HTTPRoute").collect();
+    let rules: Vec<_> = routes.iter().map(|route| route.value["spec"]["rules"].as_array().unwrap()).collect();
+    assert_eq!(rules.iter().map(|rules| rules.len()).collect::<Vec<_>>(), [16, 5]);
+    assert_eq!(
+        rules[0][0],
+        json!({"matches": [{"headers": [{"name": "a", "value": "PR-00"}]}], "backendRefs": [{"name": "pr-00", "port": 80}]})
+    );
+    assert_eq!(rules[1][4], json!({"backendRefs": [{"name": "a", "port": 80}]}));
+    assert_eq!(
+        routes[1].value["spec"]["parentRefs"],
+        json!([{"group": "", "kind": "Service", "name": "a", "port": 80}])
+    );
+}
+
+#[test]
+fn a_base_stays_in_force() {
+    let base = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: mine, namespace: a, labels: {team: shop}}
+spec:
+  hosts: [microservice-a]
+  exportTo: ['*']
+  http:
+  - match: [{uri: {prefix: /old}}]
+    redirect: {uri: /new}
+  - match: [{uri: {prefix: /api}}, {method: {exact: POST}}]
+    timeout: 3s
+    retries: {attempts: 2}
+    route:
+    - {destination: {host: microservice-a, subset: v1}, weight: 90}
+    - {destination: {host: microservice-a.a.svc.cluster.local, subset: v2}, weight: 10}
+  - match: [{uri: {prefix: /else}}]
+    route: [{destination: {host: other}}]
+  - route: [{destination: {host: microservice-a}}]
+";
+    let services = "  - {name: microservice-A, namespace: a, base: b.yaml, gateways: [g/g], hosts: [a.example], variants: [{name: PR-1}, {name: PR-2}]}";
+    let mesh = build(&[("plan.yaml", &plan(LUA, services, ""))], &[("b.yaml", base.as_bytes())]).unwrap();
+    let resources = resources::generate(&mesh);
+    let service = only(&resources, "VirtualService");
+    assert_eq!((&*service.name, &service.value["metadata"]["labels"]["team"]), ("mine", &json!("shop")));
+    let spec = &service.value["spec"];
+    assert_eq!((&spec["exportTo"], &spec["hosts"]), (&json!(["*"]), &json!(["microservice-a", "a.example"])));
+    assert_eq!(spec["gateways"], json!(["mesh", "g/g"]));
+    let routes = spec["http"].as_array().unwrap();
+    let to = |route: &Value| route["route"][0]["destination"]["host"].as_str().unwrap_or("-").to_owned();
+    assert_eq!(
+        routes.iter().map(to).collect::<Vec<_>>(),
+        [
+            "-",
+            "pr-1.a.svc.cluster.local",
+            "pr-2.a.svc.cluster.local",
+            "microservice-a",
+            "other",
+            "pr-1.a.svc.cluster.local",
+            "pr-2.a.svc.cluster.local",
+            "microservice-a"
+        ]
+    );
+    assert_eq!(
+        routes[1],
+        json!({
+            "name": "routing-claims-microservice-A-PR-1",
+            "match": [
+                {"uri": {"prefix": "/api"}, "headers": {"microservice-a": {"exact": "PR-1"}}},
+                {"method": {"exact": "POST"}, "headers": {"microservice-a": {"exact": "PR-1"}}},
+            ],
+            "timeout": "3s", "retries": {"attempts": 2},
+            "route": [{"destination": {"host": "pr-1.a.svc.cluster.local"}}],
+        })
+    );
+    assert_eq!(routes[5]["match"], json!([{"headers": {"microservice-a": {"exact": "PR-1"}}}]));
+}
+
+#[test]
+fn the_gateway_forwards_the_token_that_it_verifies() {
+    let filter = format!("{LUA}, gateways: {{matchLabels: {{istio: g}}}}");
+    let more = "  authentication: {issuer: https://i, jwksUri: https://i/k}\n  policy: {fromHeaders: [{name: X-Token}], fromCookies: [t]}";
+    let resources = render(&plan(&filter, A, more));
+    assert_eq!(
+        only(&resources, "RequestAuthentication").value["spec"],
+        json!({
+            "selector": {"matchLabels": {"istio": "g"}},
+            "jwtRules": [{
+                "issuer": "https://i", "jwksUri": "https://i/k", "forwardOriginalToken": true,
+                "fromHeaders": [{"name": "x-token"}], "fromCookies": ["t"],
+            }],
+        })
+    );
+}
+
+#[test]
+fn open_mode_and_own_headers() {
+    let open = "  policy: {headerPrefix: x-route-, claimPath: [routes]}";
+    let header = |resources: &[resources::Resource]| {
+        let headers = only(resources, "VirtualService").value["spec"]["http"][0]["match"][0]["headers"].clone();
+        headers.as_object().unwrap().keys().next().unwrap().clone()
+    };
+    assert_eq!(header(&render(&plan(LUA, A, open))), "x-route-microservice-a");
+    assert_eq!(header(&render(&plan(LUA, &A.replace("port: 80", "header: x-a"), ""))), "x-a");
+}
+
+#[test]
+fn fragments_add_variants() {
+    let fragment = "apiVersion: routing-claims.dev/v1alpha1\nkind: RoutingVariant\nmetadata: {name: f}\n\
+                    spec: {service: microservice-A, variant: PR-3, host: three.a.svc.cluster.local}\n";
+    let plan = plan(LUA, A, "");
+    let files = [("plan.yaml", &*plan), ("v.yaml", fragment)];
+    let one = resources::generate(&build(&files, &[]).unwrap());
+    let other = resources::generate(&build(&[files[1], files[0]], &[]).unwrap());
+    assert_eq!(
+        one.iter().map(resources::Resource::to_yaml).collect::<Vec<_>>(),
+        other.iter().map(resources::Resource::to_yaml).collect::<Vec<_>>()
+    );
+    let routes = &only(&one, "VirtualService").value["spec"]["http"];
+    assert_eq!(routes[3]["route"][0]["destination"]["host"], "three.a.svc.cluster.local");
+}

@@ -1,0 +1,34 @@
+//! Transcripts of the command line: documentation that is run.
+
+#[test]
+fn transcripts() {
+    trycmd::TestCases::new().case("tests/transcripts/*.md").env("NO_COLOR", "1");
+}
+
+#[test]
+fn every_command_has_an_example() {
+    let page = manifest_gen::docs::cli_markdown();
+    for section in page.split("\n## ").skip(1) {
+        assert!(section.contains("Example"), "{section}");
+    }
+}
+
+/// What `deploy/` holds is what its plans give.
+#[test]
+fn the_examples_are_rendered() {
+    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    for (folder, files) in
+        [("lua", &["plan.yaml", "variants"][..]), ("wasm", &["plan.yaml"]), ("httproute", &["plan.yaml"])]
+    {
+        let run = |arguments: &[&str]| {
+            let files = files.iter().flat_map(|file| ["-f", file]);
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_manifest-gen"));
+            command.current_dir(deploy.join(folder)).arg(arguments[0]).args(files).args(&arguments[1..]);
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{folder}: {}", String::from_utf8_lossy(&output.stdout));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        run(&["render", "--check", "rendered"]);
+        assert_eq!(run(&["lint", "--manifests", "apps"]), "", "{folder}");
+    }
+}
