@@ -1,6 +1,8 @@
 //! `explain` says what a real Envoy does: random plans, with the filter as it was rendered and the routes that Istio would
 //! make of the rendered `VirtualService`s.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
+
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
