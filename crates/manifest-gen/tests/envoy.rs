@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -32,9 +32,9 @@ async fn explain_says_what_envoy_does() {
     let meshes: Vec<_> = (0..PLANS).map(|number| Mesh::random(number, &mut dice)).collect();
     let mut upstreams: BTreeMap<String, Echo> = BTreeMap::new();
     for host in meshes.iter().flat_map(Mesh::destinations) {
-        if !upstreams.contains_key(&host) {
-            let echo = echo::serve(&host).await.unwrap();
-            upstreams.insert(host, echo);
+        if let Entry::Vacant(entry) = upstreams.entry(host) {
+            let echo = echo::serve(entry.key()).await.unwrap();
+            entry.insert(echo);
         }
     }
     let clusters: Vec<_> = upstreams.iter().map(|(host, echo)| config::cluster(host, echo.addr())).collect();
