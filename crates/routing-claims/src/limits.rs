@@ -50,3 +50,5 @@ pub(crate) const REPORT_BYTES: usize = 4096;
 pub(crate) const CACHE_ENTRIES: usize = 256;
 /// Bytes of tokens and decisions in one cache (R16); a power of two.
 pub(crate) const CACHE_BYTES: usize = 256 * 1024;
+
+const _: () = assert!(CACHE_ENTRIES.is_power_of_two() && CACHE_BYTES.is_power_of_two());

@@ -43,8 +43,8 @@ impl Validity {
 ///
 /// It is computed from the decimal text: a double would move large values.
 pub(crate) fn floor(number: &[u8]) -> i64 {
-    // Most times are short whole numbers.
-    if number.len() <= 18 && number.iter().all(u8::is_ascii_digit) {
+    // Most times are whole numbers.
+    if number.iter().all(u8::is_ascii_digit) {
         return number.iter().fold(0, |value, digit| push_digit(value, *digit));
     }
     floor_decimal(number)
@@ -119,6 +119,8 @@ mod tests {
             ("-9223372036854775806.5", -i64::MAX),
             ("1e400", i64::MAX),
             ("-1e400", -i64::MAX),
+            ("1e99999999999999999999", i64::MAX),
+            ("99999999999999999999999999999999999999990", i64::MAX),
             ("0e99999999999999999999", 0),
             ("1e-99999999999999999999", 0),
             ("-1e-99999999999999999999", -1),

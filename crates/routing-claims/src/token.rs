@@ -185,6 +185,16 @@ mod tests {
     }
 
     #[test]
+    fn bytes_beyond_the_alphabet_do_not_cancel_each_other() {
+        for bad in 1..16 {
+            for byte in [b'!', b'+', b'=', 0xff] {
+                let group = [0, 1, 2, 3].map(|place| if bad >> place & 1 == 1 { byte } else { b'Q' });
+                assert_eq!(decoded(&[group, *b"QUFB"].concat()), None, "{}", group.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
     fn every_last_two_digits_and_many_last_three() {
         for a in 0..=u8::MAX {
             for b in 0..=u8::MAX {

@@ -34,7 +34,7 @@ const PREFIXES: &[&str] = &["Bearer ", "", "Token:", "bearer", "A"];
 const SOURCES: &[&str] = &["authorization", "X-Jwt", "x-token", "x-user", "jwt"];
 const COOKIES: &[&str] = &["token", "t", "Token", "session"];
 
-/// A configuration that is most likely valid.
+/// A valid configuration.
 pub(crate) fn policy(dice: &mut Dice) -> PolicyConfig {
     let claim_path: Vec<String> = (0..dice.roll(4)).map(|_| dice.pick(SEGMENTS).into()).collect();
     let open = !claim_path.is_empty() && dice.roll(3) == 1;
@@ -55,12 +55,20 @@ pub(crate) fn policy(dice: &mut Dice) -> PolicyConfig {
     services.dedup_by_key(|service| service.name.to_ascii_lowercase());
     if claim_path.is_empty() {
         services.retain(|service| service.name != "exp" && service.name != "nbf");
+        if services.is_empty() {
+            services.push(ServiceConfig { name: "api".into(), header: None });
+        }
     }
     let mut from_headers: Vec<HeaderSourceConfig> = (0..=dice.roll(3))
         .map(|_| HeaderSourceConfig { name: dice.pick(SOURCES).into(), prefix: dice.pick(PREFIXES).into() })
         .collect();
+    from_headers.sort_by_key(|source| (source.name.to_ascii_lowercase(), source.prefix.to_ascii_lowercase()));
     from_headers.dedup();
+    if dice.once_in(2) {
+        from_headers.reverse();
+    }
     let mut from_cookies: Vec<String> = (0..dice.roll(3)).map(|_| dice.pick(COOKIES).into()).collect();
+    from_cookies.sort();
     from_cookies.dedup();
     if !from_cookies.is_empty() && dice.once_in(4) {
         from_headers.clear();
@@ -71,7 +79,7 @@ pub(crate) fn policy(dice: &mut Dice) -> PolicyConfig {
         from_cookies,
         format: [TokenFormat::Jwt, TokenFormat::Jwt, TokenFormat::Payload][dice.roll(3)],
         claim_path,
-        services: (!open && !services.is_empty()).then_some(services),
+        services: (!open).then_some(services),
         header_prefix: open.then(|| ["x-route-", "r-", "version-of-"][dice.roll(3)].into()),
         report_header: (!dice.once_in(8)).then(|| "x-report".into()),
         clock_skew_seconds: [60, 0, 5, 300][dice.roll(4)],
@@ -369,7 +377,7 @@ impl Payload<'_, '_, '_> {
             2 => write!(
                 out,
                 "{time}.{}",
-                ["0", "5", "999999999999999999999", "0000000000000000000000001"][self.dice.roll(4)]
+                ["0", "5", "99", "999999999999999999999", "0000000000000000000000001"][self.dice.roll(5)]
             ),
             3 => write!(out, "{time}e{}", ["0", "-0", "+0", "1", "-1"][self.dice.roll(5)]),
             4 => {
