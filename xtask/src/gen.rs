@@ -15,6 +15,10 @@ pub(crate) fn run(check: bool) -> Result<()> {
         ("docs/outcomes.md", outcomes()?),
         ("docs/policy.md", policy(&schema)?),
         ("docs/policy.schema.json", format!("{schema:#}\n")),
+        ("docs/lints.md", manifest_gen::docs::lints_markdown()),
+        ("docs/cli.md", manifest_gen::docs::cli_markdown()),
+        ("docs/plan.schema.json", manifest_gen::docs::plan_schema()),
+        ("docs/variant.schema.json", manifest_gen::docs::variant_schema()),
     ];
     let mut stale = Vec::new();
     for (name, text) in pages {
