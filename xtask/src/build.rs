@@ -1,52 +1,53 @@
 //! `cargo xtask build`: what is shipped, in `target/dist`.
 
-use std::{collections::BTreeSet, env, fs, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use testbed::{target_dir, workspace_dir};
 use wasmparser::{ExternalKind, Parser, Payload};
 
-/// Where the artifacts stand.
-pub(crate) struct Built {
-    /// The WASM filter, the same bytes from the same sources.
-    pub(crate) wasm: PathBuf,
-    /// The Lua filter with an example policy.
-    pub(crate) lua: PathBuf,
+/// Builds what is shipped, or of it only the filters, and gives the paths: the WASM filter, the Lua filter with an example
+/// policy, and the command line. Each is the same bytes from the same sources.
+pub(crate) fn run(filters_only: bool) -> Result<Vec<PathBuf>> {
+    let target = target_dir();
+    let dist = target.join("dist");
+    fs::create_dir_all(&dist)?;
+
+    cargo_build(&["--profile", "wasm", "--package", "wasm-filter", "--target", WASM_TARGET])?;
+    let wasm = ship(&target.join(WASM_TARGET).join("wasm/wasm_filter.wasm"), dist.join("routing-claims.wasm"))?;
+    check(&fs::read(&wasm)?)?;
+    let lua = ship(&workspace_dir().join("crates/lua-filter/src/routing-claims.lua"), dist.join("routing-claims.lua"))?;
+    let mut shipped = vec![wasm, lua];
+    if !filters_only {
+        cargo_build(&["--profile", "shipped", "--package", "manifest-gen"])?;
+        shipped.push(ship(&target.join("shipped/manifest-gen"), dist.join("manifest-gen"))?);
+    }
+    Ok(shipped)
 }
 
-/// Builds everything.
-pub(crate) fn run() -> Result<Built> {
-    let target = target_dir();
+fn ship(from: &Path, to: PathBuf) -> Result<PathBuf> {
+    fs::copy(from, &to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(to)
+}
+
+fn cargo_build(arguments: &[&str]) -> Result<()> {
     let status = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--profile",
-            "wasm",
-            "--package",
-            "wasm-filter",
-            "--target",
-            WASM_TARGET,
-        ])
+        .args(["build", "--quiet", "--locked"])
+        .args(arguments)
         .env("CARGO_ENCODED_RUSTFLAGS", remapped_paths()?)
         .current_dir(workspace_dir())
         .status()
-        .context("starting cargo")?;
-    ensure!(status.success(), "the WASM filter does not build (see above)");
-    let built = target.join(WASM_TARGET).join("wasm").join("wasm_filter.wasm");
-    let bytes = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
-    check(&bytes)?;
-    let dist = target.join("dist");
-    fs::create_dir_all(&dist)?;
-    let wasm = dist.join("routing-claims.wasm");
-    fs::write(&wasm, bytes).with_context(|| format!("writing {}", wasm.display()))?;
-    let lua = dist.join("routing-claims.lua");
-    fs::write(&lua, lua_filter::EXAMPLE).with_context(|| format!("writing {}", lua.display()))?;
-    Ok(Built { wasm, lua })
+        .context("cannot start cargo")?;
+    ensure!(status.success(), "`cargo build {}` failed (see above)", arguments.join(" "));
+    Ok(())
 }
 
-/// Compiler flags under which no path of this machine gets into the module.
+/// Compiler flags under which no path of this machine gets into what is built.
 fn remapped_paths() -> Result<String> {
     let cargo_home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)

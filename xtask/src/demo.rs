@@ -88,10 +88,10 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs `cargo xtask build` as a child, so that a signal stops it too.
+/// Runs `cargo xtask build --filters` as a child, so that a signal stops it too.
 async fn build() -> Result<PathBuf> {
     println!("building the filter");
-    let mut group = Group::spawn(crate::cargo(&["xtask", "build"]).stdout(Stdio::piped()))?;
+    let mut group = Group::spawn(crate::cargo(&["xtask", "build", "--filters"]).stdout(Stdio::piped()))?;
     let output = group.output().await?;
     if !output.status.success() {
         bail!("`cargo xtask build` failed");

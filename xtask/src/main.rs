@@ -26,7 +26,11 @@ enum Command {
     /// Runs every check: format, lints, docs, tests, generated files, and the corpus on a real Envoy.
     Test(test::Args),
     /// Builds what is shipped, into `target/dist`.
-    Build,
+    Build {
+        /// Only the filters, not `manifest-gen`.
+        #[arg(long)]
+        filters: bool,
+    },
     /// Writes the files that are generated from the code.
     Gen {
         /// Change nothing; fail when a file is not what would be written.
@@ -50,9 +54,10 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Demo(args) => until_signal(demo::run(args)),
         Command::Test(args) => until_signal(test::run(args)),
-        Command::Build => {
-            let built = build::run()?;
-            println!("{}\n{}", built.wasm.display(), built.lua.display());
+        Command::Build { filters } => {
+            for path in build::run(*filters)? {
+                println!("{}", path.display());
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Gen { check } => r#gen::run(*check).map(|()| ExitCode::SUCCESS),
@@ -101,5 +106,5 @@ Examples:
   cargo xtask demo --serve      the first, then keep the mesh up for your own requests
   cargo xtask test              everything that must hold
   cargo xtask test --quick      the part of it that needs no Envoy
-  cargo xtask build             target/dist/routing-claims.wasm and .lua
+  cargo xtask build             the filters and manifest-gen, in target/dist
   cargo xtask gen --check       are the generated files up to date?";

@@ -75,7 +75,7 @@ const STEPS: &[Step] = &[
     Step { name: "docs", cargo: &["doc", "--workspace", "--no-deps"] },
     Step { name: "unit, property and doc tests", cargo: &["test", "--workspace", "--exclude", "wasm-filter"] },
     Step { name: "generated files", cargo: &["xtask", "gen", "--check"] },
-    Step { name: "build", cargo: &["xtask", "build"] },
+    Step { name: "build", cargo: &["xtask", "build", "--filters"] },
 ];
 
 const ENVOY_STEPS: [Step; 4] = [

@@ -10,8 +10,8 @@ pub mod luajit;
 
 use routing_claims::Policy;
 
-/// The script with an example policy, as it stands in the repository.
-pub const EXAMPLE: &str = include_str!("routing-claims.lua");
+/// As it stands in the repository: with an example policy.
+const EXAMPLE: &str = include_str!("routing-claims.lua");
 
 /// The script with a policy in it, ready for `default_source_code.inline_string`.
 ///
