@@ -1,4 +1,5 @@
 //! What the commands do to folders.
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy does not see as tests")]
 
 use std::{
     fs,
