@@ -78,7 +78,7 @@ const STEPS: &[Step] = &[
     Step { name: "build", cargo: &["xtask", "build"] },
 ];
 
-const ENVOY_STEPS: [Step; 3] = [
+const ENVOY_STEPS: [Step; 4] = [
     Step {
         name: "test bed on Envoy",
         cargo: &["test", "--package", "testbed", "--features", "envoy", "--test", "envoy"],
@@ -86,6 +86,10 @@ const ENVOY_STEPS: [Step; 3] = [
     Step {
         name: "LuaJIT's request handle against Envoy's",
         cargo: &["test", "--package", "lua-filter", "--features", "envoy", "--test", "envoy"],
+    },
+    Step {
+        name: "explain against Envoy",
+        cargo: &["test", "--package", "manifest-gen", "--features", "envoy", "--test", "envoy"],
     },
     Step { name: "corpus on Envoy", cargo: &["test", "--package", "conformance", "--features", "envoy"] },
 ];

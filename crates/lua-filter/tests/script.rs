@@ -206,6 +206,35 @@ fn an_old_handle_will_do() {
     assert_eq!((at(NOW - 59), at(NOW - 60)), (1, 0));
 }
 
+/// R9: each fraction, exponent and sign counts, at its very second.
+#[test]
+fn times_are_cut_toward_minus_infinity() {
+    let filter = filter(PolicyConfig { clock_skew_seconds: 0, ..closed(&["api"]) });
+    for (exp, cut) in [
+        ("1.99", 1),
+        ("-0", 0),
+        ("-1.0", -1),
+        ("-1.25", -2),
+        ("-0.0011", -1),
+        ("15e-1", 1),
+        ("-15e-1", -2),
+        ("1e3", 1000),
+        ("-1E+3", -1000),
+        ("0.00012e6", 120),
+        ("-0.00012345e6", -124),
+        ("17000000009999999999999999e-16", NOW),
+        ("1700000000.9999999999999999999999", NOW),
+        ("-1700000000.0000000000000000000001", -NOW - 1),
+        ("1e-99999999999999999999999", 0),
+        ("-1e-99999999999999999999999", -1),
+        ("0e99999999999999999999999", 0),
+    ] {
+        let request = bearer(&format!(r#"{{"api":"PR-1","exp":{exp}}}"#));
+        let routes = |now| set(&answer(&filter, &request, now)).len();
+        assert_eq!((routes(cut - 1), routes(cut)), (1, 0), "{exp}");
+    }
+}
+
 /// R16: also while other tokens come and go, and however large they are.
 #[test]
 fn the_cache_is_bounded() {
