@@ -266,6 +266,16 @@ mod tests {
     }
 
     #[test]
+    fn order_of_fields_is_no_change() {
+        let with = |fields: &str| routes(&format!("{{{fields}, route: [{{destination: {{host: a}}}}]}}"));
+        let (one, other) = (
+            with("timeout: 1s, retries: {attempts: 1, perTryTimeout: 1s}"),
+            with("retries: {perTryTimeout: 1s, attempts: 1}, timeout: 1s"),
+        );
+        assert!(diff(&read(&one), &read(&other)).is_empty());
+    }
+
+    #[test]
     fn order_of_variants_is_no_change() {
         let (one, other) = (routes(&format!("{PR_1}, {PR_2}, {MAIN}")), routes(&format!("{PR_2}, {PR_1}, {MAIN}")));
         assert!(diff(&read(&one), &read(&other)).changes.is_empty());

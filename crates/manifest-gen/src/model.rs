@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt, io,
+    path::Path,
     sync::Arc,
 };
 
@@ -663,7 +664,8 @@ impl<'i> Builder<'i> {
             self.problem(Problem::at(place, format!("{path} is no UTF-8")));
             return None;
         };
-        let file = Arc::new(File { name: path.to_owned(), text });
+        let folder = Path::new(&self.input.plan.node.place.file.name).parent().unwrap_or(Path::new(""));
+        let file = Arc::new(File { name: folder.join(path).display().to_string(), text });
         let mut documents = match yaml::read(&file) {
             Ok(documents) => documents,
             Err(problems) => {

@@ -18,7 +18,7 @@ use crate::{
     model::{Mesh, Service},
     names,
     plan::{FilterResource, RouteResource},
-    yaml::{Place, write},
+    yaml::{Place, sorted, write},
 };
 
 /// A resource that is generated.
@@ -47,6 +47,9 @@ pub fn generate(mesh: &Mesh) -> Vec<Resource> {
             RouteResource::VirtualService => resources.push(virtual_service::generate(mesh, service, &mut names)),
             RouteResource::HttpRoute => resources.extend(http_route::generate(mesh, service, &mut names)),
         }
+    }
+    for resource in &mut resources {
+        resource.value = sorted(std::mem::take(&mut resource.value));
     }
     let key = |resource: &Resource| (resource.namespace.clone(), resource.kind.clone(), resource.name.clone());
     resources.sort_by_cached_key(key);

@@ -159,7 +159,7 @@ impl Node {
         &node.place
     }
 
-    /// As JSON, the way kubectl reads it.
+    /// As JSON, the way kubectl reads it, fields in order of name.
     #[must_use]
     pub fn to_json(&self) -> Value {
         match &self.kind {
@@ -171,8 +171,10 @@ impl Node {
             },
             Kind::Sequence(items) => items.iter().map(Self::to_json).collect(),
             Kind::Mapping(entries) => {
-                let entries = entries.iter().map(|(key, value)| (key.text.clone(), value.to_json()));
-                Value::Object(entries.collect::<Map<_, _>>())
+                let mut entries: Vec<_> =
+                    entries.iter().map(|(key, value)| (key.text.clone(), value.to_json())).collect();
+                entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+                Value::Object(entries.into_iter().collect::<Map<_, _>>())
             }
         }
     }
@@ -379,6 +381,19 @@ impl Node {
             Kind::Sequence(items) => items.iter().map(Self::count).sum(),
             Kind::Mapping(entries) => entries.iter().map(|(_, value)| value.count()).sum::<usize>(),
         }
+    }
+}
+
+/// With the fields of all objects in order of name, so that equal values have equal texts whoever wrote them.
+pub(crate) fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+            Value::Object(fields.into_iter().collect())
+        }
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        scalar => scalar,
     }
 }
 

@@ -32,3 +32,13 @@ fn the_examples_are_rendered() {
         assert_eq!(run(&["lint", "--manifests", "apps"]), "", "{folder}");
     }
 }
+
+/// A plan and what was rendered from it are the same to `diff`.
+#[test]
+fn the_examples_differ_in_nothing_from_their_plans() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/lua");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_manifest-gen"));
+    let output = command.current_dir(folder).args(["diff", "plan.yaml,variants", "rendered"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    assert_eq!(output.status.code(), Some(0));
+}

@@ -1,6 +1,6 @@
 //! `diff`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -47,12 +47,13 @@ impl Args {
     }
 }
 
-fn side(paths: &std::path::Path) -> Result<Vec<Manifest>> {
+fn side(paths: &Path) -> Result<Vec<Manifest>> {
     let paths: Vec<_> = paths.to_string_lossy().split(',').map(PathBuf::from).collect();
-    let manifests = manifests::read(&files::read(&paths)?)?;
+    let files = files::read(&paths)?;
+    let manifests = manifests::read(&files)?;
     if !manifests.iter().any(|manifest| manifest.kind == "RoutingPlan") {
         return Ok(manifests);
     }
-    let mesh = files::mesh(&paths, Expiry::Keep)?;
+    let mesh = files::mesh_of(&files, Expiry::Keep)?;
     Ok(resources::generate(&mesh).into_iter().map(Manifest::from).collect())
 }

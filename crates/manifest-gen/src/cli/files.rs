@@ -35,7 +35,12 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Arc<File>>> {
 
 /// Reads a plan with its fragments, and the files that it names.
 pub(super) fn mesh(paths: &[PathBuf], expiry: Expiry) -> Result<Mesh> {
-    let input = plan::read(&read(paths)?)?;
+    mesh_of(&read(paths)?, expiry)
+}
+
+/// As [`mesh`], of files that are read.
+pub(super) fn mesh_of(files: &[Arc<File>], expiry: Expiry) -> Result<Mesh> {
+    let input = plan::read(files)?;
     let plan = Path::new(&input.plan.node.place.file.name);
     let folder = plan.parent().unwrap_or(Path::new(""));
     model::build(&input, expiry, &|path| fs::read(folder.join(path)))

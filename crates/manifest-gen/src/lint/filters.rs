@@ -8,7 +8,7 @@ use super::{
     FAIL_OPEN, FILTER_PRIORITY, HEADER_NOT_STRIPPED, PLUGIN_MODE, Report, TOKEN_NOT_FORWARDED, TOKEN_NOT_VERIFIED,
     WASM_UNPINNED, World, routes::routes_by_version,
 };
-use crate::manifests::{Manifest, ROOT_NAMESPACE, items, texts};
+use crate::manifests::{Filter, Manifest, ROOT_NAMESPACE, items, texts};
 
 pub(super) fn check(world: &World<'_>, report: &mut Report) {
     for filter in &world.filters {
@@ -155,15 +155,12 @@ fn stripping(world: &World<'_>, report: &mut Report) {
 }
 
 /// Whether the filter stands at a gateway; if the Gateway's manifest is not there to tell, any filter for gateways does.
-fn stands_at(world: &World<'_>, filter: &crate::manifests::Filter<'_>, route: &Manifest, gateway: &str) -> bool {
+fn stands_at(world: &World<'_>, filter: &Filter<'_>, route: &Manifest, gateway: &str) -> bool {
     let (namespace, name) = gateway.split_once('/').unwrap_or((&route.namespace, gateway));
     match world.of_kind("Gateway").find(|one| one.namespace == namespace && one.name == name) {
         Some(gateway) => filter.selects(None, &texts(&gateway.spec()["selector"])),
-        None => {
-            filter.manifest.spec().to_string().contains("GATEWAY")
-                || !filter.sidecar
-                || !filter.selects(None, &routers())
-        }
+        // A plugin does not say where it stands, but this project's labels are those of workloads.
+        None => filter.manifest.kind == "EnvoyFilter" || !filter.selects(None, &routers()),
     }
 }
 
