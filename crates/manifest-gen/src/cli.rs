@@ -107,6 +107,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Form of what a command tells.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
 /// How a command ended when its input was usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-
-use super::{Exit, Result, files, print};
+use super::{Exit, Format, Result, files, print};
 use crate::{
     diff,
     manifests::{self, Manifest},
@@ -28,12 +26,6 @@ pub(super) struct Args {
     /// Form of the output.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 impl Args {

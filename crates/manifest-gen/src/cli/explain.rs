@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 
-use super::{Exit, Result, files, parse_time, print};
+use super::{Exit, Format, Result, files, parse_time, print};
 use crate::{
     explain::{self, Request},
     manifests::{self, Manifest},
@@ -66,12 +65,6 @@ pub(super) struct Args {
     /// Form of the output.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 impl Args {
