@@ -365,5 +365,7 @@ impl Span {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

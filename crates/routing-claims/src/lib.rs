@@ -65,3 +65,10 @@ pub use config::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, 
 pub use decision::{Decider, Decision};
 pub use outcome::{ClaimFault, Explanation, Outcome};
 pub use policy::{InvalidPolicy, Policy, PolicyProblem};
+
+/// Whether the scanner reads a text as `serde_json` does, for the fuzz target `json`; only `cargo fuzz` builds this.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn json_agreement(text: &[u8]) -> Result<(), String> {
+    json::reference::agreement(text)
+}
