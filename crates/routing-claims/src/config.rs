@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     json::{Fault, Kind, Scanner, Span},
     limits::{self, Bound},
-    policy::{PolicyProblem, quoted},
+    policy::{PolicyProblem, on_one_line, quoted},
 };
 
 /// What a user configures. [`Policy::new`](crate::Policy::new) checks it.
@@ -248,7 +248,7 @@ impl Reader<'_, '_> {
                 self.path.push('.');
             }
             let key = self.owned(key);
-            self.path.push_str(&key);
+            self.path.push_str(&on_one_line(&key));
             let Some(field) = fields.iter().find(|field| **field == key) else {
                 return Err(format!("unknown field, allowed are `{}`", fields.join("`, `")));
             };

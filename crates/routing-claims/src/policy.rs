@@ -376,18 +376,22 @@ impl<'c> Check<'c> {
     }
 }
 
-/// A text of the configuration in backticks, on one line whatever it holds: messages go to logs.
+/// A text of the configuration in backticks, on one line.
 pub(crate) fn quoted(text: &str) -> String {
-    let mut quoted = String::from("`");
+    format!("`{}`", on_one_line(text))
+}
+
+/// A text of the configuration on one line, whatever it holds: messages go to logs.
+pub(crate) fn on_one_line(text: &str) -> String {
+    let mut line = String::new();
     for character in text.chars() {
         if character.is_control() {
-            quoted.extend(character.escape_default());
+            line.extend(character.escape_default());
         } else {
-            quoted.push(character);
+            line.push(character);
         }
     }
-    quoted.push('`');
-    quoted
+    line
 }
 
 /// RFC 7519 section 4.1: the registered claims that the policy reads itself.
