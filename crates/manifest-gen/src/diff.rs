@@ -185,25 +185,29 @@ fn target(manifest: &Manifest, rule: &Value) -> String {
 }
 
 fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
-    let find = |list: &[Manifest], id: &str| list.iter().find(|one| one.id() == id).cloned();
-    let changed = new.iter().filter(|one| find(old, &one.id()).is_none_or(|before| before.value != one.value));
-    let removed = old.iter().filter(|one| find(new, &one.id()).is_none());
+    // Of two resources with one name the last one stays, as when they are applied.
+    fn by_id(list: &[Manifest]) -> BTreeMap<String, &Manifest> {
+        list.iter().map(|one| (one.id(), one)).collect()
+    }
+    let (old, new) = (by_id(old), by_id(new));
+    let changed = new.iter().filter(|(id, one)| old.get(*id).is_none_or(|before| before.value != one.value));
+    let removed = old.iter().filter(|(id, _)| !new.contains_key(*id));
     let mut steps: Vec<(u8, Step)> = changed
-        .map(|one| {
+        .map(|(id, one)| {
             let (order, why) = match rank(one) {
                 Rank::Target => (0, "what routes go to comes before them"),
                 Rank::Filter => (1, "the filter strips a header before any route looks at it"),
                 Rank::Route => (2, "its destinations are there by now"),
             };
-            (order, Step { verb: "apply", resource: one.id(), why })
+            (order, Step { verb: "apply", resource: id.clone(), why })
         })
-        .chain(removed.map(|one| {
+        .chain(removed.map(|(id, one)| {
             let (order, why) = match rank(one) {
                 Rank::Route => (3, "no route of it is needed any more"),
                 Rank::Filter => (4, "no route looks at its headers any more"),
                 Rank::Target => (5, "no route goes to it any more"),
             };
-            (order, Step { verb: "delete", resource: one.id(), why })
+            (order, Step { verb: "delete", resource: id.clone(), why })
         }))
         .collect();
     steps.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.resource.cmp(&other.resource)));
@@ -280,5 +284,14 @@ mod tests {
         let (one, other) = (routes(&format!("{PR_1}, {PR_2}, {MAIN}")), routes(&format!("{PR_2}, {PR_1}, {MAIN}")));
         assert!(diff(&read(&one), &read(&other)).changes.is_empty());
         assert!(diff(&read(&one), &read(&one)).is_empty());
+    }
+
+    /// Found by fuzzing: each of two resources with one name was compared with the first of them.
+    #[test]
+    fn of_two_with_one_name_the_last_counts() {
+        let twice = routes(PR_1) + &routes(PR_2);
+        assert!(diff(&read(&twice), &read(&twice)).is_empty());
+        assert_eq!(diff(&read(&routes(PR_2)), &read(&twice)).steps.len(), 0);
+        assert_eq!(diff(&read(&routes(PR_1)), &read(&twice)).steps.len(), 1);
     }
 }
