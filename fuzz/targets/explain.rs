@@ -39,12 +39,15 @@ fn read(first: &[u8], lines: &[(&[u8], &[u8])]) -> Option<Request> {
     let words: Vec<_> = std::str::from_utf8(first).ok()?.split(' ').collect();
     let [method, host, path, port, namespace, gateway] = words[..] else { return None };
     let some = |word: &str| (word != "-").then(|| word.to_owned());
-    let text = |bytes: &[u8]| Some(std::str::from_utf8(bytes).ok()?.replace('@', TOKEN));
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
     Some(Request {
         host: host.into(),
         path: path.into(),
         method: method.into(),
-        headers: lines.iter().map(|(name, value)| Some((text(name)?, text(value)?))).collect::<Option<_>>()?,
+        headers: lines
+            .iter()
+            .map(|(name, value)| Some((text(name)?, text(value)?.replace('@', TOKEN))))
+            .collect::<Option<_>>()?,
         port: port.parse().ok(),
         gateway: some(gateway),
         namespace: some(namespace),

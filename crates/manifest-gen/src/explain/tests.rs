@@ -146,3 +146,10 @@ fn a_token_is_not_told_where_a_rule_is_about_it() {
         assert!(!text.contains("eyJ"), "{text}");
     }
 }
+
+#[test]
+fn debug_of_a_request_shows_no_token() {
+    let request = Request { headers: vec![("authorization".into(), "Bearer hidden".into())], ..request("/hidden") };
+    let text = format!("{request:#?}");
+    assert!(text.contains("authorization") && !text.contains("hidden"), "{text}");
+}
