@@ -1,18 +1,24 @@
 //! `cargo xtask build`: what is shipped, in `target/dist`.
 
+mod sbom;
+
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
+use sha2::{Digest as _, Sha256};
 use testbed::{target_dir, workspace_dir};
 use wasmparser::{ExternalKind, Parser, Payload};
 
 /// Builds what is shipped, or of it only the filters, and gives the paths: the WASM filter, the Lua filter with an example
-/// policy, and the command line. Each is the same bytes from the same sources.
+/// policy, and the command line; a bill of materials of each that has dependencies; and the checksums of all of them. Each is
+/// the same bytes from the same sources.
 pub(crate) fn run(filters_only: bool) -> Result<Vec<PathBuf>> {
     let target = target_dir();
     let dist = target.join("dist");
@@ -22,12 +28,31 @@ pub(crate) fn run(filters_only: bool) -> Result<Vec<PathBuf>> {
     let wasm = ship(&target.join(WASM_TARGET).join("wasm/wasm_filter.wasm"), dist.join("routing-claims.wasm"))?;
     check(&fs::read(&wasm)?)?;
     let lua = ship(&workspace_dir().join("crates/lua-filter/src/routing-claims.lua"), dist.join("routing-claims.lua"))?;
-    let mut shipped = vec![wasm, lua];
+    let mut shipped = vec![sbom::write(&wasm, "wasm-filter", Some(WASM_TARGET))?, wasm, lua];
     if !filters_only {
         cargo_build(&["--profile", "shipped", "--package", "manifest-gen"])?;
-        shipped.push(ship(&target.join("shipped/manifest-gen"), dist.join("manifest-gen"))?);
+        let program = ship(&target.join("shipped/manifest-gen"), dist.join("manifest-gen"))?;
+        shipped.extend([sbom::write(&program, "manifest-gen", None)?, program]);
     }
+    shipped.sort();
+    shipped.push(write_checksums(&shipped, dist.join("SHA256SUMS"))?);
     Ok(shipped)
+}
+
+/// For `sha256sum --check`.
+fn write_checksums(files: &[PathBuf], to: PathBuf) -> Result<PathBuf> {
+    let mut lines = String::new();
+    for file in files {
+        writeln!(lines, "{}  {}", sha256(file)?, file.file_name().unwrap_or_default().display())?;
+    }
+    fs::write(&to, lines).with_context(|| format!("cannot write {}", to.display()))?;
+    Ok(to)
+}
+
+/// In hexadecimal.
+fn sha256(file: &Path) -> Result<String> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn ship(from: &Path, to: PathBuf) -> Result<PathBuf> {
