@@ -11,13 +11,19 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use testbed::client::Http1;
 
-use crate::{Cluster, Net, tools::Tools, until};
+use crate::{
+    Cluster, Net,
+    tools::{Istio, Tools},
+    until,
+};
 
 /// A running control plane; dropping it stops it.
 #[derive(Debug)]
 pub struct ControlPlane {
     /// Its API.
     pub cluster: Cluster,
+    /// Which Istio it is.
+    pub(crate) istio: Istio,
     net: Net,
     // Dropped in this order: who asks before who answers.
     _istiod: Daemon,
@@ -56,13 +62,11 @@ impl ControlPlane {
         for definitions in &tools.definitions {
             cluster.define(definitions).await?;
         }
-        for namespace in ["istio-system"] {
-            cluster.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})).await?;
-        }
+        cluster.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}})).await?;
 
         let mut istiod = Daemon::spawn(&mut istiod(tools, net, dir, &url)?, "istiod", dir)?;
         istiod.ready(async || Ok(healthy(net, 8080, "/ready").await)).await?;
-        Ok(Self { cluster, net, _istiod: istiod, _kube_apiserver: kube_apiserver, _etcd: etcd })
+        Ok(Self { cluster, istio: tools.istio, net, _istiod: istiod, _kube_apiserver: kube_apiserver, _etcd: etcd })
     }
 
     /// Where proxies get their configuration, without TLS.

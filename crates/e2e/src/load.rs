@@ -143,9 +143,8 @@ async fn send(to: SocketAddr, request: &Steady, kept: &mut Option<Http1>) -> Res
     let said: Value = serde_json::from_slice(&response.body)?;
     let called = &said["called"];
     Ok(match called["status"].as_u64() {
-        Some(200) => (200, versions(&said)),
-        Some(status) => (u16::try_from(status)?, called["said"].to_string()),
-        None => (200, versions(&said)),
+        Some(status) if status != 200 => (u16::try_from(status)?, called["said"].to_string()),
+        _ => (200, versions(&said)),
     })
 }
 

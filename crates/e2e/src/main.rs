@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use comfy_table::{ContentArrangement, Table, presets};
 use e2e::tools::{self, Istio};
@@ -80,63 +80,55 @@ async fn run(args: &Args) -> Result<ExitCode> {
     println!("the mesh is up after {:.1} s\n", begin.elapsed().as_secs_f32());
 
     let columns: Vec<_> = Column::all().into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
-    let scenarios: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
-    let results = run_all(&mut world, &columns, &scenarios, dir.path()).await.with_context(|| kept.clone())?;
-    println!("\n{}\n", table(&columns, &scenarios, &results));
+    let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
+    ensure!(!columns.is_empty() && !rows.is_empty(), "no column or no scenario has that name");
+    println!("deploy/");
+    let examples = shown("lint, validate, analyze", scenarios::examples(&world)).await;
+    let results = run_all(&mut world, &columns, &rows, dir.path()).await.with_context(|| kept.clone())?;
 
-    let count = |wanted: fn(&Cell) -> bool| results.iter().flatten().filter(|cell| wanted(cell)).count();
-    let (passed, failed) = (count(|cell| matches!(cell, Cell::Passed)), count(|cell| matches!(cell, Cell::Failed)));
-    let not_applicable: Vec<_> =
-        scenarios.iter().filter_map(|one| one.only_virtual_service.map(|why| (one.name, why))).collect();
-    for (name, why) in not_applicable {
-        println!("-  {name}: not with HTTPRoute, {why}");
+    println!("\n{}\n", table(&columns, &rows, &results));
+    for row in &rows {
+        if let Some(why) = row.only_virtual_service {
+            println!("- {}: not with HTTPRoute, {why}", row.name);
+        }
     }
     println!(
-        "{} requests were compared with what `explain` says of the applied manifests; {} more under load",
+        "{} requests were compared with what `explain` says of the applied manifests; {} more were sent under load",
         world.explained, world.under_load
     );
     println!("Istio {}, Envoy {}, {:.0} s", args.istio, envoy.version, begin.elapsed().as_secs_f32());
+    let cells: Vec<_> = results.iter().flatten().copied().chain([examples]).collect();
+    let count = |wanted| cells.iter().filter(|cell| **cell == wanted).count();
+    let (passed, failed) = (count(Cell::Passed), count(Cell::Failed));
     dir.disable_cleanup(failed > 0 || args.keep);
     if failed > 0 || args.keep {
         println!("{kept}");
     }
     println!("{passed} passed, {failed} failed");
-    Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// How a scenario went in a column.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Cell {
     Passed,
     Failed,
     NotApplicable,
 }
 
-/// A row for each column of the table.
-async fn run_all(world: &mut World, columns: &[Column], scenarios: &[&Scenario], dir: &Path) -> Result<Vec<Vec<Cell>>> {
+/// The cells of each column of the table, from top to bottom.
+async fn run_all(world: &mut World, columns: &[Column], rows: &[&Scenario], dir: &Path) -> Result<Vec<Vec<Cell>>> {
     let mut results = Vec::new();
     for column in columns {
         println!("{column}");
         let mut scene = Scene::set(world, *column, &dir.join(column.to_string().replace(['/', ' '], "-"))).await?;
         let mut cells = Vec::new();
-        for scenario in scenarios {
-            if scenario.only_virtual_service.is_some() && !column.has_gateway() {
+        for row in rows {
+            if row.only_virtual_service.is_some() && !column.has_gateway() {
                 cells.push(Cell::NotApplicable);
                 continue;
             }
-            let begin = Instant::now();
-            let result = (scenario.run)(&mut scene).await;
-            let seconds = begin.elapsed().as_secs_f32();
-            cells.push(match &result {
-                Ok(what) => {
-                    println!("  ok      {:<24} {seconds:>5.1} s  {what}", scenario.name);
-                    Cell::Passed
-                }
-                Err(error) => {
-                    println!("  FAILED  {:<24} {seconds:>5.1} s  {error:#}", scenario.name);
-                    Cell::Failed
-                }
-            });
+            cells.push(shown(row.name, (row.run)(&mut scene)).await);
             // The next scenario begins with the plan as it was.
             scene.reset().await?;
         }
@@ -146,18 +138,31 @@ async fn run_all(world: &mut World, columns: &[Column], scenarios: &[&Scenario],
     Ok(results)
 }
 
-fn table(columns: &[Column], scenarios: &[&Scenario], results: &[Vec<Cell>]) -> Table {
+/// Prints how it went.
+async fn shown(name: &str, scenario: impl Future<Output = Result<String>>) -> Cell {
+    let begin = Instant::now();
+    let result = scenario.await;
+    let seconds = begin.elapsed().as_secs_f32();
+    let (cell, word, text) = match result {
+        Ok(counted) => (Cell::Passed, "ok", counted),
+        Err(error) => (Cell::Failed, "FAILED", format!("{error:#}")),
+    };
+    println!("  {word:<6}  {name:<24} {seconds:>5.1} s  {text}");
+    cell
+}
+
+fn table(columns: &[Column], rows: &[&Scenario], results: &[Vec<Cell>]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
     let heads = columns.iter().map(|column| column.to_string().replace(" + ", "\n").replace('/', "\n"));
     table.set_header(std::iter::once("Scenario".to_owned()).chain(heads));
-    for (row, scenario) in scenarios.iter().enumerate() {
-        let cells = results.iter().map(|cells| match cells[row] {
+    for (index, row) in rows.iter().enumerate() {
+        let cells = results.iter().map(|cells| match cells[index] {
             Cell::Passed => "ok",
             Cell::Failed => "FAILED",
             Cell::NotApplicable => "-",
         });
-        table.add_row(std::iter::once(scenario.name).chain(cells));
+        table.add_row(std::iter::once(row.name).chain(cells));
     }
     table
 }

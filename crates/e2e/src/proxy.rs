@@ -64,7 +64,7 @@ impl Proxy {
                     "NAMESPACE": namespace,
                     "LABELS": labels.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
                     "INSTANCE_IPS": ip.to_string(),
-                    "ISTIO_VERSION": "1.31.0",
+                    "ISTIO_VERSION": format!("{}.0", plane.istio),
                     "INTERCEPTION_MODE": "NONE",
                     "CLUSTER_ID": "Kubernetes",
                 },
@@ -127,7 +127,8 @@ impl Proxy {
         for listener in self.config("dynamic_listeners").await? {
             let active = &listener["active_state"]["listener"];
             let chains = active["filter_chains"].as_array().into_iter().flatten();
-            let filters = chains.chain([&active["default_filter_chain"]]).flat_map(|chain| chain["filters"].as_array());
+            let filters =
+                chains.chain([&active["default_filter_chain"]]).filter_map(|chain| chain["filters"].as_array());
             for filter in filters.flatten() {
                 if let Some(http) = filter["typed_config"]["http_filters"].as_array() {
                     found.push((text(&listener["name"]), http.iter().map(|one| text(&one["name"])).collect()));

@@ -13,6 +13,8 @@ use anyhow::Result;
 
 use crate::scene::Scene;
 
+pub(crate) use proxies::examples;
+
 /// One row of the table.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,

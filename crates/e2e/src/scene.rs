@@ -47,15 +47,6 @@ pub(crate) enum From {
     Plain,
 }
 
-/// In which order a change is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// As `manifest-gen diff` says.
-    Safe,
-    /// The other way round.
-    Reversed,
-}
-
 /// What came back.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -75,7 +66,7 @@ impl<'w> Scene<'w> {
         let (plan, fragments) = plan(column, dir);
         let mut scene =
             Self { world, column, plan, fragments, brought: Vec::new(), mine: BTreeSet::new(), dir: dir.to_owned() };
-        scene.roll_out(Order::Safe).await?;
+        scene.roll_out().await?;
         Ok(scene)
     }
 
@@ -83,19 +74,19 @@ impl<'w> Scene<'w> {
     pub(crate) async fn reset(&mut self) -> Result<()> {
         (self.plan, self.fragments) = plan(self.column, &self.dir);
         self.brought.clear();
-        self.roll_out(Order::Safe).await
+        self.roll_out().await
     }
 
     /// Removes all that the scene applied.
     pub(crate) async fn clear(mut self) -> Result<()> {
-        self.apply(BTreeMap::new(), Order::Safe).await
+        self.apply(BTreeMap::new()).await
     }
 
     /// Renders the plan and brings the mesh from what it has to what was rendered; returns when it is in force everywhere.
-    pub(crate) async fn roll_out(&mut self, order: Order) -> Result<()> {
+    pub(crate) async fn roll_out(&mut self) -> Result<()> {
         let rendered = self.render().await?;
         let new = rendered.into_iter().chain(self.brought.iter().cloned());
-        self.apply(new.map(|resource| (Cluster::id(&resource), resource)).collect(), order).await
+        self.apply(new.map(|resource| (Cluster::id(&resource), resource)).collect()).await
     }
 
     /// What `manifest-gen render` writes for the plan as it is now.
@@ -130,7 +121,7 @@ impl<'w> Scene<'w> {
     }
 
     /// Goes from what the scene applied to what it is to be.
-    async fn apply(&mut self, new: BTreeMap<String, Value>, order: Order) -> Result<()> {
+    async fn apply(&mut self, new: BTreeMap<String, Value>) -> Result<()> {
         let cluster = self.world.cluster.clone();
         let old: Vec<_> = self.mine.iter().filter_map(|id| cluster.applied(id)).collect();
         let write = |name: &str, resources: &mut dyn Iterator<Item = &Value>| {
@@ -140,22 +131,13 @@ impl<'w> Scene<'w> {
         write("new.yaml", &mut new.values())?;
         let diff = self.manifest_gen(&["diff", "old.yaml", "new.yaml", "--format", "json"]).await?;
         let diff: Value = serde_json::from_str(&diff)?;
-        let mut steps: Vec<_> = diff["steps"].as_array().context("no steps")?.iter().collect();
+        let steps: Vec<_> = diff["steps"].as_array().context("no steps")?.iter().collect();
         if steps.is_empty() {
             return Ok(());
         }
-        if order == Order::Reversed {
-            steps.reverse();
-        }
-        let mut verb = "apply";
         for step in steps {
             let id = step["resource"].as_str().context("a step without a resource")?;
-            if step["verb"] != verb {
-                // What goes must be in use nowhere.
-                self.world.settle().await?;
-                verb = step["verb"].as_str().unwrap_or_default();
-            }
-            match verb {
+            match step["verb"].as_str().unwrap_or_default() {
                 "apply" => {
                     cluster
                         .apply(new.get(id).with_context(|| format!("diff names {id}, which is not rendered"))?)
@@ -166,6 +148,7 @@ impl<'w> Scene<'w> {
                     cluster.delete(id).await?;
                     self.mine.remove(id);
                 }
+                "wait" => self.world.settle().await?,
                 _ => bail!("diff has a step that is not known: {step}"),
             }
         }

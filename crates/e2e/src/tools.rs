@@ -21,6 +21,8 @@ use tokio::{
 /// Where everything is that a control plane needs.
 #[derive(Clone, Debug)]
 pub struct Tools {
+    /// Which Istio it is.
+    pub istio: Istio,
     /// etcd.
     pub etcd: PathBuf,
     /// The Kubernetes API server.
@@ -103,6 +105,7 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
         recent: line,
     };
     Ok(Tools {
+        istio,
         etcd: etcd.find().await?,
         kube_apiserver: kube_apiserver.find().await?,
         pilot_discovery: pilot_discovery.find().await?,
@@ -179,9 +182,9 @@ async fn build(module: &str, package: &str, to: &Path) -> Result<()> {
     let (begin, mut told, mut compiled, mut errors) = (Instant::now(), Instant::now(), 0, Vec::new());
     while let Some(line) = lines.next_line().await? {
         if line.contains(' ') || line.starts_with('#') {
-            errors.push(line)
+            errors.push(line);
         } else {
-            compiled += 1
+            compiled += 1;
         }
         if told.elapsed() > PROGRESS {
             told = Instant::now();

@@ -55,7 +55,7 @@ impl World {
         let jwks = net.addr(60, PORT);
         let mut apps = vec![App::json(jwks, key_set(&issuer)).await?];
         let call = Call { host: host(B, B), sidecar: net.addr(SIDECAR_A, PORT) };
-        for Version { service, version, ip } in VERSIONS {
+        for Version { service, name: version, ip } in VERSIONS {
             let addr = net.addr(ip, PORT);
             apps.push(match service {
                 GRPC => App::grpc(addr, version).await?,
@@ -112,7 +112,7 @@ impl World {
 #[derive(Clone, Copy)]
 pub(crate) struct Version {
     service: &'static str,
-    version: &'static str,
+    name: &'static str,
     ip: u8,
 }
 
@@ -122,7 +122,7 @@ fn resources(net: Net) -> Vec<Value> {
     for namespace in [A, B, GRPC, WEBSOCKET, "client"] {
         resources.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
     }
-    for version in VERSIONS.iter().filter(|one| !BROUGHT.contains(&one.version)) {
+    for version in VERSIONS.iter().filter(|one| !BROUGHT.contains(&one.name)) {
         resources.extend(version.resources(net));
     }
     for (namespace, name, ip) in [("client", "client", CLIENT), ("client", "plain", PLAIN), (A, A, SIDECAR_A)] {
@@ -162,12 +162,12 @@ fn resources(net: Net) -> Vec<Value> {
 impl Version {
     /// The version of that name.
     pub(crate) fn of(service: &str, version: &str) -> Option<Self> {
-        VERSIONS.into_iter().find(|one| one.service == service && one.version == version)
+        VERSIONS.into_iter().find(|one| one.service == service && one.name == version)
     }
 
     /// Its Service, and the workload behind it.
     pub(crate) fn resources(self, net: Net) -> [Value; 2] {
-        let Self { service: namespace, version, ip } = self;
+        let Self { service: namespace, name: version, ip } = self;
         let name = if version == "main" { namespace.to_owned() } else { version.to_lowercase() };
         let port = if namespace == GRPC { "grpc" } else { "http" };
         let labels = json!({"app": name});
@@ -237,19 +237,19 @@ pub(crate) const WEBSOCKET: &str = "microservice-d";
 const BROUGHT: [&str; 1] = ["PR-4"];
 
 const VERSIONS: [Version; 13] = [
-    Version { service: A, version: "main", ip: 10 },
-    Version { service: A, version: "PR-1", ip: 11 },
-    Version { service: A, version: "PR-2", ip: 12 },
-    Version { service: A, version: "PR-3", ip: 13 },
-    Version { service: A, version: "PR-4", ip: 14 },
-    Version { service: B, version: "main", ip: 20 },
-    Version { service: B, version: "PR-1", ip: 21 },
-    Version { service: B, version: "PR-2", ip: 22 },
-    Version { service: B, version: "canary", ip: 23 },
-    Version { service: GRPC, version: "main", ip: 30 },
-    Version { service: GRPC, version: "PR-1", ip: 31 },
-    Version { service: WEBSOCKET, version: "main", ip: 40 },
-    Version { service: WEBSOCKET, version: "PR-1", ip: 41 },
+    Version { service: A, name: "main", ip: 10 },
+    Version { service: A, name: "PR-1", ip: 11 },
+    Version { service: A, name: "PR-2", ip: 12 },
+    Version { service: A, name: "PR-3", ip: 13 },
+    Version { service: A, name: "PR-4", ip: 14 },
+    Version { service: B, name: "main", ip: 20 },
+    Version { service: B, name: "PR-1", ip: 21 },
+    Version { service: B, name: "PR-2", ip: 22 },
+    Version { service: B, name: "canary", ip: 23 },
+    Version { service: GRPC, name: "main", ip: 30 },
+    Version { service: GRPC, name: "PR-1", ip: 31 },
+    Version { service: WEBSOCKET, name: "main", ip: 40 },
+    Version { service: WEBSOCKET, name: "PR-1", ip: 41 },
 ];
 const GATEWAY: u8 = 101;
 const CLIENT: u8 = 102;

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use jiff::{Timestamp, ToSpan as _};
 use serde_json::json;
 
-use crate::scene::{Order, Scene, bearer, values};
+use crate::scene::{Scene, bearer, values};
 
 use super::talk::expect;
 
@@ -14,7 +14,7 @@ use super::talk::expect;
 pub(super) async fn authentication(scene: &mut Scene<'_>) -> Result<String> {
     let jwks = format!("http://{}/jwks.json", scene.world.jwks);
     scene.plan["spec"]["authentication"] = json!({"issuer": ISSUER, "jwksUri": jwks});
-    scene.roll_out(Order::Safe).await?;
+    scene.roll_out().await?;
     fs::write(scene.path("issuer.pem"), scene.world.issuer.serialize_pem())?;
     fs::write(scene.path("other.pem"), rcgen::KeyPair::generate()?.serialize_pem())?;
 

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    scene::{From, Order, Scene, bearer},
+    scene::{From, Scene, bearer},
     world::{B, PORT, host},
 };
 
@@ -17,7 +17,7 @@ use super::talk::expect;
 pub(super) async fn base(scene: &mut Scene<'_>) -> Result<String> {
     fs::write(scene.path("base.yaml"), virtual_service().to_string())?;
     scene.plan["spec"]["services"][1]["base"] = json!("base.yaml");
-    scene.roll_out(Order::Safe).await?;
+    scene.roll_out().await?;
     let host = host(B, B);
     let token = bearer(&json!({"microservice-B": "PR-1"}));
     let with_token = [("authorization", token.as_str())];

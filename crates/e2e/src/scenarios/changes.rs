@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 use crate::{
-    scene::{From, Order, Scene, bearer, fragment, values},
+    scene::{From, Scene, bearer, fragment, values},
     world::{A, B, Version, host},
 };
 
@@ -23,7 +23,7 @@ pub(super) async fn comes(scene: &mut Scene<'_>) -> Result<String> {
     pause().await;
     bring(scene)?;
     load.phase(Phase::During);
-    scene.roll_out(Order::Safe).await?;
+    scene.roll_out().await?;
     load.phase(Phase::After);
     pause().await;
 
@@ -34,7 +34,7 @@ pub(super) async fn comes(scene: &mut Scene<'_>) -> Result<String> {
 /// Its fragment has expired: `prune` removes the file, then routes go before the Service.
 pub(super) async fn goes(scene: &mut Scene<'_>) -> Result<String> {
     bring(scene)?;
-    scene.roll_out(Order::Safe).await?;
+    scene.roll_out().await?;
     let (going, steady) = (json!({"microservice-A": "PR-4"}), steady());
     let mut requests: Vec<_> = steady.iter().map(|(claims, path)| (claims.as_ref(), always(path))).collect();
     requests
@@ -48,7 +48,7 @@ pub(super) async fn goes(scene: &mut Scene<'_>) -> Result<String> {
     scene.fragments.remove(&name);
     scene.brought.clear();
     load.phase(Phase::During);
-    scene.roll_out(Order::Safe).await?;
+    scene.roll_out().await?;
     load.phase(Phase::After);
     pause().await;
 
@@ -64,19 +64,19 @@ pub(super) async fn wrong_order(scene: &mut Scene<'_>) -> Result<String> {
     // A route to nowhere: `lint` has a finding for it.
     bring(scene)?;
     let service = std::mem::take(&mut scene.brought);
-    scene.roll_out(Order::Safe).await?;
+    scene.roll_out().await?;
     seen.push(scene.enter(&of_pr_4).await?.status);
     expect(&scene.enter(&[]).await?, "main>main", &json!("no token meanwhile"))?;
     scene.brought = service;
-    scene.roll_out(Order::Safe).await?;
+    scene.roll_out().await?;
     expect(&scene.enter(&of_pr_4).await?, "PR-4>main", &json!("once the Service is there"))?;
 
     let service = std::mem::take(&mut scene.brought);
-    scene.roll_out(Order::Safe).await?;
+    scene.roll_out().await?;
     seen.push(scene.enter(&of_pr_4).await?.status);
     let (name, _) = fragment("microservice-A", "PR-4");
     scene.fragments.remove(&name);
-    scene.roll_out(Order::Safe).await?;
+    scene.roll_out().await?;
     expect(&scene.enter(&of_pr_4).await?, "main>main", &json!("once the route is gone"))?;
     drop(service);
     ensure!(seen.iter().all(|status| (500..=599).contains(status)), "the wrong order gives {seen:?}");
@@ -91,7 +91,7 @@ pub(super) async fn filter_changes(scene: &mut Scene<'_>) -> Result<String> {
     pause().await;
     for (skew, report) in [(30, NEW_REPORT), (60, crate::scene::REPORT), (30, NEW_REPORT)] {
         scene.plan["spec"]["policy"] = json!({"reportHeader": report, "clockSkewSeconds": skew});
-        scene.roll_out(Order::Safe).await?;
+        scene.roll_out().await?;
         for from in [From::Outside, From::Client] {
             let proxy = scene.proxy(from);
             until("the new policy", PATIENCE, async || Ok(proxy.mentions(report).await?)).await?;

@@ -15,10 +15,9 @@ use crate::{
 
 /// The health service of each version knows only its own name.
 pub(super) async fn grpc(scene: &mut Scene<'_>) -> Result<String> {
-    let proxy = scene.proxy(From::Client);
-    let channel = Endpoint::try_from(format!("http://{}", proxy.addr(PORT)))?.connect().await?;
-    let origin = format!("http://{}:{PORT}", host(GRPC, GRPC)).parse()?;
-    let mut client = HealthClient::with_origin(channel, origin);
+    let to = Endpoint::try_from(format!("http://{}", scene.proxy(From::Client).addr(PORT)))?;
+    let to = to.origin(format!("http://{}:{PORT}", host(GRPC, GRPC)).parse()?);
+    let mut client = HealthClient::new(to.connect().await?);
     let token = bearer(&json!({"microservice-C": "PR-1"}));
     for (token, here, elsewhere) in [(None, "main", "PR-1"), (Some(&token), "PR-1", "main")] {
         for (version, serves) in [(here, true), (elsewhere, false)] {
