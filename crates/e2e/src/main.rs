@@ -11,10 +11,11 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 use comfy_table::{ContentArrangement, Table, presets};
-use e2e::tools::{self, Istio};
+use e2e::tools::{self, Istio, Tools};
+use testbed::EnvoyBinary;
 
 use column::Column;
 use scenarios::{SCENARIOS, Scenario};
@@ -69,22 +70,28 @@ async fn run(args: &Args) -> Result<ExitCode> {
     }
     let envoy = testbed::locate(|line| println!("  {line}")).await?;
     println!("Envoy {}", envoy.version);
-    let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
-
-    let begin = Instant::now();
-    // Declared before the world, so that it goes after the programs that write there.
     let mut dir = tempfile::Builder::new().prefix("routing-claims-e2e-").tempdir()?;
-    dir.disable_cleanup(true);
-    let kept = format!("logs and manifests are kept in {}", dir.path().display());
-    let mut world = World::start(&tools, &envoy, dist, dir.path()).await.with_context(|| kept.clone())?;
-    println!("the mesh is up after {:.1} s\n", begin.elapsed().as_secs_f32());
+    let failed = on_mesh(args, &tools, &envoy, dir.path()).await;
+    if args.keep || !matches!(failed, Ok(0)) {
+        dir.disable_cleanup(true);
+        println!("logs and manifests are kept in {}", dir.path().display());
+    }
+    Ok(if failed? == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
 
+/// Runs everything with logs and manifests in a folder; gives how many scenarios failed.
+async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) -> Result<usize> {
     let columns: Vec<_> = Column::all().into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
     ensure!(!columns.is_empty() && !rows.is_empty(), "no column or no scenario has that name");
+    let begin = Instant::now();
+    let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
+    let mut world = World::start(tools, envoy, dist, dir).await?;
+    println!("the mesh is up after {:.1} s\n", begin.elapsed().as_secs_f32());
+
     println!("deploy/");
     let examples = shown("lint, validate, analyze", scenarios::examples(&world)).await;
-    let results = run_all(&mut world, &columns, &rows, dir.path()).await.with_context(|| kept.clone())?;
+    let results = run_all(&mut world, &columns, &rows, dir).await?;
 
     println!("\n{}\n", table(&columns, &rows, &results));
     for row in &rows {
@@ -99,13 +106,8 @@ async fn run(args: &Args) -> Result<ExitCode> {
     println!("Istio {}, Envoy {}, {:.0} s", args.istio, envoy.version, begin.elapsed().as_secs_f32());
     let cells: Vec<_> = results.iter().flatten().copied().chain([examples]).collect();
     let count = |wanted| cells.iter().filter(|cell| **cell == wanted).count();
-    let (passed, failed) = (count(Cell::Passed), count(Cell::Failed));
-    dir.disable_cleanup(failed > 0 || args.keep);
-    if failed > 0 || args.keep {
-        println!("{kept}");
-    }
-    println!("{passed} passed, {failed} failed");
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!("{} passed, {} failed", count(Cell::Passed), count(Cell::Failed));
+    Ok(count(Cell::Failed))
 }
 
 /// How a scenario went in a column.
