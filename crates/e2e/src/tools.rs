@@ -263,3 +263,19 @@ fn cache_dir() -> Result<PathBuf> {
 /// Without what only a debugger reads: half the size.
 const LINK: &str = "-s -w";
 const PROGRESS: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_module_of_a_package_gives_its_version() {
+        let version = |module, package| pinned(module, package).unwrap();
+        assert!(version("etcd", "go.etcd.io/etcd/server/v3").starts_with("3."));
+        assert!(version("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver").starts_with("1."));
+        let istio = [Istio::V1_30, Istio::V1_31]
+            .map(|line| version(&format!("istio-{line}"), "istio.io/istio/pilot/cmd/pilot-discovery"));
+        assert_ne!(istio[0], istio[1]);
+        assert!(pinned("etcd", "k8s.io/kubernetes").is_err());
+    }
+}
