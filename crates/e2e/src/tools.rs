@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn the_module_of_a_package_gives_its_version() {
-        let version = |module, package| pinned(module, package).unwrap();
+        let version = |module: &str, package: &str| pinned(module, package).unwrap();
         assert!(version("etcd", "go.etcd.io/etcd/server/v3").starts_with("3."));
         assert!(version("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver").starts_with("1."));
         let istio = [Istio::V1_30, Istio::V1_31]
