@@ -3,6 +3,7 @@
 mod build;
 mod demo;
 mod r#gen;
+mod hostile;
 mod test;
 
 use std::process::{ExitCode, Stdio};
@@ -25,6 +26,8 @@ enum Command {
     Demo(demo::Args),
     /// Runs every check: format, lints, docs, tests, generated files, and the corpus on a real Envoy.
     Test(test::Args),
+    /// Attacks the filters on a real Envoy with hostile requests, and checks what comes out of each.
+    Hostile(hostile::Args),
     /// Builds what is shipped, into `target/dist`.
     Build {
         /// Only the filters, not `manifest-gen`.
@@ -54,6 +57,7 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Demo(args) => until_signal(demo::run(args)),
         Command::Test(args) => until_signal(test::run(args)),
+        Command::Hostile(args) => until_signal(hostile::run(args)),
         Command::Build { filters } => {
             for path in build::run(*filters)? {
                 println!("{}", path.display());
@@ -106,5 +110,6 @@ Examples:
   cargo xtask demo --serve      the first, then keep the mesh up for your own requests
   cargo xtask test              everything that must hold
   cargo xtask test --quick      the part of it that needs no Envoy
+  cargo xtask hostile           100,000 hostile requests for each engine
   cargo xtask build             the filters and manifest-gen, in target/dist
   cargo xtask gen --check       are the generated files up to date?";

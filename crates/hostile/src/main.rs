@@ -1,7 +1,6 @@
 //! `cargo xtask hostile`.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
