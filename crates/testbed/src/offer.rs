@@ -48,7 +48,10 @@ impl Offer {
     }
 
     fn new(dir: &Path, name: &str, stats: &str, resources: &[Value]) -> Result<Self> {
-        let offer = Self { file: dir.join(format!("{name}.offer.json")), stats: stats.to_owned() };
+        // Envoy watches the folder: with its log in there, one line at debug level would lead to the next.
+        let folder = dir.join("offers");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let offer = Self { file: folder.join(format!("{name}.json")), stats: stats.to_owned() };
         offer.write(resources)?;
         Ok(offer)
     }
