@@ -54,6 +54,13 @@ impl Memory {
         self.peak() <= self.bound()
     }
 
+    /// The most bytes in each of so many parts of the run.
+    #[must_use]
+    pub fn course(&self, parts: u32) -> Vec<u64> {
+        let part = |n: u32| f64::from(n) / f64::from(parts);
+        (0..parts).map(|n| self.most(|done| part(n) <= done && done < part(n + 1))).collect()
+    }
+
     /// The last sample.
     #[must_use]
     pub fn last(&self) -> u64 {

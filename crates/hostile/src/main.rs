@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use hostile::attack::{self, Plan, Report};
+use hostile::attack::{self, Length, Plan, Report};
 use hostile::health::Memory;
 use hostile::oracle::Fault;
 use hostile::target::Engine;
+use testbed::EnvoyBinary;
+use tokio::task::JoinSet;
 
 /// Attacks the filters on a real Envoy: hostile tokens and headers over HTTP/1.1 and HTTP/2, pipelined and raced, with
 /// forged routing headers on every request. An oracle, the core, says what must come out of each.
@@ -25,6 +27,12 @@ struct Args {
     /// Which filter.
     #[arg(long, value_enum, default_value_t = Engines::All)]
     engine: Engines,
+    /// Instead: a steady load for so long on all engines side by side, under which policies are swapped, as in `30m`.
+    #[arg(long, value_parser = duration, conflicts_with = "requests")]
+    soak: Option<Duration>,
+    /// Requests a second for each engine of a soak.
+    #[arg(long, default_value_t = 200, requires = "soak", value_parser = clap::value_parser!(u32).range(1..=5000))]
+    rate: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -73,31 +81,43 @@ async fn attack(args: &Args) -> Result<ExitCode> {
     let binary = testbed::locate(|line| println!("{line}")).await?;
     println!("Envoy {}: {}", binary.version, binary.path.display());
     let mut passed = true;
-    for engine in args.engine.list() {
-        let mut dir = tempfile::Builder::new().prefix("routing-claims-hostile-").tempdir()?;
-        let plan = Plan { engine, requests: args.requests, seed: args.seed };
-        let mut progress = Progress::new(engine, args.requests);
-        let report = attack::run(plan, &binary, dir.path(), |done, memory| progress.show(done, memory)).await?;
-        progress.end();
-        print(engine, &report);
-        if !report.passed() {
-            passed = false;
-            dir.disable_cleanup(true);
-            println!("Envoy's log and configuration are kept in {}", dir.path().display());
-            println!(
-                "again: cargo xtask hostile --engine {} --requests {} --seed {}",
-                engine.name(),
-                args.requests,
-                args.seed
-            );
+    if let Some(time) = args.soak {
+        let length = Length::Soak { time, rate: args.rate };
+        let mut engines = JoinSet::new();
+        for engine in args.engine.list() {
+            let plan = Plan { engine, length, seed: args.seed };
+            let binary = binary.clone();
+            engines.spawn(async move { one(plan, &binary).await });
+        }
+        while let Some(one) = engines.join_next().await {
+            passed &= one??;
+        }
+    } else {
+        for engine in args.engine.list() {
+            passed &= one(Plan { engine, length: Length::Requests(args.requests), seed: args.seed }, &binary).await?;
         }
     }
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Attacks one engine and prints what became of it; false when not all was well.
+async fn one(plan: Plan, binary: &EnvoyBinary) -> Result<bool> {
+    let mut dir = tempfile::Builder::new().prefix("routing-claims-hostile-").tempdir()?;
+    let mut progress = Progress::new(plan);
+    let report = attack::run(plan, binary, dir.path(), |done, memory| progress.show(done, memory)).await?;
+    progress.end();
+    print(plan, &report);
+    if !report.passed() {
+        dir.disable_cleanup(true);
+        println!("Envoy's log and configuration are kept in {}", dir.path().display());
+    }
+    Ok(report.passed())
+}
+
 /// The reproducers, what came about, and one line of counts.
-fn print(engine: Engine, report: &Report) {
-    let Report { tally, health, memory, elapsed } = report;
+fn print(plan: Plan, report: &Report) {
+    let Report { tally, health, memory, elapsed, swaps } = report;
+    let engine = plan.engine.name();
     for reproducer in &tally.reproducers {
         println!("{reproducer}\n");
     }
@@ -105,16 +125,21 @@ fn print(engine: Engine, report: &Report) {
         println!("{failure}");
     }
     let outcomes: Vec<_> = tally.outcomes.iter().map(|(code, count)| format!("{code} {count}")).collect();
-    println!("{}: outcomes: {}", engine.name(), outcomes.join(", "));
+    println!("{engine}: outcomes: {}", outcomes.join(", "));
     if !report.counts_agree() {
-        println!("the filter counted {:?} requests", health.counted);
+        println!("{engine}: the filter counted {:?} requests", health.counted);
+    }
+    if let Length::Soak { .. } = plan.length {
+        let course: Vec<_> = memory.course(10).iter().map(|bytes| (bytes >> 20).to_string()).collect();
+        println!("{engine}: {swaps} swaps of policies; memory in MiB at each tenth: {}", course.join(" "));
     }
     println!(
-        "{}: {} requests in {:.1} s: wrong routes {}, forged headers that survived {}, wrong managed headers {}, other headers \
-         changed {}, answers mixed up {}, failed by our doing {}, failures of script or VM {}, refused by Envoy alike {}, sent again {}, memory {} -> {} MiB (bound {}): {}",
-        engine.name(),
+        "{engine}: {} requests in {:.1} s, seed {}: wrong routes {}, surviving forged headers {}, wrong managed headers {}, \
+         other headers changed {}, answers mixed up {}, failed by our doing {}, failures of script or VM {}, refused by \
+         Envoy alike {}, sent again {}, memory {} -> {} MiB (bound {}): {}",
         tally.requests,
         elapsed.as_secs_f64(),
+        plan.seed,
         tally.count(Fault::Route),
         tally.count(Fault::Forged),
         tally.count(Fault::Managed),
@@ -131,41 +156,54 @@ fn print(engine: Engine, report: &Report) {
     );
 }
 
-/// A line that is rewritten on a terminal, and one every few seconds elsewhere.
+/// A line that is rewritten on a terminal, and one now and then elsewhere.
 struct Progress {
-    engine: Engine,
-    requests: u64,
+    plan: Plan,
     begin: Instant,
     shown: Instant,
 }
 
 impl Progress {
-    fn new(engine: Engine, requests: u64) -> Self {
-        Self { engine, requests, begin: Instant::now(), shown: Instant::now() }
+    fn new(plan: Plan) -> Self {
+        Self { plan, begin: Instant::now(), shown: Instant::now() }
     }
 
     fn show(&mut self, done: u64, memory: &Memory) {
-        let terminal = std::io::stderr().is_terminal();
-        if self.shown.elapsed() < if terminal { Duration::from_millis(500) } else { Duration::from_secs(10) } {
+        // Engines that run side by side would overwrite each other.
+        let (rewrites, every) = match self.plan.length {
+            Length::Requests(_) if std::io::stderr().is_terminal() => (true, 1),
+            Length::Requests(_) => (false, 10),
+            Length::Soak { .. } => (false, 60),
+        };
+        if self.shown.elapsed() < Duration::from_secs(every) {
             return;
         }
         self.shown = Instant::now();
-        let seconds = self.begin.elapsed().as_secs().max(1);
-        let line = format!(
-            "{}: {done} of {} requests, {} a second, {} MiB",
-            self.engine.name(),
-            self.requests,
-            done / seconds,
-            memory.last() >> 20
-        );
-        if terminal { eprint!("\r{line}\x1b[K") } else { eprintln!("{line}") }
+        let engine = self.plan.engine.name();
+        let (elapsed, memory) = (self.begin.elapsed().as_secs().max(1), memory.last() >> 20);
+        let of = match self.plan.length {
+            Length::Requests(requests) => format!(" of {requests}"),
+            Length::Soak { time, .. } => format!(" in {elapsed} of {} s", time.as_secs()),
+        };
+        let line = format!("{engine}: {done}{of}, {} a second, {memory} MiB", done / elapsed);
+        if rewrites { eprint!("\r{line}\x1b[K") } else { eprintln!("{line}") }
     }
 
     fn end(&self) {
-        if std::io::stderr().is_terminal() {
+        if matches!(self.plan.length, Length::Requests(_)) && std::io::stderr().is_terminal() {
             eprint!("\r\x1b[K");
         }
     }
+}
+
+/// `90s`, `30m` or `2h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3600)];
+    let parsed = units.iter().find_map(|(unit, seconds)| {
+        let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(Duration::from_secs(count.checked_mul(*seconds)?)).filter(|time| !time.is_zero())
+    });
+    parsed.ok_or_else(|| "a number and s, m or h is wanted, as in 90s or 30m".to_owned())
 }
 
 async fn stopped() -> Result<()> {
@@ -180,4 +218,5 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask hostile                                    100,000 requests for each engine
   cargo xtask hostile --engine lua --requests 1000000    a long run of one
-  cargo xtask hostile --seed 7                           other requests";
+  cargo xtask hostile --seed 7                           other requests
+  cargo xtask hostile --soak 30m --rate 200              a steady load with swaps of policies, all engines at once";

@@ -2,11 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::Result;
-use serde_json::Value;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
 use testbed::echo::{self, Echo};
-use testbed::{Envoy, EnvoyBinary, config};
+use testbed::{Answer, Envoy, EnvoyBinary, Offer, config};
 
 use crate::target::{CLUSTERS, Engine, MAIN, Target};
 
@@ -19,24 +20,58 @@ pub struct Mesh {
     pub plain: SocketAddr,
     /// The listener of each target, in order.
     pub filtered: Vec<SocketAddr>,
+    /// In a soak: what each target's listener is configured by.
+    offers: Vec<Offer>,
+    swaps: AtomicU64,
     _upstreams: Vec<Echo>,
 }
 
 impl Mesh {
-    /// Starts Envoy with one worker. `dir` gets its configuration and log.
-    pub async fn start(binary: &EnvoyBinary, engine: Engine, targets: &[Target], dir: &Path) -> Result<Self> {
+    /// Starts Envoy with one worker. `dir` gets its configuration and log. Filters that are `swapped` are configured by
+    /// [`Mesh::offer`].
+    pub async fn start(
+        binary: &EnvoyBinary,
+        engine: Engine,
+        targets: &[Target],
+        swapped: bool,
+        dir: &Path,
+    ) -> Result<Self> {
         let (upstreams, clusters) = upstreams().await?;
         let mut listeners = vec![listener(PLAIN, &[], &config::route_all(MAIN))];
+        let mut offers = Vec::new();
         for target in targets {
-            listeners.push(listener(target.name, &[target.filter(engine)?], &target.routes()));
+            let mut filter = target.filter(engine)?;
+            if swapped {
+                let offer = Offer::filter(dir, target.name, &filter["typed_config"])?;
+                filter = offer.discovered(&filter["typed_config"]);
+                offers.push(offer);
+            }
+            listeners.push(listener(target.name, &[filter], &target.routes()));
         }
-        let name = engine.name();
-        let envoy = Envoy::start(binary, name, config::bootstrap(&listeners, &clusters), dir).await?;
+        let mut bootstrap = config::bootstrap(&listeners, &clusters);
+        bootstrap["node"] = json!({"id": "hostile", "cluster": "hostile"});
+        let envoy = Envoy::start(binary, engine.name(), bootstrap, dir).await?;
         let mut filtered = Vec::new();
         for target in targets {
             filtered.push(address(&envoy, target.name).await?);
         }
-        Ok(Self { plain: address(&envoy, PLAIN).await?, filtered, envoy, _upstreams: upstreams })
+        let plain = address(&envoy, PLAIN).await?;
+        Ok(Self { plain, filtered, envoy, offers, swaps: AtomicU64::new(0), _upstreams: upstreams })
+    }
+
+    /// Has a target's listener run another filter.
+    pub async fn offer(&self, target: usize, filter: &Value) -> Result<()> {
+        let offer = self.offers.get(target).context("this listener does not change")?;
+        let answer = offer.offer_filter(&self.envoy, &filter["typed_config"]).await?;
+        ensure!(answer == Answer::Taken, "Envoy refused a policy:\n{}", self.envoy.log()?);
+        self.swaps.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How often one was swapped for another.
+    #[must_use]
+    pub fn swaps(&self) -> u64 {
+        self.swaps.load(Ordering::Relaxed)
     }
 }
 

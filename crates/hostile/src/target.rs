@@ -125,6 +125,13 @@ impl Target {
         ])
     }
 
+    /// Another policy for the same tokens: it manages one more header, and reports to another.
+    pub fn other(&self) -> Result<Self> {
+        let mut config = self.config.clone();
+        config["reportHeader"] = "x-other-report".into();
+        Self::new(self.name, self.watched, config)
+    }
+
     /// The filter with this policy.
     pub fn filter(&self, engine: Engine) -> Result<Value> {
         match engine {

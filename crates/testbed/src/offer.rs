@@ -12,6 +12,7 @@ use crate::Envoy;
 /// A file of xDS resources that an Envoy watches.
 #[derive(Debug)]
 pub struct Offer {
+    name: String,
     file: PathBuf,
     /// Where Envoy counts what became of it, such as `listener_manager.lds`.
     stats: String,
@@ -36,8 +37,7 @@ impl Offer {
         Self::new(dir, "listeners", "listener_manager.lds.update", &[])
     }
 
-    /// The filter of that name, in a listener whose `stat_prefix` is `listener`: `config` is the filter's `typed_config`.
-    /// [`Offer::source`] belongs to the `config_discovery.config_source` of the filter.
+    /// The filter of that name; `config` is its `typed_config`. [`Offer::discovered`] stands in the listener for it.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Offer {
         // Envoy watches the folder: with its log in there, one line at debug level would lead to the next.
         let folder = dir.join("offers");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let offer = Self { file: folder.join(format!("{name}.json")), stats: stats.to_owned() };
+        let offer = Self { name: name.to_owned(), file: folder.join(format!("{name}.json")), stats: stats.to_owned() };
         offer.write(resources)?;
         Ok(offer)
     }
@@ -60,6 +60,13 @@ impl Offer {
     #[must_use]
     pub fn source(&self) -> Value {
         json!({"path_config_source": {"path": self.file}, "resource_api_version": "V3"})
+    }
+
+    /// A filter that is configured by this offer.
+    #[must_use]
+    pub fn discovered(&self, config: &Value) -> Value {
+        let kind = config["@type"].as_str().unwrap_or_default().trim_start_matches("type.googleapis.com/");
+        json!({"name": self.name, "config_discovery": {"config_source": self.source(), "type_urls": [kind]}})
     }
 
     /// Offers listeners in place of those before, and waits for Envoy's answer.
@@ -80,8 +87,8 @@ impl Offer {
     /// # Errors
     ///
     /// When there is no answer in time.
-    pub async fn offer_filter(&self, envoy: &Envoy, name: &str, config: &Value) -> Result<Answer> {
-        self.offer(envoy, &[filter_resource(name, config)]).await
+    pub async fn offer_filter(&self, envoy: &Envoy, config: &Value) -> Result<Answer> {
+        self.offer(envoy, &[filter_resource(&self.name, config)]).await
     }
 
     async fn offer(&self, envoy: &Envoy, resources: &[Value]) -> Result<Answer> {

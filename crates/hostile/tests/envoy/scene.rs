@@ -62,10 +62,7 @@ impl Scene {
             }
             By::Filter => {
                 offer = Offer::filter(folder.path(), NAME, &filter["typed_config"]).unwrap();
-                let discovered = json!({"name": NAME, "config_discovery": {
-                    "config_source": offer.source(),
-                    "type_urls": [filter["typed_config"]["@type"].as_str().unwrap().trim_start_matches("type.googleapis.com/")],
-                }});
+                let discovered = offer.discovered(&filter["typed_config"]);
                 bootstrap = config::bootstrap(&[listener("in", &[discovered], &routes())], &clusters);
             }
         }
@@ -87,7 +84,7 @@ impl Scene {
             By::Listener => {
                 self.offer.offer_listeners(&self.envoy, &[listener("in", &[filter.clone()], &routes())]).await
             }
-            By::Filter => self.offer.offer_filter(&self.envoy, NAME, &filter["typed_config"]).await,
+            By::Filter => self.offer.offer_filter(&self.envoy, &filter["typed_config"]).await,
         }
         .unwrap()
     }
