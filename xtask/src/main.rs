@@ -4,6 +4,7 @@ mod build;
 mod demo;
 mod e2e;
 mod r#gen;
+mod hostile;
 mod test;
 
 use std::process::{ExitCode, Stdio};
@@ -28,6 +29,8 @@ enum Command {
     Test(test::Args),
     /// Proves it on a real Istio control plane, without a cluster; needs Go.
     E2e(e2e::Args),
+    /// Attacks the filters on a real Envoy with hostile requests, and checks what comes out of each.
+    Hostile(hostile::Args),
     /// Builds what is shipped, into `target/dist`.
     Build {
         /// Only the filters, not `manifest-gen`.
@@ -58,6 +61,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Demo(args) => until_signal(demo::run(args)),
         Command::Test(args) => until_signal(test::run(args)),
         Command::E2e(args) => until_signal(e2e::run(args)),
+        Command::Hostile(args) => until_signal(hostile::run(args)),
         Command::Build { filters } => {
             for path in build::run(*filters)? {
                 println!("{}", path.display());
@@ -84,5 +88,6 @@ Examples:
   cargo xtask test --quick      the part of it that needs no Envoy
   cargo xtask e2e               every scenario on istiod, kube-apiserver and etcd
   cargo xtask e2e --tools       only build those, once
+  cargo xtask hostile           100,000 hostile requests for each engine
   cargo xtask build             the filters and manifest-gen, in target/dist
   cargo xtask gen --check       are the generated files up to date?";
