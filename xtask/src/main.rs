@@ -2,15 +2,15 @@
 
 mod build;
 mod demo;
-mod e2e;
 mod r#gen;
-mod hostile;
+mod program;
 mod test;
 
 use std::process::{ExitCode, Stdio};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use program::Program;
 use testbed::until_signal;
 
 /// The project's commands; they need Rust, and Python 3 to get an Envoy.
@@ -28,9 +28,9 @@ enum Command {
     /// Runs every check: format, lints, docs, tests, generated files, and the corpus on a real Envoy.
     Test(test::Args),
     /// Proves it on a real Istio control plane, without a cluster; needs Go.
-    E2e(e2e::Args),
+    E2e(program::Args),
     /// Attacks the filters on a real Envoy with hostile requests, and checks what comes out of each.
-    Hostile(hostile::Args),
+    Hostile(program::Args),
     /// Builds what is shipped, into `target/dist`.
     Build {
         /// Only the filters, not `manifest-gen`.
@@ -60,8 +60,8 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Demo(args) => until_signal(demo::run(args)),
         Command::Test(args) => until_signal(test::run(args)),
-        Command::E2e(args) => until_signal(e2e::run(args)),
-        Command::Hostile(args) => until_signal(hostile::run(args)),
+        Command::E2e(args) => until_signal(E2E.run(args)),
+        Command::Hostile(args) => until_signal(HOSTILE.run(args)),
         Command::Build { filters } => {
             for path in build::run(*filters)? {
                 println!("{}", path.display());
@@ -78,6 +78,12 @@ fn cargo(args: &[&str]) -> tokio::process::Command {
     command.args(args).current_dir(testbed::workspace_dir()).stdin(Stdio::null());
     command
 }
+
+const E2E: Program = Program { cargo: &["--package", "e2e"], build: &[], only_tells: &["-h", "--help", "--tools"] };
+
+/// Optimized: it is to keep Envoy busy, not itself.
+const HOSTILE: Program =
+    Program { cargo: &["--release", "--package", "hostile"], build: &["--filters"], only_tells: &["-h", "--help"] };
 
 const EXAMPLES: &str = "\
 Examples:
