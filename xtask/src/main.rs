@@ -1,5 +1,6 @@
 //! The project's commands: `cargo xtask --help`.
 
+mod bench;
 mod build;
 mod demo;
 mod r#gen;
@@ -31,6 +32,9 @@ enum Command {
         #[arg(long)]
         filters: bool,
     },
+    /// Measures what it costs, beside other ways to do it.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Writes the files that are generated from the code.
     Gen {
         /// Change nothing; fail when a file is not what would be written.
@@ -60,6 +64,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Bench(bench) => until_signal(bench::run(bench)),
         Command::Gen { check } => r#gen::run(*check).map(|()| ExitCode::SUCCESS),
     }
 }
@@ -107,4 +112,5 @@ Examples:
   cargo xtask test              everything that must hold
   cargo xtask test --quick      the part of it that needs no Envoy
   cargo xtask build             the filters and manifest-gen, in target/dist
+  cargo xtask bench core        decisions of the core, timed beside other ways to read a token
   cargo xtask gen --check       are the generated files up to date?";

@@ -1,0 +1,3 @@
+//! Decisions of the core beside other ways to read a token: `cargo xtask bench core`.
+
+fn main() {}
