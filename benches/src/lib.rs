@@ -43,10 +43,10 @@ impl Input {
         Self::new(name, policy, format!("Bearer {}", token(payload)), outcome)
     }
 
-    /// Bytes of the token and of what stands before it in its line.
+    /// Bytes of all header lines, names and values.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.lines.last().map_or(0, |(_, value)| value.len())
+        self.lines.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
     /// A decider that has seen another token, so that nothing is done for the first time.

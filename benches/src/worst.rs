@@ -37,7 +37,7 @@ pub fn worst() -> Vec<Input> {
         closed("escaped surrogates", &string(r"\ud83d\ude00"), "no-routes"),
         closed("text of two bytes", &string("\u{e9}"), "no-routes"),
         closed("text of mixed lengths", &string("a\u{e9}\u{20ac}\u{1f600}"), "no-routes"),
-        closed("many keys", &keys(BYTES, |number| short_name(number)), "no-routes"),
+        closed("many keys", &keys(BYTES, short_name), "no-routes"),
         closed(
             "keys as long as a service's",
             &keys(BYTES, |number| format!("microservice-{}", short_name(number + 2))),
@@ -56,8 +56,8 @@ pub fn worst() -> Vec<Input> {
             &keys(LARGEST, |number| format!("{}-{number:03}", "s".repeat(58))),
             "too-many-routes",
         ),
-        open("open, many keys", &under_r(&keys(BYTES, |number| short_name(number))), "too-many-routes"),
-        open("open, thousands of keys", &under_r(&keys(LARGEST, |number| short_name(number))), "too-many-routes"),
+        open("open, many keys", &under_r(&keys(BYTES, short_name)), "too-many-routes"),
+        open("open, thousands of keys", &under_r(&keys(LARGEST, short_name)), "too-many-routes"),
         open("open, keys in all cases", &under_r(&keys(LARGEST, |number| cased("abcdefghijklm", number))), "no-routes"),
         open(
             "open, keys alike to the end",
@@ -71,7 +71,7 @@ pub fn worst() -> Vec<Input> {
         ),
         open(
             "open, faults in the report",
-            &under_r(&keys(LARGEST * 5 / 6, |number| short_name(number)).replace(":1", ":[]")),
+            &under_r(&keys(LARGEST * 5 / 6, short_name).replace(":1", ":[]")),
             "no-routes",
         ),
         header("commas", b"authorization", ",", "no-token"),

@@ -113,4 +113,5 @@ Examples:
   cargo xtask test --quick      the part of it that needs no Envoy
   cargo xtask build             the filters and manifest-gen, in target/dist
   cargo xtask bench core        decisions of the core, timed beside other ways to read a token
+  cargo xtask bench instructions  has a decision become dearer than what is recorded?
   cargo xtask gen --check       are the generated files up to date?";
