@@ -112,7 +112,7 @@ async fn count() -> Result<Vec<Count>> {
     }
     let mut valgrind = Command::new("valgrind");
     valgrind
-        .args(["--tool=callgrind", "--toggle-collect=benches::counted", "--dump-after=benches::counted"])
+        .args(["--tool=callgrind", "--compress-strings=no", "--toggle-collect=benches::counted", "--dump-after=benches::counted"])
         .arg(format!("--callgrind-out-file={}", dir.join("out").display()))
         .arg(target_dir().join("release/benches"))
         .stdin(Stdio::null())
