@@ -83,7 +83,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 
     if args.serve {
         println!("\nThe mesh stays up until Ctrl-C. Try:\n\n{}", requests::curl_lines(&requests, mesh.gateway()));
-        crate::signalled().await?;
+        testbed::signalled().await?;
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -3,14 +3,15 @@
 mod bench;
 mod build;
 mod demo;
+mod e2e;
 mod r#gen;
 mod test;
 
 use std::process::{ExitCode, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use testbed::until_signal;
 
 /// The project's commands; they need Rust, and Python 3 to get an Envoy.
 #[derive(Parser)]
@@ -26,6 +27,8 @@ enum Command {
     Demo(demo::Args),
     /// Runs every check: format, lints, docs, tests, generated files, and the corpus on a real Envoy.
     Test(test::Args),
+    /// Proves it on a real Istio control plane, without a cluster; needs Go.
+    E2e(e2e::Args),
     /// Builds what is shipped, into `target/dist`.
     Build {
         /// Only the filters, not `manifest-gen`.
@@ -58,6 +61,7 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Demo(args) => until_signal(demo::run(args)),
         Command::Test(args) => until_signal(test::run(args)),
+        Command::E2e(args) => until_signal(e2e::run(args)),
         Command::Build { filters } => {
             for path in build::run(*filters)? {
                 println!("{}", path.display());
@@ -67,34 +71,6 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Bench(bench) => until_signal(bench::run(bench)),
         Command::Gen { check } => r#gen::run(*check).map(|()| ExitCode::SUCCESS),
     }
-}
-
-/// Runs to the end or to a signal; whatever the work started is owned by its future, and is stopped with it.
-fn until_signal(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
-    tokio::runtime::Runtime::new().context("cannot start the async runtime")?.block_on(async {
-        tokio::select! {
-            // Work that itself waits for the signal may end in its own way.
-            biased;
-            result = work => result,
-            signal = signalled() => {
-                eprintln!("stopped");
-                // What a shell reports for a process that a signal ended.
-                Ok(ExitCode::from(128 + signal?))
-            }
-        }
-    })
-}
-
-/// Waits for a request to stop: Ctrl-C, `kill`, or the terminal's end. Gives the signal's number.
-async fn signalled() -> Result<u8> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(tokio::select! {
-        _ = hangup.recv() => 1,
-        _ = interrupt.recv() => 2,
-        _ = terminate.recv() => 15,
-    })
 }
 
 /// Cargo, in the workspace.
@@ -111,6 +87,8 @@ Examples:
   cargo xtask demo --serve      the first, then keep the mesh up for your own requests
   cargo xtask test              everything that must hold
   cargo xtask test --quick      the part of it that needs no Envoy
+  cargo xtask e2e               every scenario on istiod, kube-apiserver and etcd
+  cargo xtask e2e --tools       only build those, once
   cargo xtask build             the filters and manifest-gen, in target/dist
   cargo xtask bench core        decisions of the core, timed beside other ways to read a token
   cargo xtask bench instructions  has a decision become dearer than what is recorded?

@@ -19,6 +19,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let begin = Instant::now();
+    build::add_wasm_target()?;
     for step in STEPS {
         if !run_step(step, None).await? {
             return Ok(ExitCode::FAILURE);
