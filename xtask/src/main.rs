@@ -1,5 +1,6 @@
 //! The project's commands: `cargo xtask --help`.
 
+mod bench;
 mod build;
 mod demo;
 mod r#gen;
@@ -37,6 +38,9 @@ enum Command {
         #[arg(long)]
         filters: bool,
     },
+    /// Measures what it costs, beside other ways to do it.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Writes the files that are generated from the code.
     Gen {
         /// Change nothing; fail when a file is not what would be written.
@@ -68,6 +72,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Bench(bench) => until_signal(bench::run(bench)),
         Command::Gen { check } => r#gen::run(*check).map(|()| ExitCode::SUCCESS),
     }
 }
@@ -96,4 +101,7 @@ Examples:
   cargo xtask e2e --tools       only build those, once
   cargo xtask hostile           100,000 hostile requests for each engine
   cargo xtask build             the filters and manifest-gen, in target/dist
+  cargo xtask bench core        decisions of the core, timed beside other ways to read a token
+  cargo xtask bench instructions  has a decision become dearer than what is recorded?
+  cargo xtask bench envoy       CPU time per request in a real Envoy, beside its own jwt_authn
   cargo xtask gen --check       are the generated files up to date?";

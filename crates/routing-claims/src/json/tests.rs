@@ -170,7 +170,7 @@ fn read(text: &[u8]) -> Result<Tree, Fault> {
     if std::str::from_utf8(text).is_err() {
         return Err(Fault::Malformed);
     }
-    let mut text = text.to_vec();
+    let mut text = padded(text);
     let mut json = Scanner::object(&mut text, MAX_DEPTH)?;
     let tree = read_object(&mut json)?;
     json.finish()?;
@@ -215,7 +215,7 @@ fn owned(json: &Scanner<'_>, span: Span) -> String {
 
 /// Skips every member; a fault comes with the place where the scan stopped.
 fn skip(text: &[u8], max_depth: u32) -> Result<(), (Fault, usize)> {
-    let mut text = text.to_vec();
+    let mut text = padded(text);
     let mut json = Scanner::object(&mut text, max_depth).map_err(|fault| (fault, 0))?;
     let skipped = skip_members(&mut json);
     let at = json.position();
@@ -274,6 +274,20 @@ impl<'de> Visitor<'de> for Container {
         }
         Ok(Tree::Array(items))
     }
+}
+
+/// How far [`plain_end`] goes, from every place in a word.
+fn plain_length(text: &[u8]) -> usize {
+    let text = padded(text);
+    let length = plain_end(&text, 0);
+    for before in 1..8 {
+        assert_eq!(plain_end(&[&[b'"'; 8][..before], &text].concat(), before), before + length);
+    }
+    length
+}
+
+fn padded(text: &[u8]) -> Vec<u8> {
+    [text, &[0; PADDING]].concat()
 }
 
 fn expected_plain_length(text: &[u8]) -> usize {
