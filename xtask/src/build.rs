@@ -24,6 +24,7 @@ pub(crate) fn run(filters_only: bool) -> Result<Vec<PathBuf>> {
     let dist = target.join("dist");
     fs::create_dir_all(&dist)?;
 
+    add_wasm_target()?;
     cargo_build(&["--profile", "wasm", "--package", "wasm-filter", "--target", WASM_TARGET])?;
     let wasm = ship(&target.join(WASM_TARGET).join("wasm/wasm_filter.wasm"), dist.join("routing-claims.wasm"))?;
     check(&fs::read(&wasm)?)?;
@@ -53,6 +54,26 @@ fn write_checksums(files: &[PathBuf], to: PathBuf) -> Result<PathBuf> {
 fn sha256(file: &Path) -> Result<String> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Has the standard library for WebAssembly at hand: rustup brings the targets of `rust-toolchain.toml` with a toolchain that it
+/// installs, and adds none to one that was there before.
+pub(crate) fn add_wasm_target() -> Result<()> {
+    let output = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", WASM_TARGET])
+        .current_dir(workspace_dir())
+        .output()
+        .context("cannot start rustc")?;
+    if Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir() {
+        return Ok(());
+    }
+    eprintln!("adding the target {WASM_TARGET} by rustup");
+    let status = Command::new("rustup").args(["target", "add", WASM_TARGET]).current_dir(workspace_dir()).status();
+    ensure!(
+        status.is_ok_and(|status| status.success()),
+        "the Rust target {WASM_TARGET} is missing: install it, with rustup by `rustup target add {WASM_TARGET}`"
+    );
+    Ok(())
 }
 
 fn ship(from: &Path, to: PathBuf) -> Result<PathBuf> {

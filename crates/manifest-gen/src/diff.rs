@@ -38,9 +38,9 @@ pub struct Change {
 /// One step of applying.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// `apply` or `delete`.
+    /// `apply`, `delete`, or `wait` until the proxies have what was done so far.
     pub verb: &'static str,
-    /// Kind, namespace and name.
+    /// Kind, namespace and name; of `wait`: for whom.
     pub resource: String,
     /// Why here.
     pub why: &'static str,
@@ -211,7 +211,20 @@ fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
         }))
         .collect();
     steps.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.resource.cmp(&other.resource)));
-    steps.into_iter().map(|(_, step)| step).collect()
+    let mut waiting: Vec<Step> = Vec::new();
+    let mut last = None;
+    for (order, step) in steps {
+        // Istiod watches each kind of resource by itself: without a wait a proxy may learn of a later step first.
+        let why = match (last, order) {
+            (Some(0 | 1), 2) => Some("a route before its Service gives 5xx, before its filter it can be forged"),
+            (Some(2 | 3), 4 | 5) => Some("what a route needs goes after it"),
+            _ => None,
+        };
+        waiting.extend(why.map(|why| Step { verb: "wait", resource: "for every proxy".to_owned(), why }));
+        waiting.push(step);
+        last = Some(order);
+    }
+    waiting
 }
 
 enum Rank {
@@ -258,7 +271,8 @@ mod tests {
             diff.to_text(),
             "a.a.svc.cluster.local\n  + a: PR-2 -> pr-2.a.svc.cluster.local\n\nin this order:\n  \
              1. apply Service a/pr-2   # what routes go to comes before them\n  \
-             2. apply VirtualService a/v   # its destinations are there by now\n"
+             2. wait for every proxy   # a route before its Service gives 5xx, before its filter it can be forged\n  \
+             3. apply VirtualService a/v   # its destinations are there by now\n"
         );
     }
 
@@ -266,7 +280,7 @@ mod tests {
     fn a_route_goes_before_its_service() {
         let diff = diff(&read(&(routes(&format!("{PR_2}, {MAIN}")) + SERVICE)), &read(&routes(MAIN)));
         let verbs: Vec<_> = diff.steps.iter().map(|step| format!("{} {}", step.verb, step.resource)).collect();
-        assert_eq!(verbs, ["apply VirtualService a/v", "delete Service a/pr-2"]);
+        assert_eq!(verbs, ["apply VirtualService a/v", "wait for every proxy", "delete Service a/pr-2"]);
     }
 
     #[test]

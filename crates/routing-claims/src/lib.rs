@@ -55,6 +55,7 @@ mod config;
 mod decision;
 mod json;
 mod limits;
+mod names;
 mod outcome;
 mod policy;
 mod source;

@@ -68,14 +68,29 @@ impl Http1 {
             request.extend_from_slice(b"\r\n");
         }
         request.extend_from_slice(b"\r\n");
-        in_time(async {
-            self.wire.write(&request).await?;
-            self.read().await
-        })
-        .await
+        self.write(&request).await?;
+        self.read().await
     }
 
-    async fn read(&mut self) -> Result<Response> {
+    /// Sends bytes as they are: a request, or several at once, whose answers come in their order.
+    ///
+    /// # Errors
+    ///
+    /// When they are not taken in time; the connection is of no use then.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        in_time(self.wire.write(bytes)).await
+    }
+
+    /// Reads the next answer.
+    ///
+    /// # Errors
+    ///
+    /// When there is no whole response in time; the connection is of no use then.
+    pub async fn read(&mut self) -> Result<Response> {
+        in_time(self.response()).await
+    }
+
+    async fn response(&mut self) -> Result<Response> {
         let head = self.wire.head().await?.context("the connection was closed instead of an answer")?;
         let (status, headers) = {
             let mut headers = [httparse::EMPTY_HEADER; wire::MAX_HEADERS];
@@ -119,12 +134,13 @@ impl Http2 {
     }
 
     /// Sends `GET path` with the given lines: names in lower case as HTTP/2 wants them, values with no byte changed.
-    /// Lines of one name stay in order; between names the order may change.
+    /// Lines of one name stay in order; between names the order may change. Calls may run at the same time, each has a
+    /// stream of its own.
     ///
     /// # Errors
     ///
     /// When HTTP/2 cannot express a line, or there is no whole response in time.
-    pub async fn get(&mut self, authority: &str, path: &str, headers: &[(Vec<u8>, Vec<u8>)]) -> Result<Response> {
+    pub async fn get(&self, authority: &str, path: &str, headers: &[(Vec<u8>, Vec<u8>)]) -> Result<Response> {
         let mut request = Request::get(format!("http://{authority}{path}")).body(())?;
         for (name, value) in headers {
             request.headers_mut().append(HeaderName::from_bytes(name)?, HeaderValue::from_bytes(value)?);

@@ -27,11 +27,13 @@ pub struct Options {
     pub concurrency: u32,
     /// `--log-level`: `trace`, `debug`, `info`, `warning`, `error`, `critical` or `off`.
     pub log_level: &'static str,
+    /// More of Envoy's command line.
+    pub args: &'static [&'static str],
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { concurrency: 1, log_level: "info" }
+        Self { concurrency: 1, log_level: "info", args: &[] }
     }
 }
 
@@ -80,6 +82,7 @@ impl Envoy {
             // Hot restart claims a base id per Envoy and shared memory; nothing here restarts.
             .arg("--disable-hot-restart")
             .args(["--concurrency", &options.concurrency.to_string(), "--log-level", options.log_level])
+            .args(options.args)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)

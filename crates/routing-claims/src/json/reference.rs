@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Fault, Kind, Scanner, Span};
+use super::{Fault, Kind, PADDING, Scanner, Span};
 
 /// Reading event by event and skipping both judge a text as `serde_json` does, or it is told where not.
 pub(crate) fn agreement(text: &[u8]) -> Result<(), String> {
@@ -54,7 +54,7 @@ pub(super) fn read(text: &[u8]) -> Result<Tree, Fault> {
     if std::str::from_utf8(text).is_err() {
         return Err(Fault::Malformed);
     }
-    let mut text = text.to_vec();
+    let mut text = padded(text);
     let mut json = Scanner::object(&mut text, MAX_DEPTH)?;
     let tree = read_object(&mut json)?;
     json.finish()?;
@@ -100,7 +100,7 @@ fn owned(json: &Scanner<'_>, span: Span) -> Result<String, Fault> {
 
 /// Skips every member; a fault comes with the place where the scan stopped.
 pub(super) fn skip(text: &[u8], max_depth: u32) -> Result<(), (Fault, usize)> {
-    let mut text = text.to_vec();
+    let mut text = padded(text);
     let mut json = Scanner::object(&mut text, max_depth).map_err(|fault| (fault, 0))?;
     let skipped = skip_members(&mut json);
     let at = json.position();
@@ -113,6 +113,10 @@ fn skip_members(json: &mut Scanner<'_>) -> Result<(), Fault> {
         json.skip()?;
     }
     Ok(())
+}
+
+pub(super) fn padded(text: &[u8]) -> Vec<u8> {
+    [text, &[0; PADDING]].concat()
 }
 
 /// What `serde_json` reads: nothing when it rejects the text or when that is no object.

@@ -3,7 +3,7 @@
 use proptest::{prelude::*, sample::select, string::string_regex};
 
 use super::{
-    reference::{MAX_DEPTH, Tree, agreement, expected, read, skip},
+    reference::{MAX_DEPTH, Tree, agreement, expected, padded, read, skip},
     *,
 };
 
@@ -131,6 +131,16 @@ fn every_unit_of_utf_16_alone_and_in_a_pair() {
 /// Reading event by event and skipping both judge a text as `serde_json` does.
 fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
     agreement(text).map_err(TestCaseError::fail)
+}
+
+/// How far [`plain_end`] goes, from every place in a word.
+fn plain_length(text: &[u8]) -> usize {
+    let text = padded(text);
+    let length = plain_end(&text, 0);
+    for before in 1..8 {
+        assert_eq!(plain_end(&[&[b'"'; 8][..before], &text].concat(), before), before + length);
+    }
+    length
 }
 
 fn expected_plain_length(text: &[u8]) -> usize {

@@ -1,0 +1,257 @@
+//! A run: workers that send batches of requests, each over its own kept connections, without and with the filter.
+
+use std::ops::Range;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use testbed::EnvoyBinary;
+use tokio::task::JoinSet;
+
+use crate::generate::{Protocol, Request, request, rng};
+use crate::health::{self, Health, Memory};
+use crate::lane::Lane;
+use crate::mesh::Mesh;
+use crate::oracle::judge;
+use crate::tally::Tally;
+use crate::target::{Engine, Target};
+
+/// What to run.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// The filter under attack.
+    pub engine: Engine,
+    /// How much.
+    pub length: Length,
+    /// All choices follow from it.
+    pub seed: u64,
+}
+
+/// How much of an attack.
+#[derive(Debug, Clone, Copy)]
+pub enum Length {
+    /// So many requests, as fast as they go.
+    Requests(u64),
+    /// A steady load, under which every policy is swapped for another and back again and again.
+    Soak {
+        /// How long.
+        time: Duration,
+        /// Requests a second.
+        rate: u32,
+    },
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Report {
+    /// What became of the requests.
+    pub tally: Tally,
+    /// What Envoy says of its filter.
+    pub health: Health,
+    /// Envoy's memory.
+    pub memory: Memory,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// How often a policy was swapped for another.
+    pub swaps: u64,
+}
+
+/// Attacks one engine on an Envoy of its own. `progress` is told how many requests are done, which share of the run that
+/// is, and how much memory Envoy has. `dir` gets Envoy's configuration and log.
+pub async fn run(
+    plan: Plan,
+    binary: &EnvoyBinary,
+    dir: &Path,
+    mut progress: impl FnMut(u64, &Memory),
+) -> Result<Report> {
+    let targets = Target::all()?;
+    let soak = matches!(plan.length, Length::Soak { .. });
+    let mesh = Mesh::start(binary, plan.engine, &targets, soak, dir).await?;
+    let targets = targets.into_iter().map(|target| Ok([target.other()?, target])).collect::<Result<Vec<_>>>()?;
+    let active = targets.iter().map(|_| AtomicU8::new(FIRST)).collect();
+    let begin = Instant::now();
+    let run = Arc::new(Run { plan, targets, active, begin, next: AtomicU64::new(0), done: AtomicU64::new(0) });
+    let mut workers = JoinSet::new();
+    for _ in 0..WORKERS {
+        workers.spawn(worker(Arc::clone(&run), Lanes::new(&mesh)));
+    }
+    let (mut tally, mut memory) = (Tally::default(), Memory::default());
+    let mut sample = tokio::time::interval(health::SAMPLE);
+    let mut swaps = pin!(swap(&run, &mesh));
+    loop {
+        tokio::select! {
+            ended = workers.join_next() => match ended {
+                Some(part) => tally.merge(part??),
+                None => break,
+            },
+            // Goes on as long as the run.
+            failed = &mut swaps => return Err(failed?),
+            _ = sample.tick() => {
+                memory.add(run.share(), health::resident_bytes(mesh.envoy.pid())?);
+                progress(run.done.load(Ordering::Relaxed), &memory);
+            }
+        }
+    }
+    memory.add(1.0, health::resident_bytes(mesh.envoy.pid())?);
+    let health = Health::of(&mesh.envoy, plan.engine).await?;
+    Ok(Report { tally, health, memory, elapsed: begin.elapsed(), swaps: mesh.swaps() })
+}
+
+impl Report {
+    /// Whether all is as it must be.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.tally.faults.is_empty() && self.health.failures.is_empty() && self.memory.is_flat() && self.counts_agree()
+    }
+
+    /// Whether the WASM filter counted each request that reached it: those that were answered, and perhaps those whose
+    /// connection ended.
+    #[must_use]
+    pub fn counts_agree(&self) -> bool {
+        let reached = self.tally.outcomes.values().sum::<u64>();
+        self.health.counted.is_none_or(|counted| {
+            (reached..=reached + self.tally.refused + self.tally.resent).contains(&counted)
+                || !self.tally.faults.is_empty()
+        })
+    }
+}
+
+struct Run {
+    plan: Plan,
+    /// Each with the one it is swapped for before it.
+    targets: Vec<[Target; 2]>,
+    /// Which of the two may answer at the moment: [`FIRST`], [`OTHER`] or both.
+    active: Vec<AtomicU8>,
+    begin: Instant,
+    next: AtomicU64,
+    done: AtomicU64,
+}
+
+impl Run {
+    /// The numbers of the next batch, if there is one.
+    fn next_batch(&self) -> Option<Range<u64>> {
+        let first = self.next.fetch_add(BATCH, Ordering::Relaxed);
+        let last = match self.plan.length {
+            Length::Requests(requests) => requests,
+            Length::Soak { time, .. } if self.begin.elapsed() < time => u64::MAX,
+            Length::Soak { .. } => 0,
+        };
+        (first < last).then(|| first..last.min(first + BATCH))
+    }
+
+    /// Between 0 and 1.
+    #[allow(clippy::cast_precision_loss, reason = "a share of the run")]
+    fn share(&self) -> f64 {
+        match self.plan.length {
+            Length::Requests(requests) => self.done.load(Ordering::Relaxed) as f64 / requests as f64,
+            Length::Soak { time, .. } => self.begin.elapsed().as_secs_f64() / time.as_secs_f64(),
+        }
+    }
+
+    /// Those of a target's policies that may answer at the moment.
+    fn active(&self, target: usize) -> u8 {
+        self.active.get(target).map_or(FIRST, |active| active.load(Ordering::SeqCst))
+    }
+}
+
+/// Swaps one policy after the other, in a soak.
+async fn swap(run: &Run, mesh: &Mesh) -> Result<anyhow::Error> {
+    if let Length::Requests(_) = run.plan.length {
+        return std::future::pending().await;
+    }
+    for round in 0_u64.. {
+        let (to, next) = if round % 2 == 0 { (OTHER, 0) } else { (FIRST, 1) };
+        for (at, (pair, active)) in run.targets.iter().zip(&run.active).enumerate() {
+            tokio::time::sleep(SWAP_EVERY).await;
+            active.store(FIRST | OTHER, Ordering::SeqCst);
+            let filter = pair.get(next).context("no such policy")?.filter(run.plan.engine)?;
+            mesh.offer(at, &filter).await?;
+            // Envoy's workers hear of it a moment after the main thread.
+            tokio::time::sleep(SETTLE).await;
+            active.store(to, Ordering::SeqCst);
+        }
+    }
+    Ok(anyhow::anyhow!("the rounds ended"))
+}
+
+/// A worker's connections: for each listener, one of each protocol as needed.
+struct Lanes {
+    plain: Lane,
+    filtered: Vec<Lane>,
+}
+
+impl Lanes {
+    fn new(mesh: &Mesh) -> Self {
+        Self { plain: Lane::new(mesh.plain), filtered: mesh.filtered.iter().copied().map(Lane::new).collect() }
+    }
+}
+
+async fn worker(run: Arc<Run>, mut lanes: Lanes) -> Result<Tally> {
+    let Plan { seed, length, .. } = run.plan;
+    let mut tally = Tally::default();
+    let mut pace = match length {
+        Length::Requests(_) => None,
+        Length::Soak { rate, .. } => Some(tokio::time::interval(BATCH_TIME / rate.max(1))),
+    };
+    while let Some(batch) = run.next_batch() {
+        if let Some(pace) = &mut pace {
+            pace.tick().await;
+        }
+        let mut rng = rng(seed ^ BATCHES, batch.start);
+        let at = rng.usize(..run.targets.len());
+        let (Some([other, target]), Some(lane)) = (run.targets.get(at), lanes.filtered.get_mut(at)) else { continue };
+        let protocol = if rng.bool() { Protocol::Http1 } else { Protocol::Http2 };
+        let at_once = rng.u8(..4) > 0;
+
+        let (from, active) = (unix_seconds(), run.active(at));
+        let batch: Vec<Request> = batch.map(|index| request(seed, index, target, protocol, from)).collect();
+        let (plain, filtered) =
+            tokio::try_join!(lanes.plain.send(protocol, &batch, at_once), lane.send(protocol, &batch, at_once))?;
+        let (until, active) = (unix_seconds(), active | run.active(at));
+
+        let policies: &[&Target] = match active {
+            FIRST => &[target],
+            OTHER => &[other],
+            _ => &[target, other],
+        };
+        for ((request, plain), filtered) in batch.iter().zip(&plain).zip(&filtered) {
+            let verdict = judge(policies, request.index, plain, filtered, from..=until);
+            tally.add(verdict, || {
+                format!(
+                    "request {} of seed {seed} over {protocol:?}, policy {}, at {from} to {until}\n  sent     {}\n  \
+                     without  {}\n  with     {}",
+                    request.index,
+                    target.name,
+                    request.shown(),
+                    plain.shown(),
+                    filtered.shown(),
+                )
+            });
+        }
+        run.done.fetch_add(batch.len() as u64, Ordering::Relaxed);
+    }
+    tally.resent = lanes.filtered.iter().map(|lane| lane.resent).sum();
+    Ok(tally)
+}
+
+/// The machine's clock.
+#[must_use]
+pub fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or_default()
+}
+
+/// Requests on their way at the same time: so many workers, each with a batch twice over.
+const WORKERS: usize = 12;
+const BATCH: u64 = 16;
+/// Between a worker's batches when all together send one request a second.
+const BATCH_TIME: Duration = Duration::from_secs(BATCH * WORKERS as u64);
+/// Each policy is swapped when those before it have been.
+const SWAP_EVERY: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_millis(500);
+const FIRST: u8 = 1;
+const OTHER: u8 = 2;
+const BATCHES: u64 = 0x6261_7463 << 16;

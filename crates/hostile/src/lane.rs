@@ -1,0 +1,141 @@
+//! A kept connection to one listener, and batches of requests over it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Result;
+use testbed::client::{Http1, Http2, Response};
+use testbed::echo::Seen;
+use tokio::task::JoinSet;
+
+use crate::generate::{AUTHORITY, Protocol, Request, path, shown};
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It arrived at an upstream.
+    Upstream {
+        /// Which.
+        cluster: String,
+        /// As it arrived.
+        seen: Seen,
+    },
+    /// Envoy answered by itself.
+    Refused(u16),
+    /// The connection or the stream ended without an answer, also when the request was sent alone.
+    Broken,
+}
+
+/// One connection at a time, made anew when it has ended.
+#[derive(Debug)]
+pub struct Lane {
+    address: SocketAddr,
+    http1: Option<Http1>,
+    http2: Option<Arc<Http2>>,
+    /// Requests that were sent twice, since the connection ended before they were answered.
+    pub resent: u64,
+}
+
+impl Lane {
+    /// To this listener; connects when the first request is sent.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, http1: None, http2: None, resent: 0 }
+    }
+
+    /// Sends requests, `at_once` or each after the answer to the one before. One answer for each.
+    pub async fn send(&mut self, protocol: Protocol, requests: &[Request], at_once: bool) -> Result<Vec<Answer>> {
+        let mut answers = Vec::with_capacity(requests.len());
+        // After a connection's early end the next request goes alone, over a new one: it may be the cause.
+        let mut alone = false;
+        while let Some(rest) = requests.get(answers.len()..).filter(|rest| !rest.is_empty()) {
+            let count = if at_once && !alone { rest.len() } else { 1 };
+            let burst = rest.get(..count).unwrap_or(rest);
+            let answered = match protocol {
+                Protocol::Http1 => self.http1(burst).await?,
+                Protocol::Http2 => self.http2(burst).await?,
+            };
+            // Streams may end in any order; those after a gap are sent again.
+            let whole = answered.iter().position(Option::is_none).unwrap_or(answered.len());
+            let broken = whole < burst.len();
+            answers.extend(answered.into_iter().take(whole).flatten());
+            if broken && alone {
+                answers.push(Answer::Broken);
+            } else if broken {
+                self.resent += u64::try_from(burst.len() - whole)?;
+            }
+            alone = broken && !alone;
+            if broken {
+                (self.http1, self.http2) = (None, None);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Writes all and reads the answers up to the connection's end.
+    async fn http1(&mut self, burst: &[Request]) -> Result<Vec<Option<Answer>>> {
+        let connection = match &mut self.http1 {
+            Some(connection) => connection,
+            none => none.insert(Http1::connect(self.address).await?),
+        };
+        let bytes: Vec<u8> = burst.iter().flat_map(|request| &request.bytes).copied().collect();
+        // Envoy may close while we write; what it said before that can be read, and what it did not say is seen below.
+        connection.write(&bytes).await.ok();
+        let mut open = true;
+        let mut answers = Vec::with_capacity(burst.len());
+        for _ in burst {
+            let answer = if open { connection.read().await.ok() } else { None };
+            open = answer.as_ref().is_some_and(|answer| !closes(answer));
+            answers.push(answer.map(Answer::from).transpose()?);
+        }
+        if !open {
+            self.http1 = None;
+        }
+        Ok(answers)
+    }
+
+    /// A stream for each, all at the same time.
+    async fn http2(&mut self, burst: &[Request]) -> Result<Vec<Option<Answer>>> {
+        let connection = match &self.http2 {
+            Some(connection) => Arc::clone(connection),
+            None => Arc::clone(self.http2.insert(Arc::new(Http2::connect(self.address).await?))),
+        };
+        let mut answers = vec![None; burst.len()];
+        let mut streams = JoinSet::new();
+        for (place, Request { index, lines, .. }) in burst.iter().enumerate() {
+            let (connection, path, lines) = (Arc::clone(&connection), path(*index), lines.clone());
+            streams.spawn(async move { (place, connection.get(AUTHORITY, &path, &lines).await.ok()) });
+        }
+        while let Some(done) = streams.join_next().await {
+            let (place, answer) = done?;
+            answers[place] = answer.map(Answer::from).transpose()?;
+        }
+        Ok(answers)
+    }
+}
+
+impl Answer {
+    /// In one line of text.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Upstream { cluster, seen } => format!("{cluster} got {} {}", seen.path, shown(&seen.headers)),
+            Self::Refused(status) => format!("Envoy answered {status}"),
+            Self::Broken => "no answer".into(),
+        }
+    }
+
+    fn from(response: Response) -> Result<Self> {
+        match response.header("x-upstream") {
+            Some(cluster) => Ok(Self::Upstream {
+                cluster: String::from_utf8_lossy(cluster).into_owned(),
+                seen: Seen::from_body(&response.body)?,
+            }),
+            None => Ok(Self::Refused(response.status)),
+        }
+    }
+}
+
+fn closes(response: &Response) -> bool {
+    response.header("connection") == Some(b"close")
+}

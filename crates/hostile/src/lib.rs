@@ -1,0 +1,10 @@
+//! A client that attacks the filters on a real Envoy, and an oracle that knows what must come out.
+
+pub mod attack;
+pub mod generate;
+pub mod health;
+pub mod lane;
+pub mod mesh;
+pub mod oracle;
+pub mod tally;
+pub mod target;

@@ -1,0 +1,193 @@
+//! What must come out: told by the core, from what arrived without the filter.
+//!
+//! The same request goes through a listener without the filter, so what Envoy itself does to a request (joining lines,
+//! removing some, refusing others) is known and need not be modelled. The core decides on what arrived there, without a
+//! past. Which headers are managed is read from the policy's text, so that the core can't forgive itself.
+
+use std::ops::RangeInclusive;
+
+use testbed::echo::Seen;
+
+use crate::generate::path;
+use crate::lane::Answer;
+use crate::target::{FORGED, Target};
+
+/// How a request fared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it must, with this outcome.
+    Right(&'static str),
+    /// Envoy refuses it with and without the filter, alike.
+    RefusedAlike,
+    /// Not as it must.
+    Wrong(Vec<Fault>),
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// It went to another upstream than the one that the decided headers lead to.
+    Route,
+    /// A managed header of the client arrived.
+    Forged,
+    /// Other managed headers arrived than were decided, or several lines of one.
+    Managed,
+    /// Other headers are not as they are without the filter.
+    Others,
+    /// Envoy answered otherwise with the filter than without.
+    Status,
+    /// It is the answer to another request.
+    Answer,
+}
+
+/// Judges a request by what became of it without and with the filter, when the latter was at one of these seconds and by
+/// one of these policies.
+#[must_use]
+pub fn judge(
+    targets: &[&Target],
+    index: u64,
+    plain: &Answer,
+    filtered: &Answer,
+    seconds: RangeInclusive<i64>,
+) -> Verdict {
+    let (given, cluster, seen) = match (plain, filtered) {
+        (Answer::Upstream { seen: given, .. }, Answer::Upstream { cluster, seen }) => (given, cluster.as_str(), seen),
+        (plain, filtered) if plain == filtered => return Verdict::RefusedAlike,
+        _ => return Verdict::Wrong(vec![Fault::Status]),
+    };
+    let mut nearest = Vec::new();
+    for target in targets {
+        for now in seconds.clone() {
+            match judge_at(target, index, given, cluster, seen, now) {
+                Ok(outcome) => return Verdict::Right(outcome),
+                Err(faults) if nearest.is_empty() || faults.len() < nearest.len() => nearest = faults,
+                Err(_) => {}
+            }
+        }
+    }
+    Verdict::Wrong(nearest)
+}
+
+fn judge_at(
+    target: &Target,
+    index: u64,
+    given: &Seen,
+    cluster: &str,
+    seen: &Seen,
+    now: i64,
+) -> Result<&'static str, Vec<Fault>> {
+    let mut decider = target.decider();
+    let lines = given.headers.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+    let decision = decider.decide(lines, now);
+
+    let managed = |line: &&(Vec<u8>, Vec<u8>)| target.manages(&line.0);
+    let got = || seen.headers.iter().filter(managed).map(|(name, value)| (name.as_slice(), value.as_slice()));
+    let decided = || decision.headers().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let others = |seen: &Seen| seen.headers.iter().filter(|line| !managed(line)).cloned().collect::<Vec<_>>();
+
+    let mut faults = Vec::new();
+    let mut check = |holds: bool, fault: Fault| {
+        if !holds {
+            faults.push(fault)
+        }
+    };
+    let of_client = |value: &[u8]| value.windows(FORGED.len()).any(|window| window == FORGED.as_bytes());
+    check(!got().any(|(_, value)| of_client(value)), Fault::Forged);
+    check(got().eq(decided()), Fault::Managed);
+    check(cluster == target.route(decision.headers().collect::<Vec<_>>().into_iter()), Fault::Route);
+    check(others(seen) == others(given), Fault::Others);
+    check(seen.path == path(index) && given.path == path(index), Fault::Answer);
+    if faults.is_empty() { Ok(decision.outcome().code()) } else { Err(faults) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    #[test]
+    fn what_must_come_out_is_right() {
+        assert_eq!(
+            verdict("pr-1", &[("microservice-a", "PR-1"), ("x-routing-report", REPORT)]),
+            Verdict::Right("applied")
+        );
+    }
+
+    #[test]
+    fn each_fault_is_seen() {
+        let right = [("microservice-a", "PR-1"), ("x-routing-report", REPORT)];
+        for (cluster, lines, faults) in [
+            ("main", right.to_vec(), vec![Fault::Route]),
+            ("pr-1", [&right[..], &[("microservice-b", "FORGED-1")]].concat(), vec![Fault::Forged, Fault::Managed]),
+            ("pr-1", [&right[..], &[("microservice-a", "PR-1")]].concat(), vec![Fault::Managed]),
+            ("main", right[1..].to_vec(), vec![Fault::Managed, Fault::Route]),
+            ("pr-1", [&right[..], &[("x-more", "1")]].concat(), vec![Fault::Others]),
+        ] {
+            // The route is what the decision leads to, whatever arrived.
+            let faults: Vec<_> =
+                faults.into_iter().filter(|fault| *fault != Fault::Route || cluster != "pr-1").collect();
+            assert_eq!(verdict(cluster, &lines), Verdict::Wrong(faults), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_another_request_is_seen() {
+        let target = &Target::all().unwrap()[0];
+        let answer =
+            |index| Answer::Upstream { cluster: "main".into(), seen: seen(index, &[("x-routing-report", "no-token")]) };
+        let judged = |index| judge(&[target], 1, &answer(1), &answer(index), NOW..=NOW);
+        assert_eq!(judged(1), Verdict::Right("no-token"));
+        assert_eq!(judged(2), Verdict::Wrong(vec![Fault::Answer]));
+    }
+
+    #[test]
+    fn refusals_count_only_when_they_are_of_our_doing() {
+        let target = &Target::all().unwrap()[0];
+        let passed = Answer::Upstream { cluster: "main".into(), seen: seen(1, &[("x-routing-report", "no-token")]) };
+        let judged = |plain: &Answer, filtered: &Answer| judge(&[target], 1, plain, filtered, NOW..=NOW);
+        assert_eq!(judged(&Answer::Refused(431), &Answer::Refused(431)), Verdict::RefusedAlike);
+        assert_eq!(judged(&Answer::Broken, &Answer::Broken), Verdict::RefusedAlike);
+        for (plain, filtered) in [
+            (&passed, &Answer::Refused(503)),
+            (&passed, &Answer::Broken),
+            (&Answer::Refused(400), &passed),
+            (&Answer::Refused(400), &Answer::Refused(503)),
+        ] {
+            assert_eq!(judged(plain, filtered), Verdict::Wrong(vec![Fault::Status]));
+        }
+    }
+
+    #[test]
+    fn a_token_about_to_expire_may_fare_either_way_but_only_then() {
+        let target = &Target::all().unwrap()[0];
+        let token = target.token(format!(r#"{{"exp":{NOW},"microservice-A":"PR-1"}}"#).as_bytes());
+        let token = format!("Bearer {}", String::from_utf8(token).unwrap());
+        let given = Answer::Upstream { cluster: "main".into(), seen: seen(1, &[("authorization", &token)]) };
+        let arrived = [("authorization", token.as_str()), ("x-routing-report", "expired")];
+        let expired = Answer::Upstream { cluster: "main".into(), seen: seen(1, &arrived) };
+        for (seconds, right) in [(NOW - 2..=NOW - 1, false), (NOW - 1..=NOW, true), (NOW..=NOW, true)] {
+            assert_eq!(judge(&[target], 1, &given, &expired, seconds) == Verdict::Right("expired"), right);
+        }
+    }
+
+    fn verdict(cluster: &str, lines: &[(&str, &str)]) -> Verdict {
+        let target = &Target::all().unwrap()[0];
+        let token = String::from_utf8(target.token(br#"{"microservice-A":"PR-1"}"#)).unwrap();
+        let authorization = format!("Bearer {token}");
+        let client = [("authorization", authorization.as_str())];
+        let given = Answer::Upstream {
+            cluster: "main".into(),
+            seen: seen(1, &[&client[..], &[("microservice-b", "FORGED-1")]].concat()),
+        };
+        let filtered = Answer::Upstream { cluster: cluster.into(), seen: seen(1, &[&client[..], lines].concat()) };
+        judge(&[target], 1, &given, &filtered, NOW..=NOW)
+    }
+
+    fn seen(index: u64, lines: &[(&str, &str)]) -> Seen {
+        let headers = lines.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
+        Seen { method: "GET".into(), path: path(index), headers }
+    }
+
+    const REPORT: &str = "applied microservice-a=PR-1";
+}

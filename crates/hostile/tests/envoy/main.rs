@@ -1,0 +1,7 @@
+//! What goes wrong around the filters, and what they log, on a real Envoy.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
+
+mod faults;
+mod scene;
+mod secrecy;
