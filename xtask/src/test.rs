@@ -93,7 +93,7 @@ const STEPS: &[Step] = &[
     Step { name: "build", cargo: &["xtask", "build", "--filters"] },
 ];
 
-const ENVOY_STEPS: [Step; 4] = [
+const ENVOY_STEPS: [Step; 5] = [
     Step {
         name: "test bed on Envoy",
         cargo: &["test", "--package", "testbed", "--features", "envoy", "--test", "envoy"],
@@ -105,6 +105,10 @@ const ENVOY_STEPS: [Step; 4] = [
     Step {
         name: "explain against Envoy",
         cargo: &["test", "--package", "manifest-gen", "--features", "envoy", "--test", "envoy"],
+    },
+    Step {
+        name: "faults, and secrecy of tokens, on Envoy",
+        cargo: &["test", "--package", "hostile", "--features", "envoy", "--test", "envoy"],
     },
     Step { name: "corpus on Envoy", cargo: &["test", "--package", "conformance", "--features", "envoy"] },
 ];
