@@ -65,6 +65,7 @@ struct Step {
 
 const STEPS: &[Step] = &[
     Step { name: "format", cargo: &["fmt", "--all", "--check"] },
+    Step { name: "format of the fuzz targets", cargo: &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"] },
     Step {
         name: "lints",
         cargo: &["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"],

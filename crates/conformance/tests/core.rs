@@ -1,6 +1,6 @@
 //! The corpus on the core crate, and what the corpus must hold.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, path::Path};
 
 use conformance::{Clock, Core, Corpus, policies, run};
 use routing_claims::{ClaimFault, Decider, Outcome, Policy};
@@ -52,6 +52,31 @@ fn every_code_is_documented() {
         let heading = format!("\n### `{code}`\n");
         assert_eq!(page.matches(&heading).count(), 1, "{code} in docs/outcomes.md");
     }
+}
+
+/// What docs/security.md says a threat is shown by: a case, a test, a file, a command.
+#[test]
+fn what_shows_a_threat_exists() {
+    let page = include_str!("../../../docs/security.md");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+    let commands = read("xtask/src/main.rs") + &read("deny.toml");
+    let cells = page.lines().filter_map(|line| line.strip_suffix('|')?.rsplit('|').next());
+    let names: Vec<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    for name in &names {
+        let exists = if name.starts_with("cargo ") {
+            commands.contains(name)
+        } else if let Some((file, function)) = name.split_once("::") {
+            read(file).contains(&format!("fn {function}("))
+        } else if name.ends_with(".rs") {
+            !read(name).is_empty()
+        } else {
+            let (file, case) = name.split_once('/').unwrap_or_default();
+            read(&format!("crates/conformance/cases/{file}.toml")).contains(&format!("\nname = \"{case}\"\n"))
+        };
+        assert!(exists, "docs/security.md: there is no {name}");
+    }
+    assert!(names.len() >= 50, "only {}", names.len());
 }
 
 #[test]
