@@ -53,7 +53,7 @@ fn write_checksums(files: &[PathBuf], to: PathBuf) -> Result<PathBuf> {
 /// In hexadecimal.
 fn sha256(file: &Path) -> Result<String> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", Sha256::digest(bytes)))
 }
 
 /// Has the standard library for WebAssembly at hand: rustup brings the targets of `rust-toolchain.toml` with a toolchain that it

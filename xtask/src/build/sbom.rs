@@ -1,4 +1,4 @@
-//! Bills of materials: what a shipped file is made of, as CycloneDX 1.6 (ECMA-424).
+//! Bills of materials: what a shipped file is made of, as `CycloneDX` 1.6 (ECMA-424).
 //!
 //! A bill holds no time, no serial number and no path of the machine, so it is the same bytes from the same sources.
 
