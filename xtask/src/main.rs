@@ -1,16 +1,19 @@
 //! The project's commands: `cargo xtask --help`.
 
+mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod r#gen;
-mod hostile;
+mod program;
 mod test;
 
 use std::process::{ExitCode, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use program::Program;
+use testbed::until_signal;
 
 /// The project's commands; they need Rust, and Python 3 to get an Envoy.
 #[derive(Parser)]
@@ -26,14 +29,21 @@ enum Command {
     Demo(demo::Args),
     /// Runs every check: format, lints, docs, tests, generated files, and the corpus on a real Envoy.
     Test(test::Args),
+    /// Runs libFuzzer on the fuzz targets; fails on a crash, and says how to see it again.
+    Fuzz(fuzz::Args),
+    /// Proves it on a real Istio control plane, without a cluster; needs Go.
+    E2e(program::Args),
     /// Attacks the filters on a real Envoy with hostile requests, and checks what comes out of each.
-    Hostile(hostile::Args),
+    Hostile(program::Args),
     /// Builds what is shipped, into `target/dist`.
     Build {
         /// Only the filters, not `manifest-gen`.
         #[arg(long)]
         filters: bool,
     },
+    /// Measures what it costs, beside other ways to do it.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Writes the files that are generated from the code.
     Gen {
         /// Change nothing; fail when a file is not what would be written.
@@ -57,43 +67,18 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Demo(args) => until_signal(demo::run(args)),
         Command::Test(args) => until_signal(test::run(args)),
-        Command::Hostile(args) => until_signal(hostile::run(args)),
+        Command::Fuzz(args) => until_signal(fuzz::run(args)),
+        Command::E2e(args) => until_signal(E2E.run(args)),
+        Command::Hostile(args) => until_signal(HOSTILE.run(args)),
         Command::Build { filters } => {
             for path in build::run(*filters)? {
                 println!("{}", path.display());
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Bench(bench) => until_signal(bench::run(bench)),
         Command::Gen { check } => r#gen::run(*check).map(|()| ExitCode::SUCCESS),
     }
-}
-
-/// Runs to the end or to a signal; whatever the work started is owned by its future, and is stopped with it.
-fn until_signal(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
-    tokio::runtime::Runtime::new().context("cannot start the async runtime")?.block_on(async {
-        tokio::select! {
-            // Work that itself waits for the signal may end in its own way.
-            biased;
-            result = work => result,
-            signal = signalled() => {
-                eprintln!("stopped");
-                // What a shell reports for a process that a signal ended.
-                Ok(ExitCode::from(128 + signal?))
-            }
-        }
-    })
-}
-
-/// Waits for a request to stop: Ctrl-C, `kill`, or the terminal's end. Gives the signal's number.
-async fn signalled() -> Result<u8> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(tokio::select! {
-        _ = hangup.recv() => 1,
-        _ = interrupt.recv() => 2,
-        _ = terminate.recv() => 15,
-    })
 }
 
 /// Cargo, in the workspace.
@@ -103,6 +88,12 @@ fn cargo(args: &[&str]) -> tokio::process::Command {
     command
 }
 
+const E2E: Program = Program { cargo: &["--package", "e2e"], build: &[], only_tells: &["-h", "--help", "--tools"] };
+
+/// Optimized: it is to keep Envoy busy, not itself.
+const HOSTILE: Program =
+    Program { cargo: &["--release", "--package", "hostile"], build: &["--filters"], only_tells: &["-h", "--help"] };
+
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask demo              a mesh, a set of requests, a table of who answered
@@ -110,6 +101,12 @@ Examples:
   cargo xtask demo --serve      the first, then keep the mesh up for your own requests
   cargo xtask test              everything that must hold
   cargo xtask test --quick      the part of it that needs no Envoy
+  cargo xtask fuzz --time 1m    search for inputs that break a promise, a minute for each target
+  cargo xtask e2e               every scenario on istiod, kube-apiserver and etcd
+  cargo xtask e2e --tools       only build those, once
   cargo xtask hostile           100,000 hostile requests for each engine
   cargo xtask build             the filters and manifest-gen, in target/dist
+  cargo xtask bench core        decisions of the core, timed beside other ways to read a token
+  cargo xtask bench instructions  has a decision become dearer than what is recorded?
+  cargo xtask bench envoy       CPU time per request in a real Envoy, beside its own jwt_authn
   cargo xtask gen --check       are the generated files up to date?";

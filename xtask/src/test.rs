@@ -19,6 +19,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let begin = Instant::now();
+    build::add_wasm_target()?;
     for step in STEPS {
         if !run_step(step, None).await? {
             return Ok(ExitCode::FAILURE);
@@ -69,16 +70,30 @@ const STEPS: &[Step] = &[
         cargo: &["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"],
     },
     Step {
-        name: "lints of the WASM filter",
-        cargo: &["clippy", "--package", "wasm-filter", "--target", build::WASM_TARGET, "--", "--deny", "warnings"],
+        name: "lints of the WASM modules",
+        cargo: &[
+            "clippy",
+            "--package",
+            "naive-wasm",
+            "--package",
+            "wasm-filter",
+            "--target",
+            build::WASM_TARGET,
+            "--",
+            "--deny",
+            "warnings",
+        ],
     },
     Step { name: "docs", cargo: &["doc", "--workspace", "--no-deps"] },
-    Step { name: "unit, property and doc tests", cargo: &["test", "--workspace", "--exclude", "wasm-filter"] },
+    Step {
+        name: "unit, property and doc tests",
+        cargo: &["test", "--workspace", "--exclude", "naive-wasm", "--exclude", "wasm-filter"],
+    },
     Step { name: "generated files", cargo: &["xtask", "gen", "--check"] },
     Step { name: "build", cargo: &["xtask", "build", "--filters"] },
 ];
 
-const ENVOY_STEPS: [Step; 4] = [
+const ENVOY_STEPS: [Step; 5] = [
     Step {
         name: "test bed on Envoy",
         cargo: &["test", "--package", "testbed", "--features", "envoy", "--test", "envoy"],
@@ -90,6 +105,10 @@ const ENVOY_STEPS: [Step; 4] = [
     Step {
         name: "explain against Envoy",
         cargo: &["test", "--package", "manifest-gen", "--features", "envoy", "--test", "envoy"],
+    },
+    Step {
+        name: "faults, and secrecy of tokens, on Envoy",
+        cargo: &["test", "--package", "hostile", "--features", "envoy", "--test", "envoy"],
     },
     Step { name: "corpus on Envoy", cargo: &["test", "--package", "conformance", "--features", "envoy"] },
 ];

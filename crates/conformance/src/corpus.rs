@@ -114,6 +114,12 @@ impl Case {
         self.headers.iter().map(|(name, value)| Ok((macros.expand(name)?, macros.expand(value)?))).collect()
     }
 
+    /// The payload of its token when it is sent at a Unix time, if it has one.
+    pub fn payload(&self, now: i64) -> Result<Option<Vec<u8>>> {
+        let macros = Macros::new(now, None)?;
+        self.payload.as_deref().map(|text| macros.expand(text)).transpose()
+    }
+
     /// Whether the request is another one every second.
     #[must_use]
     pub fn depends_on_time(&self) -> bool {

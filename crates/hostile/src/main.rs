@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
 use hostile::attack::{self, BATCH, Length, Plan, Report};
 use hostile::health::Memory;
@@ -57,27 +57,13 @@ impl Engines {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match run(&args) {
+    match testbed::until_signal(attack(&args)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
-}
-
-fn run(args: &Args) -> Result<ExitCode> {
-    tokio::runtime::Runtime::new().context("cannot start the async runtime")?.block_on(async {
-        // Envoy and its folder are owned by the future that is dropped.
-        tokio::select! {
-            code = attack(args) => code,
-            signal = stopped() => {
-                signal?;
-                eprintln!("stopped");
-                Ok(ExitCode::from(130))
-            }
-        }
-    })
 }
 
 async fn attack(args: &Args) -> Result<ExitCode> {
@@ -209,14 +195,6 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(Duration::from_secs(count.checked_mul(*seconds)?)).filter(|time| !time.is_zero())
     });
     parsed.ok_or_else(|| "a number and s, m or h is wanted, as in 90s or 30m".to_owned())
-}
-
-async fn stopped() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-    Ok(())
 }
 
 const EXAMPLES: &str = "\

@@ -6,6 +6,8 @@
 mod policy;
 
 #[cfg(feature = "luajit")]
+pub mod differential;
+#[cfg(feature = "luajit")]
 pub mod luajit;
 
 use routing_claims::Policy;

@@ -62,10 +62,16 @@ fn quote(text: &str) -> String {
     if text.bytes().all(is_plain) {
         return format!("\"{text}\"");
     }
-    let bytes: Vec<String> = text.bytes().map(|byte| byte.to_string()).collect();
-    format!("char({})", bytes.join(","))
+    let call = |bytes: &[u8]| {
+        let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
+        format!("char({})", numbers.join(","))
+    };
+    text.as_bytes().chunks(CALL_ARGUMENTS).map(call).collect::<Vec<_>>().join(" .. ")
 }
 
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && !b"\"\\${}".contains(&byte)
 }
+
+/// LuaJIT takes no call of more than some 240 arguments.
+const CALL_ARGUMENTS: usize = 100;

@@ -10,6 +10,7 @@ mod render;
 mod token;
 
 use std::{
+    fmt,
     io::{self, IsTerminal, Write},
     process::ExitCode,
 };
@@ -24,12 +25,13 @@ use crate::{
     model,
     plan::{self, RoutingPlan, RoutingVariant},
     problem::Problem,
+    token::without_tokens,
 };
 
 /// One plan to every manifest of a mesh that routes by JWT claims, and answers before the cluster sees it.
 ///
 /// Data goes to stdout, messages to stderr. Exit codes: 0 done, 1 findings or a difference, 2 wrong usage or input.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     name = "manifest-gen",
     version,
@@ -43,7 +45,7 @@ pub struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     Render(render::Args),
     Lint(lint::Args),
@@ -55,6 +57,13 @@ enum Command {
     Schema(SchemaArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
+}
+
+/// Without arguments: one may be a token.
+impl fmt::Debug for Cli {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cli").finish_non_exhaustive()
+    }
 }
 
 /// Print the JSON Schema of a plan or a fragment.
@@ -97,7 +106,16 @@ struct ManArgs {
 /// Runs the command of the process' arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            let text = error.render();
+            note(&if colours() { text.ansi().to_string() } else { text.to_string() });
+            return ExitCode::from(Exit::Unusable as u8);
+        }
+        // `--help` or `--version`.
+        Err(error) => error.exit(),
+    };
     match cli.command.run() {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(problems) => {
@@ -194,21 +212,25 @@ fn print(text: &str) -> Result<Exit> {
     }
 }
 
-/// Writes a message. There is nowhere to complain if that fails.
+/// Writes a message, in which no token is shown (R17): an argument in the wrong place may be one. There is nowhere to
+/// complain if that fails.
 fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", without_tokens(text.trim_end()));
+}
+
+fn colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 fn show(problems: &[Problem]) {
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let theme = if colours() { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(120).with_links(false);
     for problem in problems {
         let mut text = String::new();
         if handler.render_report(&mut text, problem.report().as_ref()).is_err() {
             text = problem.to_string();
         }
-        note(text.trim_end());
+        note(&text);
     }
     let count = problems.len();
     note(&format!("{count} {}", if count == 1 { "error" } else { "errors" }));

@@ -38,9 +38,9 @@ pub struct Change {
 /// One step of applying.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// `apply` or `delete`.
+    /// `apply`, `delete`, or `wait` until the proxies have what was done so far.
     pub verb: &'static str,
-    /// Kind, namespace and name.
+    /// Kind, namespace and name; of `wait`: for whom.
     pub resource: String,
     /// Why here.
     pub why: &'static str,
@@ -185,29 +185,46 @@ fn target(manifest: &Manifest, rule: &Value) -> String {
 }
 
 fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
-    let find = |list: &[Manifest], id: &str| list.iter().find(|one| one.id() == id).cloned();
-    let changed = new.iter().filter(|one| find(old, &one.id()).is_none_or(|before| before.value != one.value));
-    let removed = old.iter().filter(|one| find(new, &one.id()).is_none());
+    // Of two resources with one name the last one stays, as when they are applied.
+    fn by_id(list: &[Manifest]) -> BTreeMap<String, &Manifest> {
+        list.iter().map(|one| (one.id(), one)).collect()
+    }
+    let (old, new) = (by_id(old), by_id(new));
+    let changed = new.iter().filter(|(id, one)| old.get(*id).is_none_or(|before| before.value != one.value));
+    let removed = old.iter().filter(|(id, _)| !new.contains_key(*id));
     let mut steps: Vec<(u8, Step)> = changed
-        .map(|one| {
+        .map(|(id, one)| {
             let (order, why) = match rank(one) {
                 Rank::Target => (0, "what routes go to comes before them"),
                 Rank::Filter => (1, "the filter strips a header before any route looks at it"),
                 Rank::Route => (2, "its destinations are there by now"),
             };
-            (order, Step { verb: "apply", resource: one.id(), why })
+            (order, Step { verb: "apply", resource: id.clone(), why })
         })
-        .chain(removed.map(|one| {
+        .chain(removed.map(|(id, one)| {
             let (order, why) = match rank(one) {
                 Rank::Route => (3, "no route of it is needed any more"),
                 Rank::Filter => (4, "no route looks at its headers any more"),
                 Rank::Target => (5, "no route goes to it any more"),
             };
-            (order, Step { verb: "delete", resource: one.id(), why })
+            (order, Step { verb: "delete", resource: id.clone(), why })
         }))
         .collect();
     steps.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.resource.cmp(&other.resource)));
-    steps.into_iter().map(|(_, step)| step).collect()
+    let mut waiting: Vec<Step> = Vec::new();
+    let mut last = None;
+    for (order, step) in steps {
+        // Istiod watches each kind of resource by itself: without a wait a proxy may learn of a later step first.
+        let why = match (last, order) {
+            (Some(0 | 1), 2) => Some("a route before its Service gives 5xx, before its filter it can be forged"),
+            (Some(2 | 3), 4 | 5) => Some("what a route needs goes after it"),
+            _ => None,
+        };
+        waiting.extend(why.map(|why| Step { verb: "wait", resource: "for every proxy".to_owned(), why }));
+        waiting.push(step);
+        last = Some(order);
+    }
+    waiting
 }
 
 enum Rank {
@@ -254,7 +271,8 @@ mod tests {
             diff.to_text(),
             "a.a.svc.cluster.local\n  + a: PR-2 -> pr-2.a.svc.cluster.local\n\nin this order:\n  \
              1. apply Service a/pr-2   # what routes go to comes before them\n  \
-             2. apply VirtualService a/v   # its destinations are there by now\n"
+             2. wait for every proxy   # a route before its Service gives 5xx, before its filter it can be forged\n  \
+             3. apply VirtualService a/v   # its destinations are there by now\n"
         );
     }
 
@@ -262,7 +280,7 @@ mod tests {
     fn a_route_goes_before_its_service() {
         let diff = diff(&read(&(routes(&format!("{PR_2}, {MAIN}")) + SERVICE)), &read(&routes(MAIN)));
         let verbs: Vec<_> = diff.steps.iter().map(|step| format!("{} {}", step.verb, step.resource)).collect();
-        assert_eq!(verbs, ["apply VirtualService a/v", "delete Service a/pr-2"]);
+        assert_eq!(verbs, ["apply VirtualService a/v", "wait for every proxy", "delete Service a/pr-2"]);
     }
 
     #[test]
@@ -280,5 +298,14 @@ mod tests {
         let (one, other) = (routes(&format!("{PR_1}, {PR_2}, {MAIN}")), routes(&format!("{PR_2}, {PR_1}, {MAIN}")));
         assert!(diff(&read(&one), &read(&other)).changes.is_empty());
         assert!(diff(&read(&one), &read(&one)).is_empty());
+    }
+
+    /// Found by fuzzing: each of two resources with one name was compared with the first of them.
+    #[test]
+    fn of_two_with_one_name_the_last_counts() {
+        let twice = routes(PR_1) + &routes(PR_2);
+        assert!(diff(&read(&twice), &read(&twice)).is_empty());
+        assert_eq!(diff(&read(&routes(PR_2)), &read(&twice)).steps.len(), 0);
+        assert_eq!(diff(&read(&routes(PR_1)), &read(&twice)).steps.len(), 1);
     }
 }

@@ -177,7 +177,7 @@ lints! {
         "Weave your own one in with the service's `base`, and do not apply it beside the generated one.";
     MISSING_SERVICE = "missing-service", Error:
         "A rule to a Service that is not in the manifests",
-        "Requests of that rule get 503, not the main version.",
+        "Requests of that rule get 503 (500 with HTTPRoute), not the main version.",
         "Add the Service to the manifests, or remove the variant. Apply a Service before its rule, remove it after.";
     DEFAULT_MISSING = "default-missing", Error:
         "Routes by version without a default route",

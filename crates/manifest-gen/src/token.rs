@@ -1,5 +1,7 @@
 //! Test tokens, and a look into one.
 
+use std::fmt;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Map, Value};
@@ -19,12 +21,19 @@ pub enum Signature {
 }
 
 /// What a token says of itself. Nothing of it is verified.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct UnverifiedToken {
     /// Its header.
     pub header: Value,
     /// Its payload.
     pub payload: Value,
+}
+
+/// Without its claims (R17).
+impl fmt::Debug for UnverifiedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnverifiedToken").finish_non_exhaustive()
+    }
 }
 
 /// Signs a payload. The key is PEM, or for HMAC the secret itself.
@@ -93,6 +102,27 @@ pub fn verify_signature(token: &str, signature: Signature, key: &[u8]) -> Result
     jsonwebtoken::decode::<Value>(token.trim(), &key, &validation).map(|_| ()).map_err(|error| error.to_string())
 }
 
+/// A text with `<token>` in place of each token or payload: what is base64url and begins with `{"`.
+#[must_use]
+pub fn without_tokens(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.=+/".contains(c);
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("eyJ") {
+        let (before, found) = rest.split_at(at);
+        let (token, after) = found.split_at(found.find(|c| !is_part(c)).unwrap_or(found.len()));
+        let within_word = before.ends_with(|c: char| c.is_ascii_alphanumeric());
+        shown.push_str(before);
+        shown.push_str(if within_word || token.len() < SHORTEST { token } else { "<token>" });
+        rest = after;
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// Of `{"a":1}`.
+const SHORTEST: usize = 10;
+
 impl Signature {
     fn algorithm(self) -> Algorithm {
         match self {
@@ -128,5 +158,24 @@ mod tests {
         assert!(decode_unverified("a.b").unwrap_err().contains("three parts"));
         assert!(decode_unverified("!.e30.").unwrap_err().contains("header is no base64url"));
         assert!(decode_unverified("e30.e3.").unwrap_err().contains("payload is no"));
+    }
+
+    #[test]
+    fn tokens_are_taken_out_of_a_text() {
+        let token = unsigned(&payload());
+        for (text, wanted) in [
+            (format!("found '{token}' there"), "found '<token>' there"),
+            (format!("{token}, {token}x"), "<token>, <token>"),
+            ("eyJhIjoxfQ".into(), "<token>"),
+            ("eyJ. conveyJob-plan.yaml eyewitness.svc".into(), "eyJ. conveyJob-plan.yaml eyewitness.svc"),
+        ] {
+            assert_eq!(without_tokens(&text), wanted);
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_claim() {
+        let token = decode_unverified(&unsigned(&payload())).unwrap();
+        assert_eq!(format!("{token:?}"), "UnverifiedToken { .. }");
     }
 }

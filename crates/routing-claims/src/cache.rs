@@ -32,19 +32,21 @@ impl Cache {
     }
 
     /// The entry of this token, if its decision holds at this time.
-    pub(crate) fn find(&self, token: &[u8], now: i64) -> Option<Slot> {
-        let slot = self.slots.get(place(token)).copied().flatten()?;
+    #[inline]
+    pub(crate) fn find(&self, place: Place, token: &[u8], now: i64) -> Option<Slot> {
+        let slot = self.slots.get(place.0)?.as_ref()?;
         let overwritten = self.written.saturating_sub(slot.start) > limits::CACHE_BYTES as u64;
-        let cached = self.entry(&slot)?.get(..slot.token_length)?;
-        (!overwritten && slot.verdict.validity.holds(now) && cached == token).then_some(slot)
+        let cached = self.entry(slot)?.get(..slot.token_length)?;
+        (!overwritten && slot.verdict.validity.holds(now) && cached == token).then_some(*slot)
     }
 
     /// The lines of an entry that [`Cache::find`] has just found.
+    #[inline]
     pub(crate) fn lines(&self, slot: &Slot) -> &[u8] {
         self.entry(slot).and_then(|entry| entry.get(slot.token_length..)).unwrap_or_default()
     }
 
-    pub(crate) fn put(&mut self, token: &[u8], verdict: Verdict, lines: &[u8]) {
+    pub(crate) fn put(&mut self, place: Place, token: &[u8], verdict: Verdict, lines: &[u8]) {
         let length = token.len().saturating_add(lines.len());
         let room = limits::CACHE_BYTES.saturating_sub(offset(self.written));
         if length > room {
@@ -56,7 +58,7 @@ impl Cache {
         to_token.copy_from_slice(token);
         to_lines.copy_from_slice(lines);
         self.written = self.written.saturating_add(length as u64);
-        if let Some(place) = self.slots.get_mut(place(token)) {
+        if let Some(place) = self.slots.get_mut(place.0) {
             *place = Some(slot);
         }
     }
@@ -80,19 +82,27 @@ fn offset(written: u64) -> usize {
 /// `CACHE_BYTES` is a power of two.
 const RING_MASK: u64 = limits::CACHE_BYTES as u64 - 1;
 
-/// A token's place: a hash of its length and of some eight words spread over it. Tokens that differ elsewhere only share
-/// one place and overwrite each other there; nothing else depends on the hash.
-fn place(token: &[u8]) -> usize {
-    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
-    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(MULTIPLIER);
-    let (words, tail) = token.as_chunks();
-    let last =
-        token.last_chunk().copied().unwrap_or_else(|| std::array::from_fn(|at| tail.get(at).copied().unwrap_or(0)));
-    let stride = words.len().div_ceil(8).max(1);
-    let words = words.iter().step_by(stride).chain([&last]).map(|word| u64::from_le_bytes(*word));
-    let hash = words.fold(token.len() as u64, mix);
-    // The high bits of a product depend on all bits of its factors.
-    usize::try_from(hash >> PLACE_SHIFT).unwrap_or_default()
+/// Where a token's entry stands: a hash of its length and of five words spread over it. Tokens that differ elsewhere only
+/// share one place and overwrite each other there; nothing else depends on the hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(usize);
+
+impl Place {
+    pub(crate) fn of(token: &[u8]) -> Self {
+        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
+        let mut hash = token.len() as u64;
+        let mut mix = |word: u64| hash = (hash.rotate_left(5) ^ word).wrapping_mul(MULTIPLIER);
+        if let Some(room) = token.len().checked_sub(8) {
+            for quarter in 0..=4 {
+                let word = token.get(room.wrapping_mul(quarter) / 4..).and_then(<[u8]>::first_chunk);
+                mix(u64::from_le_bytes(word.copied().unwrap_or_default()));
+            }
+        } else {
+            token.iter().for_each(|byte| mix((*byte).into()));
+        }
+        // The high bits of a product depend on all bits of its factors.
+        Self(usize::try_from(hash >> PLACE_SHIFT).unwrap_or_default())
+    }
 }
 
 /// Leaves as many bits as number the entries.
@@ -111,12 +121,12 @@ mod tests {
     #[test]
     fn a_token_is_found_with_what_was_put() {
         let mut cache = Cache::new();
-        assert!(cache.find(b"token", 0).is_none());
-        cache.put(b"token", verdict(Outcome::Applied, Validity::ALWAYS), b"lines");
-        let slot = cache.find(b"token", 0).unwrap();
+        assert!(cache.find(Place::of(b"token"), b"token", 0).is_none());
+        cache.put(Place::of(b"token"), b"token", verdict(Outcome::Applied, Validity::ALWAYS), b"lines");
+        let slot = cache.find(Place::of(b"token"), b"token", 0).unwrap();
         assert_eq!((slot.verdict.outcome, cache.lines(&slot)), (Outcome::Applied, &b"lines"[..]));
-        cache.put(b"token", verdict(Outcome::Expired, Validity::ALWAYS), b"");
-        let slot = cache.find(b"token", 0).unwrap();
+        cache.put(Place::of(b"token"), b"token", verdict(Outcome::Expired, Validity::ALWAYS), b"");
+        let slot = cache.find(Place::of(b"token"), b"token", 0).unwrap();
         assert_eq!((slot.verdict.outcome, cache.lines(&slot)), (Outcome::Expired, &b""[..]));
     }
 
@@ -124,8 +134,8 @@ mod tests {
     fn a_decision_is_found_while_it_holds() {
         let times = Times { exp: Some(200), nbf: Some(100) };
         let mut cache = Cache::new();
-        cache.put(b"token", verdict(Outcome::Applied, times.judge(150, 0).1), b"");
-        let found = [99, 100, 199, 200].map(|now| cache.find(b"token", now).is_some());
+        cache.put(Place::of(b"token"), b"token", verdict(Outcome::Applied, times.judge(150, 0).1), b"");
+        let found = [99, 100, 199, 200].map(|now| cache.find(Place::of(b"token"), b"token", now).is_some());
         assert_eq!(found, [false, true, true, false]);
     }
 
@@ -134,34 +144,34 @@ mod tests {
         for length in [1, 7, 8, 9, 63, 64, 65, 1000, 1003] {
             let token = vec![b'a'; length];
             let mut cache = Cache::new();
-            cache.put(&token, verdict(Outcome::Applied, Validity::ALWAYS), b"aaaa");
+            cache.put(Place::of(&token), &token, verdict(Outcome::Applied, Validity::ALWAYS), b"aaaa");
             for at in 0..length {
                 let mut other = token.clone();
                 other[at] = b'b';
                 // Wherever the other token's place is, the entry is there.
-                if let (Some(slot), place) = (cache.slots[place(&token)], place(&other)) {
-                    cache.slots[place] = Some(slot);
+                if let (Some(slot), place) = (cache.slots[Place::of(&token).0], Place::of(&other)) {
+                    cache.slots[place.0] = Some(slot);
                 }
-                assert!(cache.find(&other, 0).is_none(), "{length} bytes, another one at {at}");
+                assert!(cache.find(Place::of(&other), &other, 0).is_none(), "{length} bytes, another one at {at}");
             }
             for other in [&token[1..], &[&token[..], b"a"].concat()] {
-                cache.slots[place(other)] = cache.slots[place(&token)];
-                assert!(cache.find(other, 0).is_none(), "{} bytes for {length}", other.len());
+                cache.slots[Place::of(other).0] = cache.slots[Place::of(&token).0];
+                assert!(cache.find(Place::of(other), other, 0).is_none(), "{} bytes for {length}", other.len());
             }
         }
     }
 
     #[test]
     fn tokens_of_one_place_overwrite_each_other() {
-        // The hash looks at every eighth word of these and at the last.
+        // The hash looks at the words at both ends and at each quarter.
         let (mut first, second) = (vec![b'a'; 512], vec![b'a'; 512]);
         first[8] = b'b';
-        assert_eq!(place(&first), place(&second));
+        assert_eq!(Place::of(&first), Place::of(&second));
         let mut cache = Cache::new();
-        cache.put(&first, verdict(Outcome::Applied, Validity::ALWAYS), b"first");
-        cache.put(&second, verdict(Outcome::NoRoutes, Validity::ALWAYS), b"second");
-        assert!(cache.find(&first, 0).is_none());
-        let slot = cache.find(&second, 0).unwrap();
+        cache.put(Place::of(&first), &first, verdict(Outcome::Applied, Validity::ALWAYS), b"first");
+        cache.put(Place::of(&second), &second, verdict(Outcome::NoRoutes, Validity::ALWAYS), b"second");
+        assert!(cache.find(Place::of(&first), &first, 0).is_none());
+        let slot = cache.find(Place::of(&second), &second, 0).unwrap();
         assert_eq!((slot.verdict.outcome, cache.lines(&slot)), (Outcome::NoRoutes, &b"second"[..]));
     }
 
@@ -198,13 +208,13 @@ mod tests {
         // The old token, and one that begins with it: what follows would be read as the lines of the old one.
         let [old, filler, ..] = &tokens[..] else { panic!() };
         let mut longer = tokens[2..].iter().map(|token| format!("{old}{token}"));
-        let new = longer.find(|new| place(new.as_bytes()) != place(old.as_bytes())).unwrap();
+        let new = longer.find(|new| Place::of(new.as_bytes()) != Place::of(old.as_bytes())).unwrap();
         let mut cache = Cache::new();
         put_with_lines(&mut cache, old, 100);
         put_with_lines(&mut cache, filler, limits::CACHE_BYTES - 100);
         assert!(has_its_lines(&cache, old));
         put_with_lines(&mut cache, &new, 100);
-        assert!(cache.find(old.as_bytes(), 0).is_none());
+        assert!(cache.find(Place::of(old.as_bytes()), old.as_bytes(), 0).is_none());
     }
 
     #[test]
@@ -212,7 +222,7 @@ mod tests {
         let mut cache = Cache::new();
         for length in [limits::CACHE_BYTES + 1, 2 * limits::CACHE_BYTES] {
             put_with_lines(&mut cache, "large", length);
-            assert!(cache.find(b"large", 0).is_none());
+            assert!(cache.find(Place::of(b"large"), b"large", 0).is_none());
             put_with_lines(&mut cache, "small", 100);
             assert!(has_its_lines(&cache, "small"));
         }
@@ -241,7 +251,7 @@ mod tests {
     #[test]
     fn tokens_are_spread_over_all_places() {
         let spread = |tokens: &mut dyn Iterator<Item = String>| {
-            tokens.map(|token| place(token.as_bytes())).collect::<BTreeSet<_>>().len()
+            tokens.map(|token| Place::of(token.as_bytes())).collect::<BTreeSet<_>>().len()
         };
         let long = "eyJhbGciOiJSUzI1NiJ9.".repeat(40);
         // 1024 balls in 256 urns leave fewer than 5 empty, on average; fewer than 20 nearly always.
@@ -263,12 +273,12 @@ mod tests {
     /// Puts an entry of so many bytes, the lines made of the token.
     fn put_with_lines(cache: &mut Cache, token: &str, length: usize) {
         let lines: Vec<_> = token.bytes().cycle().skip(1).take(length - token.len()).collect();
-        cache.put(token.as_bytes(), verdict(Outcome::Applied, Validity::ALWAYS), &lines);
+        cache.put(Place::of(token.as_bytes()), token.as_bytes(), verdict(Outcome::Applied, Validity::ALWAYS), &lines);
     }
 
     /// Whether the token is found; if so, its lines must be those of [`put_with_lines`].
     fn has_its_lines(cache: &Cache, token: &str) -> bool {
-        let Some(slot) = cache.find(token.as_bytes(), 0) else { return false };
+        let Some(slot) = cache.find(Place::of(token.as_bytes()), token.as_bytes(), 0) else { return false };
         let turn = [&token.as_bytes()[1..], &token.as_bytes()[..1]].concat();
         assert!(cache.lines(&slot).chunks(turn.len()).all(|chunk| turn.starts_with(chunk)), "{token}");
         true
@@ -277,7 +287,7 @@ mod tests {
     fn tokens_at_places_of_their_own(count: usize) -> Vec<String> {
         let mut places = BTreeSet::new();
         let tokens = (0..10_000).map(|n| format!("token {n}"));
-        let tokens: Vec<_> = tokens.filter(|token| places.insert(place(token.as_bytes()))).take(count).collect();
+        let tokens: Vec<_> = tokens.filter(|token| places.insert(Place::of(token.as_bytes()))).take(count).collect();
         assert_eq!(tokens.len(), count);
         tokens
     }

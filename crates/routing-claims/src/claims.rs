@@ -3,11 +3,12 @@
 use std::cmp::Ordering;
 
 use crate::{
-    json::{Fault, Kind, Scanner, Span},
+    json::{Fault, Kind, PADDING, Scanner, Span},
     limits,
     outcome::{ClaimFault, Outcome},
     policy::Policy,
     time::{self, Times},
+    token::Decoded,
 };
 
 /// The claims of one payload. It is kept from one token to the next, so that reading allocates nothing.
@@ -31,15 +32,18 @@ impl Claims {
         Self { found: Vec::with_capacity(payload_bytes.div_euclid(6).saturating_add(1)) }
     }
 
-    /// Reads a payload; strings in it are unescaped in place.
-    pub(crate) fn read(&mut self, policy: &Policy, payload: &mut [u8]) -> Result<Times, Outcome> {
+    /// Reads the payload that was decoded into a buffer with room for [`PADDING`]; strings in it are unescaped in place.
+    pub(crate) fn read(&mut self, policy: &Policy, decoded: Decoded, buffer: &mut [u8]) -> Result<Times, Outcome> {
         self.found.clear();
-        if std::str::from_utf8(payload).is_err() {
+        let padded = buffer.get_mut(..decoded.length.saturating_add(PADDING)).unwrap_or_default();
+        let (payload, padding) = padded.split_at_mut_checked(decoded.length).unwrap_or_default();
+        if !decoded.ascii && std::str::from_utf8(payload).is_err() {
             return Err(Outcome::MalformedPayload);
         }
-        let times = self.scan(policy, payload);
+        padding.fill(0);
+        let times = self.scan(policy, padded);
         // A key that stands twice was read before the fault that ended the scan, so it comes first in the document.
-        self.sort(payload)?;
+        self.sort(padded)?;
         times
     }
 
@@ -53,7 +57,8 @@ impl Claims {
     /// Sorting takes n log n whatever the keys are; a hash table would have to be guarded against chosen keys.
     fn sort(&mut self, payload: &[u8]) -> Result<(), Outcome> {
         self.found.sort_unstable_by(|a, b| a.order(b, payload));
-        let same_key = |pair: &[Claim]| matches!(pair, [a, b] if a.key.of(payload) == b.key.of(payload));
+        let same_key =
+            |pair: &[Claim]| matches!(pair, [a, b] if a.rank == b.rank && a.key.of(payload) == b.key.of(payload));
         if self.found.windows(2).any(same_key) {
             return Err(Outcome::DuplicateKey);
         }
@@ -95,8 +100,7 @@ impl Claims {
                 *time = Some(time::floor(json.text(number)));
             } else if let Some(segment) = path.get(level) {
                 if json.text(key) != segment.as_bytes() {
-                    json.value()?;
-                    json.skip()?;
+                    json.skip_value()?;
                     continue;
                 }
                 if deepest > level {
@@ -117,23 +121,26 @@ impl Claims {
     }
 
     /// Reads one member of the routes object.
+    #[inline]
     fn claim(&mut self, policy: &Policy, json: &mut Scanner<'_>, key: Span) -> Result<(), Fault> {
-        let rank = match policy.config().services {
-            Some(_) => policy.service(json.text(key)),
-            None => Some(if is_name(json.text(key)) { NAMED } else { UNNAMED }),
+        let open = policy.config().services.is_none();
+        let rank = match policy.service(json.text(key)) {
+            Some(rank) => rank,
+            None if !open => return json.skip_value(),
+            None => {
+                if is_name(json.text(key)) {
+                    NAMED
+                } else {
+                    UNNAMED
+                }
+            }
         };
-        let Some(rank) = rank else {
-            json.value()?;
-            return json.skip();
-        };
-        let unnamed = policy.config().services.is_none() && rank == UNNAMED;
         let index = self.found.len();
         self.found.push(Claim { rank, key, version: Err(ClaimFault::InvalidName) });
-        let kind = json.value()?;
-        if unnamed {
-            return json.skip();
+        if open && rank == UNNAMED {
+            return json.skip_value();
         }
-        let version = version(json, kind)?;
+        let version = version(json)?;
         if let Some(claim) = self.found.get_mut(index) {
             claim.version = version;
         }
@@ -151,9 +158,11 @@ impl Claim {
     }
 
     fn order(&self, other: &Self, payload: &[u8]) -> Ordering {
-        let (key, other_key) = (self.key.of(payload), other.key.of(payload));
-        let [lower, other_lower] = [key, other_key].map(|key| key.iter().map(u8::to_ascii_lowercase));
-        self.rank.cmp(&other.rank).then_with(|| lower.cmp(other_lower)).then_with(|| key.cmp(other_key))
+        self.rank.cmp(&other.rank).then_with(|| {
+            let (key, other_key) = (self.key.of(payload), other.key.of(payload));
+            let [lower, other_lower] = [key, other_key].map(|key| key.iter().map(u8::to_ascii_lowercase));
+            lower.cmp(other_lower).then_with(|| key.cmp(other_key))
+        })
     }
 
     fn same_header(&self, other: &Self, payload: &[u8]) -> bool {
@@ -175,8 +184,9 @@ impl From<Fault> for Outcome {
 }
 
 /// Reads a claim's value (R12).
-fn version(json: &mut Scanner<'_>, kind: Kind) -> Result<Result<Span, ClaimFault>, Fault> {
-    let (span, valid) = match kind {
+#[inline]
+fn version(json: &mut Scanner<'_>) -> Result<Result<Span, ClaimFault>, Fault> {
+    let (span, valid) = match json.value()? {
         Kind::String => {
             let span = json.string()?;
             (span, is_version(json.text(span)))
@@ -196,15 +206,24 @@ fn version(json: &mut Scanner<'_>, kind: Kind) -> Result<Result<Span, ClaimFault
 
 fn is_version(text: &[u8]) -> bool {
     let ends = [text.first(), text.last()];
-    text.len() <= limits::VERSION_BYTES
-        && ends.into_iter().all(|end| end.is_some_and(u8::is_ascii_alphanumeric))
-        && text.iter().copied().all(is_name_byte)
+    is_name(text) && ends.into_iter().all(|end| end.is_some_and(u8::is_ascii_alphanumeric))
 }
 
 fn is_name(text: &[u8]) -> bool {
-    (1..=limits::NAME_BYTES).contains(&text.len()) && text.iter().copied().all(is_name_byte)
+    (1..=limits::NAME_BYTES).contains(&text.len())
+        && text.iter().all(|byte| NAME_BYTES.get(usize::from(*byte)) == Some(&true))
 }
 
-fn is_name_byte(byte: u8) -> bool {
-    matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-')
-}
+/// `[A-Za-z0-9._-]`, of which names and versions are made.
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        byte += 1;
+    }
+    table
+};
+
+// A version may have any length that a name may have.
+const _: () = assert!(limits::NAME_BYTES == limits::VERSION_BYTES);

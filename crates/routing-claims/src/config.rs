@@ -7,9 +7,9 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    json::{Fault, Kind, Scanner, Span},
+    json::{Fault, Kind, PADDING, Scanner, Span},
     limits::{self, Bound},
-    policy::{PolicyProblem, quoted},
+    policy::{PolicyProblem, on_one_line, quoted},
 };
 
 /// What a user configures. [`Policy::new`](crate::Policy::new) checks it.
@@ -133,14 +133,14 @@ impl Default for LimitsConfig {
 /// which counts where a configuration is read: in a WASM module that clusters carry around in base64.
 pub(crate) fn from_json(text: &[u8]) -> Result<PolicyConfig, PolicyProblem> {
     let mut path = String::new();
-    let mut text = text.to_vec();
-    read(&mut text, &mut path)
+    read(text, &mut path)
         .map_err(|message| PolicyProblem { path: if path.is_empty() { "policy".into() } else { path }, message })
 }
 
-fn read(text: &mut [u8], path: &mut String) -> Read<PolicyConfig> {
+fn read(text: &[u8], path: &mut String) -> Read<PolicyConfig> {
     std::str::from_utf8(text).map_err(|error| error.to_string())?;
-    let mut json = Scanner::object(text, MAX_DEPTH).map_err(|_| "found no JSON object".to_owned())?;
+    let mut padded = [text, &[0; PADDING]].concat();
+    let mut json = Scanner::object(&mut padded, MAX_DEPTH).map_err(|_| "found no JSON object".to_owned())?;
     let config = Reader { json: &mut json, path }.policy()?;
     json.finish().map_err(|_| "found more after the JSON object".to_owned())?;
     Ok(config)
@@ -248,7 +248,7 @@ impl Reader<'_, '_> {
                 self.path.push('.');
             }
             let key = self.owned(key);
-            self.path.push_str(&key);
+            self.path.push_str(&on_one_line(&key));
             let Some(field) = fields.iter().find(|field| **field == key) else {
                 return Err(format!("unknown field, allowed are `{}`", fields.join("`, `")));
             };

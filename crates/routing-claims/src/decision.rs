@@ -3,15 +3,16 @@
 use std::fmt;
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, Place},
     claims::Claims,
     config::PolicyConfig,
+    json::PADDING,
     limits,
     outcome::{ClaimFault, Outcome},
     policy::Policy,
     source::{self, Source},
     time::Validity,
-    token,
+    token::{self, Digits},
 };
 
 /// Follows one [`Policy`], request by request: the memory that deciding needs, and the cache of decisions (R16).
@@ -20,7 +21,8 @@ use crate::{
 /// policy, so decisions of one policy can't be mistaken for another's.
 pub struct Decider {
     policy: Policy,
-    payload: Vec<u8>,
+    digits: Digits,
+    payload: Box<[u8]>,
     claims: Claims,
     lines: Vec<u8>,
     report: Vec<u8>,
@@ -56,7 +58,8 @@ impl Decider {
         let line_bytes = LENGTH_BYTES + limits::HEADER_BYTES + limits::VERSION_BYTES;
         let report_line_bytes = LENGTH_BYTES + limits::HEADER_BYTES + limits::REPORT_BYTES;
         Self {
-            payload: Vec::with_capacity(payload_bytes),
+            digits: Digits::new(),
+            payload: vec![0; payload_bytes.saturating_add(PADDING)].into_boxed_slice(),
             claims: Claims::new(&policy),
             lines: Vec::with_capacity(routes.saturating_mul(line_bytes).saturating_add(report_line_bytes)),
             report: Vec::with_capacity(limits::REPORT_BYTES),
@@ -82,12 +85,13 @@ impl Decider {
             Source::Ambiguous => return self.without_token(Outcome::AmbiguousToken, request.managed),
             Source::One(token) => token,
         };
-        if let Some(slot) = self.cache.find(token, now) {
+        let place = Place::of(token);
+        if let Some(slot) = self.cache.find(place, token, now) {
             return self.decision(request.managed, slot.verdict, self.cache.lines(&slot));
         }
         let verdict = self.judge(token, now);
         if verdict.outcome != Outcome::TokenTooLarge {
-            self.cache.put(token, verdict, &self.lines);
+            self.cache.put(place, token, verdict, &self.lines);
         }
         self.decision(request.managed, verdict, &self.lines)
     }
@@ -107,8 +111,8 @@ impl Decider {
     fn judge(&mut self, token: &[u8], now: i64) -> Verdict {
         self.lines.clear();
         let config = self.policy.config();
-        let times = token::decode_unverified(config, token, &mut self.payload)
-            .and_then(|()| self.claims.read(&self.policy, &mut self.payload));
+        let times = token::decode_unverified(config, &self.digits, token, &mut self.payload)
+            .and_then(|decoded| self.claims.read(&self.policy, decoded, &mut self.payload));
         let (fault, validity) = match times {
             Ok(times) => times.judge(now, config.clock_skew_seconds),
             Err(fault) => (Some(fault), Validity::ALWAYS),
@@ -199,7 +203,7 @@ impl<'d> Decision<'d> {
 
     /// The headers to set, each name once, the report last: names in lower case, values in visible ASCII and spaces.
     pub fn headers(&self) -> impl Iterator<Item = (&'d str, &'d str)> + use<'d> {
-        let mut lines = self.lines;
+        let mut lines = std::str::from_utf8(self.lines).unwrap_or_default();
         std::iter::from_fn(move || {
             let (line, rest) = next_line(lines)?;
             lines = rest;
@@ -250,22 +254,28 @@ fn push_word(report: &mut Vec<u8>, [prefix, header]: [&[u8]; 2], version: Result
     true
 }
 
-/// Adds a header to set: length of the name in one byte and of the value in two, then both.
+/// Adds a header to set: length of the name in one byte and of the value in two, then both. All bytes are ASCII, the
+/// lengths too, so that all lines together are one text.
 fn push_line(lines: &mut Vec<u8>, [prefix, header]: [&[u8]; 2], value: &[u8]) {
-    let name_length = u8::try_from(prefix.len().saturating_add(header.len())).unwrap_or(u8::MAX);
-    let [low, high] = u16::try_from(value.len()).unwrap_or(u16::MAX).to_le_bytes();
-    lines.extend_from_slice(&[name_length, low, high]);
+    let name_length = prefix.len().saturating_add(header.len());
+    let lengths = [name_length, value.len() & 0x7f, value.len() >> 7];
+    lines.extend_from_slice(&lengths.map(|length| u8::try_from(length).unwrap_or_default()));
     lines.extend_from_slice(prefix);
-    lines.extend(header.iter().map(u8::to_ascii_lowercase));
+    let start = lines.len();
+    lines.extend_from_slice(header);
+    if !prefix.is_empty() {
+        lines.get_mut(start..).unwrap_or_default().make_ascii_lowercase();
+    }
     lines.extend_from_slice(value);
 }
 
 /// Takes the first of the lines that [`push_line`] wrote.
-fn next_line(lines: &[u8]) -> Option<((&str, &str), &[u8])> {
-    let ([name_length, low, high], rest) = lines.split_first_chunk::<LENGTH_BYTES>()?;
-    let (name, rest) = rest.split_at_checked(usize::from(*name_length))?;
-    let (value, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes([*low, *high])))?;
-    Some(((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?), rest))
+fn next_line(lines: &str) -> Option<((&str, &str), &str)> {
+    let (lengths, rest) = lines.split_at_checked(LENGTH_BYTES)?;
+    let [name_length, low, high] = *lengths.as_bytes() else { return None };
+    let (name, rest) = rest.split_at_checked(name_length.into())?;
+    let (value, rest) = rest.split_at_checked(usize::from(low) | usize::from(high) << 7)?;
+    Some(((name, value), rest))
 }
 
 /// Bytes of a line besides its name and value.
@@ -347,9 +357,9 @@ mod tests {
             let token = bearer(payload);
             let found = decider.decide([(&b"authorization"[..], token.as_bytes())], NOW).outcome();
             assert_eq!(found, outcome);
-            let slot = decider.cache.find(&token.as_bytes()["Bearer ".len()..], NOW);
-            assert_eq!(slot.is_some(), outcome != Outcome::TokenTooLarge, "{outcome}");
-            assert!(slot.is_none_or(|slot| slot.verdict.outcome == outcome));
+            let token = &token.as_bytes()["Bearer ".len()..];
+            let found = decider.cache.find(Place::of(token), token, NOW).map(|slot| slot.verdict.outcome);
+            assert_eq!(found, (outcome != Outcome::TokenTooLarge).then_some(outcome));
         }
     }
 

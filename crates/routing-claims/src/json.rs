@@ -2,21 +2,28 @@
 //!
 //! It keeps its nesting in one word and unescapes strings in place, so it neither recurses nor allocates. The bytes
 //! must be valid UTF-8 already: only then is every accepted text JSON.
+//!
+//! What is read most (plain strings, structure) is inlined into the loops that read it, so that the place stays in a
+//! register, which halves the instructions; what is rare or long is a function that takes the place and gives it back.
+#![allow(clippy::inline_always, reason = "the compiler's own choice keeps the place in memory")]
 
 /// Reads one JSON object from its first byte to its last.
 ///
 /// The order of calls is the caller's duty: a key, its value, the next key. A member's value is announced by
 /// [`Scanner::value`], which takes the colon, and is then read by the method of its kind or by [`Scanner::skip`].
 pub(crate) struct Scanner<'b> {
+    /// With the padding.
     bytes: &'b mut [u8],
     at: usize,
     depth: u32,
     max_depth: u32,
-    /// Bit n tells whether the container at depth n + 1 is an object; `max_depth` is at most 64.
-    objects: u64,
     /// The innermost container has just been opened: no comma before its first member.
     fresh: bool,
 }
+
+/// How many zeros must follow what is scanned: no JSON has a zero, so the end needs no look of its own, and words of
+/// eight bytes reach to it.
+pub(crate) const PADDING: usize = 8;
 
 /// What a scan stops at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +50,11 @@ pub(crate) struct Span {
 }
 
 impl<'b> Scanner<'b> {
-    /// Starts inside the object that the bytes must be.
+    /// Starts inside the object that the bytes must be, all but the [`PADDING`] at their end.
+    #[inline(always)]
     pub(crate) fn object(bytes: &'b mut [u8], max_depth: u32) -> Result<Self, Fault> {
-        let mut scanner = Self { bytes, at: 0, depth: 0, max_depth, objects: 0, fresh: true };
-        scanner.white_space();
-        if scanner.peek() != Some(b'{') {
+        let mut scanner = Self { bytes, at: 0, depth: 0, max_depth, fresh: true };
+        if scanner.next() != b'{' {
             return Err(Fault::Malformed);
         }
         scanner.enter()?;
@@ -60,56 +67,38 @@ impl<'b> Scanner<'b> {
     }
 
     /// The bytes of a span.
+    #[inline(always)]
     pub(crate) fn text(&self, span: Span) -> &[u8] {
         span.of(self.bytes)
     }
 
     /// The next member's key, unescaped, or none at the end of the object, which is left.
+    #[inline(always)]
     pub(crate) fn key(&mut self) -> Result<Option<Span>, Fault> {
-        self.white_space();
-        if self.eat(b'}') {
-            self.leave();
+        if !self.member(b'}')? {
             return Ok(None);
-        }
-        if !self.fresh {
-            self.expect(b',')?;
-            self.white_space();
         }
         self.string().map(Some)
     }
 
     /// Takes the colon after a key and tells what follows.
+    #[inline(always)]
     pub(crate) fn value(&mut self) -> Result<Kind, Fault> {
-        self.white_space();
-        self.expect(b':')?;
-        self.white_space();
+        self.colon()?;
         self.kind()
     }
 
     /// Whether another item of the array follows; if not, the array is left.
+    #[inline(always)]
     pub(crate) fn item(&mut self) -> Result<bool, Fault> {
-        self.white_space();
-        if self.eat(b']') {
-            self.leave();
-            return Ok(false);
-        }
-        if !self.fresh {
-            self.expect(b',')?;
-            self.white_space();
-        }
-        Ok(true)
+        self.member(b']')
     }
 
     /// Enters the container that comes next.
+    #[inline(always)]
     pub(crate) fn enter(&mut self) -> Result<(), Fault> {
         if self.depth >= self.max_depth {
             return Err(Fault::TooDeep);
-        }
-        let level = 1_u64.wrapping_shl(self.depth);
-        if self.peek() == Some(b'{') {
-            self.objects |= level;
-        } else {
-            self.objects &= !level;
         }
         self.depth = self.depth.wrapping_add(1);
         self.fresh = true;
@@ -118,252 +107,404 @@ impl<'b> Scanner<'b> {
     }
 
     /// Reads a string and unescapes it in place.
+    #[inline(always)]
     pub(crate) fn string(&mut self) -> Result<Span, Fault> {
-        self.expect(b'"')?;
-        let start = self.at;
-        self.at = start.wrapping_add(plain_length(self.bytes.get(start..).unwrap_or_default()));
-        match self.peek() {
-            Some(b'"') => {}
-            Some(b'\\') => return self.escaped_string(start),
-            _ => return Err(Fault::Malformed),
+        if peek(self.bytes, self.at) != b'"' {
+            return Err(Fault::Malformed);
         }
-        let span = Span { start, end: self.at };
-        self.step();
+        let start = self.at.wrapping_add(1);
+        let end = plain_end(self.bytes, start);
         self.fresh = false;
-        Ok(span)
+        if peek(self.bytes, end) == b'"' {
+            self.at = end.wrapping_add(1);
+            return Ok(Span { start, end });
+        }
+        let unescaped = unescape(self.bytes, end);
+        let (at, end) = unescaped.map_err(|fault| self.stop(fault))?;
+        self.at = at;
+        Ok(Span { start, end })
     }
 
     /// Reads a number (RFC 8259 section 6); the span is its text.
+    #[inline(always)]
     pub(crate) fn number(&mut self) -> Result<Span, Fault> {
         let start = self.at;
-        self.eat(b'-');
-        if !self.eat(b'0') {
-            self.digits()?;
-        }
-        if self.eat(b'.') {
-            self.digits()?;
-        }
-        if self.eat(b'e') || self.eat(b'E') {
-            let _ = self.eat(b'+') || self.eat(b'-');
-            self.digits()?;
-        }
         self.fresh = false;
+        self.at = number_end(self.bytes, start).map_err(|fault| self.stop(fault))?;
         Ok(Span { start, end: self.at })
     }
 
     /// Reads the value that comes next, whatever it is, with all it contains.
+    #[inline(always)]
     pub(crate) fn skip(&mut self) -> Result<(), Fault> {
-        let floor = self.depth;
-        loop {
-            match self.kind()? {
-                Kind::Object => {
-                    self.enter()?;
-                    if self.key()?.is_some() {
-                        self.value()?;
-                        continue;
-                    }
-                }
-                Kind::Array => {
-                    self.enter()?;
-                    if self.item()? {
-                        continue;
-                    }
-                }
-                Kind::String => self.string().map(drop)?,
-                Kind::Number => self.number().map(drop)?,
-                Kind::Literal => self.literal().map(drop)?,
-            }
-            if !self.close_down_to(floor)? {
+        self.fresh = false;
+        // Most values are plain strings.
+        if peek(self.bytes, self.at) == b'"' {
+            let end = plain_end(self.bytes, self.at.wrapping_add(1));
+            if peek(self.bytes, end) == b'"' {
+                self.at = end.wrapping_add(1);
                 return Ok(());
             }
         }
+        let depth = self.max_depth.wrapping_sub(self.depth);
+        self.at = skip(self.bytes, self.at, depth).map_err(|fault| self.stop(fault))?;
+        Ok(())
+    }
+
+    /// Takes the colon after a key and passes over the value.
+    #[inline(always)]
+    pub(crate) fn skip_value(&mut self) -> Result<(), Fault> {
+        self.colon()?;
+        self.skip()
     }
 
     /// Checks that nothing but white space follows the object.
+    #[inline(always)]
     pub(crate) fn finish(mut self) -> Result<(), Fault> {
-        self.white_space();
-        if self.at == self.bytes.len() { Ok(()) } else { Err(Fault::Malformed) }
-    }
-
-    /// After a value: leaves the containers that end here, to the depth `floor`. Says whether, above it, another value
-    /// follows.
-    fn close_down_to(&mut self, floor: u32) -> Result<bool, Fault> {
-        while self.depth > floor {
-            if self.in_object() {
-                if self.key()?.is_some() {
-                    self.value()?;
-                    return Ok(true);
-                }
-            } else if self.item()? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn in_object(&self) -> bool {
-        self.objects & 1_u64.wrapping_shl(self.depth.wrapping_sub(1)) != 0
-    }
-
-    fn leave(&mut self) {
-        self.depth = self.depth.wrapping_sub(1);
-        self.fresh = false;
+        self.next();
+        if self.at.wrapping_add(PADDING) == self.bytes.len() { Ok(()) } else { Err(Fault::Malformed) }
     }
 
     /// The kind of the value that comes next.
+    #[inline(always)]
     pub(crate) fn kind(&self) -> Result<Kind, Fault> {
-        match self.peek() {
-            Some(b'{') => Ok(Kind::Object),
-            Some(b'[') => Ok(Kind::Array),
-            Some(b'"') => Ok(Kind::String),
-            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
-            Some(b't' | b'f' | b'n') => Ok(Kind::Literal),
+        match peek(self.bytes, self.at) {
+            b'"' => Ok(Kind::String),
+            b'{' => Ok(Kind::Object),
+            b'[' => Ok(Kind::Array),
+            b'-' | b'0'..=b'9' => Ok(Kind::Number),
+            b't' | b'f' | b'n' => Ok(Kind::Literal),
             _ => Err(Fault::Malformed),
         }
     }
 
     /// Reads `true`, `false` or `null`; the span is its text.
+    #[inline(always)]
     pub(crate) fn literal(&mut self) -> Result<Span, Fault> {
         let start = self.at;
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let literal = [&b"true"[..], b"false", b"null"].into_iter().find(|literal| rest.starts_with(literal));
-        self.at = self.at.wrapping_add(literal.ok_or(Fault::Malformed)?.len());
+        self.at = literal_end(self.bytes, start).map_err(|fault| self.stop(fault))?;
         self.fresh = false;
         Ok(Span { start, end: self.at })
     }
 
-    fn digits(&mut self) -> Result<(), Fault> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.step();
+    /// Takes the colon after a key and comes to the value.
+    #[inline(always)]
+    fn colon(&mut self) -> Result<(), Fault> {
+        if self.next() != b':' {
+            return Err(Fault::Malformed);
         }
-        if self.at > start { Ok(()) } else { Err(Fault::Malformed) }
-    }
-
-    /// The rest of a string from its first escape on. What is unescaped is never longer, so it is written over it.
-    #[cold]
-    fn escaped_string(&mut self, start: usize) -> Result<Span, Fault> {
-        let mut end = self.at;
-        loop {
-            let byte = self.peek().ok_or(Fault::Malformed)?;
-            self.step();
-            match byte {
-                b'"' => break,
-                b'\\' => {
-                    let mut utf8 = [0; 4];
-                    for byte in self.escape()?.encode_utf8(&mut utf8).bytes() {
-                        self.put(&mut end, byte);
-                    }
-                }
-                b' '.. => self.put(&mut end, byte),
-                _ => return Err(Fault::Malformed),
-            }
-        }
-        self.fresh = false;
-        Ok(Span { start, end })
-    }
-
-    fn put(&mut self, end: &mut usize, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(*end) {
-            *place = byte;
-        }
-        *end = end.wrapping_add(1);
-    }
-
-    /// What follows a backslash (RFC 8259 section 7).
-    fn escape(&mut self) -> Result<char, Fault> {
-        let byte = self.peek().ok_or(Fault::Malformed)?;
         self.step();
-        match byte {
-            b'"' | b'\\' | b'/' => Ok(char::from(byte)),
-            b'b' => Ok('\u{8}'),
-            b'f' => Ok('\u{c}'),
-            b'n' => Ok('\n'),
-            b'r' => Ok('\r'),
-            b't' => Ok('\t'),
-            b'u' => {
-                let unit = self.hex4()?;
-                if matches!(unit, 0xd800..=0xdbff) {
-                    self.expect(b'\\')?;
-                    self.expect(b'u')?;
-                    let units = [unit, self.hex4()?];
-                    char::decode_utf16(units).next().and_then(Result::ok).ok_or(Fault::Malformed)
-                } else {
-                    char::from_u32(unit.into()).ok_or(Fault::Malformed)
-                }
+        self.next();
+        Ok(())
+    }
+
+    /// Comes to the next member or item of a container and says whether there is one; if not, the container is left.
+    #[inline(always)]
+    fn member(&mut self, close: u8) -> Result<bool, Fault> {
+        let next = self.next();
+        if next == close {
+            self.step();
+            self.depth = self.depth.wrapping_sub(1);
+            self.fresh = false;
+            return Ok(false);
+        }
+        if !self.fresh {
+            if next != b',' {
+                return Err(Fault::Malformed);
             }
-            _ => Err(Fault::Malformed),
-        }
-    }
-
-    fn hex4(&mut self) -> Result<u16, Fault> {
-        let mut unit = 0_u16;
-        for _ in 0..4 {
-            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16)).ok_or(Fault::Malformed)?;
-            unit = (unit << 4) | u16::try_from(digit).unwrap_or_default();
             self.step();
+            self.next();
         }
-        Ok(unit)
+        Ok(true)
     }
 
-    fn white_space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.step();
-        }
+    /// Passes over white space and looks at the byte behind it.
+    #[inline(always)]
+    fn next(&mut self) -> u8 {
+        next(self.bytes, &mut self.at)
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), Fault> {
-        if self.eat(byte) { Ok(()) } else { Err(Fault::Malformed) }
-    }
-
-    fn eat(&mut self, byte: u8) -> bool {
-        let found = self.peek() == Some(byte);
-        if found {
-            self.step();
-        }
-        found
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
+    /// Keeps the place of a fault.
+    fn stop(&mut self, (fault, at): (Fault, usize)) -> Fault {
+        self.at = at;
+        fault
     }
 
     /// An index within a slice cannot overflow.
+    #[inline(always)]
     fn step(&mut self) {
         self.at = self.at.wrapping_add(1);
     }
 }
 
-/// How many bytes stand before the first that ends or interrupts the text of a string: `"`, `\`, a control character.
+/// The byte at a place; a zero beyond the end, where no JSON goes on.
+#[inline(always)]
+fn peek(bytes: &[u8], at: usize) -> u8 {
+    bytes.get(at).copied().unwrap_or_default()
+}
+
+/// Passes over white space and looks at the byte behind it.
+#[inline(always)]
+fn next(bytes: &[u8], at: &mut usize) -> u8 {
+    loop {
+        match peek(bytes, *at) {
+            b' ' | b'\t' | b'\n' | b'\r' => *at = at.wrapping_add(1),
+            byte => return byte,
+        }
+    }
+}
+
+/// Passes over a value and all it contains, which may nest to `max_depth`.
+fn skip(bytes: &[u8], mut at: usize, max_depth: u32) -> Step {
+    let mut depth = 0_u32;
+    // The lowest bit tells whether the innermost container is an object; those around it are above.
+    let mut objects = 0_u64;
+    loop {
+        let byte = next(bytes, &mut at);
+        match byte {
+            b'"' => at = string_end(bytes, at)?,
+            b'{' | b'[' => {
+                if depth >= max_depth {
+                    return Err((Fault::TooDeep, at));
+                }
+                depth = depth.wrapping_add(1);
+                objects = (objects << 1) | u64::from(byte == b'{');
+                at = at.wrapping_add(1);
+                if next(bytes, &mut at) != closing(objects) {
+                    at = key_end(bytes, at, objects)?;
+                    continue;
+                }
+            }
+            b't' | b'f' | b'n' => at = literal_end(bytes, at)?,
+            _ => at = number_end(bytes, at)?,
+        }
+        // A value has ended, and so may the containers around it.
+        loop {
+            if depth == 0 {
+                return Ok(at);
+            }
+            let byte = next(bytes, &mut at);
+            at = at.wrapping_add(1);
+            if byte == b',' {
+                next(bytes, &mut at);
+                at = key_end(bytes, at, objects)?;
+                break;
+            }
+            if byte != closing(objects) {
+                return Err((Fault::Malformed, at));
+            }
+            depth = depth.wrapping_sub(1);
+            objects >>= 1;
+        }
+    }
+}
+
+/// What closes the innermost container.
+#[inline(always)]
+fn closing(objects: u64) -> u8 {
+    if objects & 1 == 1 { b'}' } else { b']' }
+}
+
+/// In an object, passes over a key and its colon.
+#[inline(always)]
+fn key_end(bytes: &[u8], at: usize, objects: u64) -> Step {
+    if objects & 1 == 0 {
+        return Ok(at);
+    }
+    let mut at = string_end(bytes, at)?;
+    if next(bytes, &mut at) == b':' { Ok(at.wrapping_add(1)) } else { Err((Fault::Malformed, at)) }
+}
+
+#[inline(always)]
+fn string_end(bytes: &[u8], at: usize) -> Step {
+    if peek(bytes, at) != b'"' {
+        return Err((Fault::Malformed, at));
+    }
+    let end = plain_end(bytes, at.wrapping_add(1));
+    if peek(bytes, end) == b'"' { Ok(end.wrapping_add(1)) } else { escaped_end(bytes, end) }
+}
+
+/// The rest of a string from its first escape on.
+#[cold]
+fn escaped_end(bytes: &[u8], mut at: usize) -> Step {
+    loop {
+        let byte = peek(bytes, at);
+        at = at.wrapping_add(1);
+        match byte {
+            b'"' => return Ok(at),
+            b'\\' => at = escape(bytes, at)?.1,
+            b' '.. => {}
+            _ => return Err((Fault::Malformed, at)),
+        }
+    }
+}
+
+/// The rest of a string from its first escape on, and where its text ends: what is unescaped is never longer, so it is
+/// written over it.
+#[cold]
+fn unescape(bytes: &mut [u8], mut at: usize) -> Result<(usize, usize), (Fault, usize)> {
+    let mut end = at;
+    let mut put = |bytes: &mut [u8], byte| {
+        if let Some(place) = bytes.get_mut(end) {
+            *place = byte;
+        }
+        end = end.wrapping_add(1);
+    };
+    loop {
+        let byte = peek(bytes, at);
+        at = at.wrapping_add(1);
+        match byte {
+            b'"' => return Ok((at, end)),
+            b'\\' => {
+                let (character, behind) = escape(bytes, at)?;
+                at = behind;
+                for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                    put(bytes, byte);
+                }
+            }
+            b' '.. => put(bytes, byte),
+            _ => return Err((Fault::Malformed, at)),
+        }
+    }
+}
+
+/// What follows a backslash (RFC 8259 section 7), and where that ends.
+fn escape(bytes: &[u8], at: usize) -> Result<(char, usize), (Fault, usize)> {
+    let malformed = (Fault::Malformed, at);
+    let behind = at.wrapping_add(1);
+    let character = match peek(bytes, at) {
+        byte @ (b'"' | b'\\' | b'/') => char::from(byte),
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => {
+            let (unit, behind) = hex4(bytes, behind).ok_or(malformed)?;
+            if !matches!(unit, 0xd800..=0xdbff) {
+                return char::from_u32(unit.into()).map(|character| (character, behind)).ok_or(malformed);
+            }
+            let low = bytes.get(behind..).and_then(|rest| rest.strip_prefix(b"\\u")).ok_or(malformed)?;
+            let (low, behind) = hex4(bytes, bytes.len().wrapping_sub(low.len())).ok_or(malformed)?;
+            let character = char::decode_utf16([unit, low]).next().and_then(Result::ok).ok_or(malformed)?;
+            return Ok((character, behind));
+        }
+        _ => return Err(malformed),
+    };
+    Ok((character, behind))
+}
+
+/// Four hexadecimal digits, and where they end.
+fn hex4(bytes: &[u8], at: usize) -> Option<(u16, usize)> {
+    let digits: &[u8; 4] = bytes.get(at..)?.first_chunk()?;
+    let unit = digits.iter().try_fold(0, |unit, digit| Some((unit << 4) | char::from(*digit).to_digit(16)?))?;
+    Some((u16::try_from(unit).ok()?, at.wrapping_add(4)))
+}
+
+#[inline(always)]
+fn literal_end(bytes: &[u8], at: usize) -> Step {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let literal = [&b"true"[..], b"false", b"null"].into_iter().find(|literal| rest.starts_with(literal));
+    literal.map(|literal| at.wrapping_add(literal.len())).ok_or((Fault::Malformed, at))
+}
+
+#[inline(always)]
+fn number_end(bytes: &[u8], mut at: usize) -> Step {
+    if peek(bytes, at) == b'-' {
+        at = at.wrapping_add(1);
+    }
+    at = if peek(bytes, at) == b'0' { at.wrapping_add(1) } else { digits_end(bytes, at)? };
+    if matches!(peek(bytes, at), b'.' | b'e' | b'E') { fraction_end(bytes, at) } else { Ok(at) }
+}
+
+/// The rest of a number from its point or exponent on.
+fn fraction_end(bytes: &[u8], mut at: usize) -> Step {
+    if peek(bytes, at) == b'.' {
+        at = digits_end(bytes, at.wrapping_add(1))?;
+    }
+    if matches!(peek(bytes, at), b'e' | b'E') {
+        at = at.wrapping_add(1);
+        if matches!(peek(bytes, at), b'+' | b'-') {
+            at = at.wrapping_add(1);
+        }
+        at = digits_end(bytes, at)?;
+    }
+    Ok(at)
+}
+
+/// One digit and those that follow it.
+#[inline(always)]
+fn digits_end(bytes: &[u8], at: usize) -> Step {
+    if !peek(bytes, at).is_ascii_digit() {
+        return Err((Fault::Malformed, at));
+    }
+    let at = at.wrapping_add(1);
+    if peek(bytes, at).is_ascii_digit() { Ok(last_digit_end(bytes, at)) } else { Ok(at) }
+}
+
+/// The first place from `at` on that has no digit; eight bytes at a time as in [`plain_end`].
+fn last_digit_end(bytes: &[u8], mut at: usize) -> usize {
+    let (words, _) = bytes.get(at..).unwrap_or_default().as_chunks();
+    for word in words {
+        let values = u64::from_le_bytes(*word) ^ each(b'0');
+        // A lane above nine carries into its high bit, or has it already.
+        let hits = ((values & !HIGH_BITS).wrapping_add(each(0x80 - 10)) | values) & HIGH_BITS;
+        if hits != 0 {
+            return at.wrapping_add(first_lane(hits));
+        }
+        at = at.wrapping_add(8);
+    }
+    at
+}
+
+/// The first place from `at` on with a byte that ends or interrupts the text of a string: `"`, `\`, a control character.
 ///
 /// It looks at eight bytes at a time, each in a lane of a word: a lane's high bit is set when subtracting borrows from a
 /// lane that was small. A borrow may go on to the lanes above, never to those below, so the lowest hit is a true one.
-fn plain_length(bytes: &[u8]) -> usize {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let below = |word: u64, bound: u64| word.wrapping_sub(LOW.wrapping_mul(bound)) & !word;
-    let (words, tail) = bytes.as_chunks();
-    let mut length = 0_usize;
+#[inline(always)]
+fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    let (words, _) = bytes.get(at..).unwrap_or_default().as_chunks();
     for word in words {
         let word = u64::from_le_bytes(*word);
-        let quote = below(word ^ LOW.wrapping_mul(u64::from(b'"')), 1);
-        let backslash = below(word ^ LOW.wrapping_mul(u64::from(b'\\')), 1);
-        let hits = (quote | backslash | below(word, u64::from(b' '))) & HIGH;
+        // Changing the second bit puts `"` right behind the control characters, and moves nothing else there.
+        let quote_or_control = (word ^ each(0x02)).wrapping_sub(each(b'"' - 1));
+        let backslash = (word ^ each(b'\\')).wrapping_sub(each(1));
+        // Lanes beyond ASCII are neither, whatever the subtraction says of them.
+        let hits = (quote_or_control | backslash) & !word & HIGH_BITS;
         if hits != 0 {
-            return length.wrapping_add(usize::try_from(hits.trailing_zeros() >> 3).unwrap_or_default());
+            return at.wrapping_add(first_lane(hits));
         }
-        length = length.wrapping_add(8);
+        at = at.wrapping_add(8);
     }
-    let plain = |byte: &u8| *byte >= b' ' && !matches!(byte, b'"' | b'\\');
-    length.wrapping_add(tail.iter().take_while(|byte| plain(byte)).count())
+    at
 }
+
+/// A word with the byte in each of its lanes.
+const fn each(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// The high bit of each lane.
+const HIGH_BITS: u64 = each(0x80);
+
+/// The lowest lane with a bit set.
+#[inline(always)]
+fn first_lane(hits: u64) -> usize {
+    usize::try_from(hits.trailing_zeros() >> 3).unwrap_or_default()
+}
+
+/// Where a part of the text ends, or what is wrong with it and where.
+type Step = Result<usize, (Fault, usize)>;
 
 impl Span {
     /// The bytes of the span, of the buffer that was scanned.
+    #[inline(always)]
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start..self.end).unwrap_or_default()
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

@@ -55,6 +55,7 @@ mod config;
 mod decision;
 mod json;
 mod limits;
+mod names;
 mod outcome;
 mod policy;
 mod source;
@@ -65,3 +66,10 @@ pub use config::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, 
 pub use decision::{Decider, Decision};
 pub use outcome::{ClaimFault, Explanation, Outcome};
 pub use policy::{InvalidPolicy, Policy, PolicyProblem};
+
+/// Whether the scanner reads a text as `serde_json` does, for the fuzz target `json`; only `cargo fuzz` builds this.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn json_agreement(text: &[u8]) -> Result<(), String> {
+    json::reference::agreement(text)
+}

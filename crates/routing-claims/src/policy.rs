@@ -5,6 +5,7 @@ use std::{fmt, ops::RangeInclusive, sync::Arc};
 use crate::{
     config::{self, HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig},
     limits::{self, Bound},
+    names::{Names, length_bit},
 };
 
 /// A validated policy. Cheap to clone: clones share it.
@@ -15,12 +16,12 @@ struct Inner {
     config: PolicyConfig,
     /// Closed mode: the headers of the services, in order. Open mode: empty.
     headers: Vec<Box<str>>,
-    /// Names in lower case, in order, each with the index of its header.
-    by_name: Vec<(Box<[u8]>, u16)>,
-    /// Bit n: some service's name has n bytes.
-    name_lengths: u64,
-    /// Bit n: some managed header that is known by name has n bytes (bit 63: or more).
-    header_lengths: u64,
+    /// Closed mode: the services, each with the index of its header.
+    services: Names,
+    /// The managed headers that are known by name.
+    managed: Names,
+    /// As [`length_bit`]s, the lengths of managed headers and of those that may hold a token.
+    read_lengths: u64,
 }
 
 /// Why a configuration is no policy: every problem, each with its place.
@@ -69,30 +70,25 @@ impl Policy {
     /// Whether requests may carry this header only by decision of the policy. The name may be in any case.
     #[must_use]
     pub fn is_managed(&self, header: &[u8]) -> bool {
-        let config = &self.0.config;
-        if let Some(prefix) = &config.header_prefix
-            && header.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
-        {
-            return true;
-        }
-        if self.0.header_lengths & length_bit(header.len()) == 0 {
-            return false;
-        }
-        let mut buffer = [0; limits::HEADER_BYTES];
-        let Some(header) = lower(header, &mut buffer) else { return false };
-        config.report_header.as_ref().is_some_and(|report| report.as_bytes() == header)
-            || self.0.headers.binary_search_by(|managed| managed.as_bytes().cmp(header)).is_ok()
+        self.is_under_prefix(header) || self.0.managed.get(header).is_some()
+    }
+
+    /// Whether this header may be managed or hold a token; most are told by their length.
+    #[inline]
+    pub(crate) fn may_read(&self, header: &[u8]) -> bool {
+        self.0.read_lengths & length_bit(header.len()) != 0 || self.is_under_prefix(header)
+    }
+
+    #[inline]
+    fn is_under_prefix(&self, header: &[u8]) -> bool {
+        let Some(prefix) = &self.0.config.header_prefix else { return false };
+        header.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     }
 
     /// Index of the service that a claim's key names, in order of header name (R10, closed mode).
+    #[inline]
     pub(crate) fn service(&self, key: &[u8]) -> Option<u16> {
-        if self.0.name_lengths & length_bit(key.len()) == 0 {
-            return None;
-        }
-        let mut buffer = [0; limits::NAME_BYTES];
-        let key = lower(key, &mut buffer)?;
-        let found = self.0.by_name.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
-        self.0.by_name.get(found).map(|(_, index)| *index)
+        self.0.services.get(key)
     }
 
     /// Header of the service at an index that [`Policy::service`] gave.
@@ -141,18 +137,16 @@ impl Inner {
             let (Ok(at) | Err(at)) = headers.binary_search_by(|other| (**other).cmp(header));
             headers.insert(at, header.into());
         }
-        let mut by_name: Vec<(Box<[u8]>, u16)> = Vec::new();
-        for ServiceConfig { name, header } in services() {
-            let name = name.to_ascii_lowercase().into_bytes().into_boxed_slice();
-            let index = headers.iter().zip(0..).find(|(other, _)| Some(&***other) == header.as_deref());
-            let (Ok(at) | Err(at)) = by_name.binary_search_by(|(other, _)| other.cmp(&name));
-            by_name.insert(at, (name, index.map_or(0, |(_, index)| index)));
-        }
-        let lengths = |bits, length| bits | length_bit(length);
+        let index = |header: &str| headers.binary_search_by(|other| (**other).cmp(header)).unwrap_or_default();
+        let index = |header: &str| u16::try_from(index(header)).unwrap_or_default();
+        let named = services().filter_map(|ServiceConfig { name, header }| Some((&**name, index(header.as_deref()?))));
+        let services = Names::new(named);
         let managed = headers.iter().map(|header| &**header).chain(config.report_header.as_deref());
-        let header_lengths = managed.map(str::len).fold(0, lengths);
-        let name_lengths = by_name.iter().map(|(name, _)| name.len()).fold(0, lengths);
-        Self { config, headers, by_name, name_lengths, header_lengths }
+        let managed = Names::new(managed.map(|header| (header, 0)));
+        let cookie = (!config.from_cookies.is_empty()).then_some("cookie");
+        let sources = config.from_headers.iter().map(|source| &*source.name).chain(cookie);
+        let read_lengths = sources.fold(managed.lengths(), |bits, name| bits | length_bit(name.len()));
+        Self { config, headers, services, managed, read_lengths }
     }
 }
 
@@ -177,18 +171,6 @@ fn insert(list: &mut Vec<String>, text: String) -> bool {
             true
         }
     }
-}
-
-fn length_bit(length: usize) -> u64 {
-    1 << length.min(63)
-}
-
-/// A text in lower case, if the buffer has room for it.
-fn lower<'b>(text: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-    let folded = buffer.get_mut(..text.len())?;
-    folded.copy_from_slice(text);
-    folded.make_ascii_lowercase();
-    Some(folded)
 }
 
 /// Collects the problems of a configuration, in the order of its fields.
@@ -376,18 +358,22 @@ impl<'c> Check<'c> {
     }
 }
 
-/// A text of the configuration in backticks, on one line whatever it holds: messages go to logs.
+/// A text of the configuration in backticks, on one line.
 pub(crate) fn quoted(text: &str) -> String {
-    let mut quoted = String::from("`");
+    format!("`{}`", on_one_line(text))
+}
+
+/// A text of the configuration on one line, whatever it holds: messages go to logs.
+pub(crate) fn on_one_line(text: &str) -> String {
+    let mut line = String::new();
     for character in text.chars() {
         if character.is_control() {
-            quoted.extend(character.escape_default());
+            line.extend(character.escape_default());
         } else {
-            quoted.push(character);
+            line.push(character);
         }
     }
-    quoted.push('`');
-    quoted
+    line
 }
 
 /// RFC 7519 section 4.1: the registered claims that the policy reads itself.

@@ -29,13 +29,16 @@ pub(crate) fn read<'h>(policy: &Policy, headers: impl IntoIterator<Item = (&'h [
     let mut best = Best { rank: usize::MAX, token: Source::None };
     let mut managed = false;
     for (name, value) in headers {
+        if !policy.may_read(name) {
+            continue;
+        }
         managed = managed || policy.is_managed(name);
         for (rank, HeaderSourceConfig { name: source, prefix }) in from_headers.iter().enumerate() {
-            if name.eq_ignore_ascii_case(source.as_bytes()) {
+            if same(name, source.as_bytes()) {
                 tokens(value, prefix.as_bytes()).for_each(|token| best.offer(rank, token));
             }
         }
-        if !from_cookies.is_empty() && name.eq_ignore_ascii_case(b"cookie") {
+        if !from_cookies.is_empty() && same(name, b"cookie") {
             for (cookie, token) in cookies(value) {
                 if let Some(rank) = from_cookies.iter().position(|wanted| wanted.as_bytes() == cookie) {
                     best.offer(from_headers.len().saturating_add(rank), token);
@@ -74,7 +77,7 @@ fn tokens<'h>(value: &'h [u8], prefix: &[u8]) -> impl Iterator<Item = &'h [u8]> 
     });
     parts.filter_map(|part| {
         let (start, token) = trim(part).split_at_checked(prefix.len())?;
-        start.eq_ignore_ascii_case(prefix).then_some(token)
+        same(start, prefix).then_some(token)
     })
 }
 
@@ -85,6 +88,12 @@ fn cookies(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let (name, value) = pair.split_at_checked(equals)?;
         Some((trim(name), value.get(1..)?))
     })
+}
+
+/// Whether both are equal without regard to case; most come as they are written.
+#[inline]
+fn same(text: &[u8], other: &[u8]) -> bool {
+    text == other || text.eq_ignore_ascii_case(other)
 }
 
 /// Without the spaces and tabs around it (`OWS`, RFC 9110 section 5.6.3).

@@ -43,9 +43,9 @@ impl Validity {
 ///
 /// It is computed from the decimal text: a double would move large values.
 pub(crate) fn floor(number: &[u8]) -> i64 {
-    // Most times are whole numbers.
-    if number.iter().all(u8::is_ascii_digit) {
-        return number.iter().fold(0, |value, digit| push_digit(value, *digit));
+    // Most times are whole numbers, and of eighteen digits none is out of range.
+    if number.len() <= 18 && number.iter().all(u8::is_ascii_digit) {
+        return number.iter().fold(0, |value: i64, digit| value.wrapping_mul(10).wrapping_add(i64::from(digit & 0xf)));
     }
     floor_decimal(number)
 }

@@ -7,9 +7,21 @@ use crate::{
     outcome::Outcome,
 };
 
-/// Decodes the payload of an unverified token into `payload`, which allocates nothing when it has room for
-/// `maxPayloadBytes`.
-pub(crate) fn decode_unverified(config: &PolicyConfig, token: &[u8], payload: &mut Vec<u8>) -> Result<(), Outcome> {
+/// What was decoded, at the start of the buffer it was decoded into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Decoded {
+    pub(crate) length: usize,
+    /// Every byte is below 0x80, so the whole is UTF-8.
+    pub(crate) ascii: bool,
+}
+
+/// Decodes the payload of an unverified token to the start of `into`, which must have room for `maxPayloadBytes`.
+pub(crate) fn decode_unverified(
+    config: &PolicyConfig,
+    digits: &Digits,
+    token: &[u8],
+    into: &mut [u8],
+) -> Result<Decoded, Outcome> {
     let LimitsConfig { max_token_bytes, max_payload_bytes, .. } = config.limits;
     if exceeds(token.len(), max_token_bytes) {
         return Err(Outcome::TokenTooLarge);
@@ -23,7 +35,7 @@ pub(crate) fn decode_unverified(config: &PolicyConfig, token: &[u8], payload: &m
     if exceeds(encoded.decoded_length(), max_payload_bytes) {
         return Err(Outcome::TokenTooLarge);
     }
-    encoded.decode(payload).ok_or(Outcome::MalformedToken)
+    encoded.decode(digits, into).ok_or(Outcome::MalformedToken)
 }
 
 fn exceeds(length: usize, limit: u32) -> bool {
@@ -44,10 +56,7 @@ fn split_at_dot(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// base64url (RFC 4648 section 5), split from its padding.
 struct Encoded<'t> {
-    /// Whole groups of four digits.
-    groups: &'t [[u8; 4]],
-    /// Zero to three digits.
-    tail: &'t [u8],
+    digits: &'t [u8],
     /// Zero to two `=`.
     padding: usize,
 }
@@ -59,63 +68,80 @@ impl<'t> Encoded<'t> {
             [digits @ .., b'='] => (digits, 1),
             digits => (digits, 0),
         };
-        let (groups, tail) = digits.as_chunks();
-        Self { groups, tail, padding }
+        Self { digits, padding }
     }
 
     /// Floor of three quarters of the digits.
     fn decoded_length(&self) -> usize {
-        self.groups.len().saturating_mul(3).saturating_add(self.tail.len().saturating_sub(1))
+        let (groups, rest) = self.digits.as_chunks::<4>();
+        groups.len().saturating_mul(3).saturating_add(rest.len().saturating_sub(1))
     }
 
-    fn decode(&self, into: &mut Vec<u8>) -> Option<()> {
-        into.clear();
-        into.resize(self.decoded_length(), 0);
-        let (triples, rest) = into.as_chunks_mut::<3>();
+    fn decode(&self, digits: &Digits, into: &mut [u8]) -> Option<Decoded> {
+        let length = self.decoded_length();
+        let (groups, rest) = self.digits.as_chunks();
+        let (decoded, rest_decoded) = into.get_mut(..length)?.as_chunks_mut();
         let mut seen = 0;
-        for (triple, group) in triples.iter_mut().zip(self.groups) {
-            let (bytes, sextets) = decode_group(*group);
-            *triple = bytes;
-            seen |= sextets;
+        for (group, bytes) in groups.iter().zip(decoded) {
+            *bytes = digits.decode(group, &mut seen);
         }
-        // The rest is filled up with the digit for zero. The bits that no byte takes must be zero, and padding, if any,
-        // must fill the group (RFC 4648 section 3.5).
-        let (group, padded) = match *self.tail {
-            [] => ([b'A'; 4], self.padding == 0),
-            [a, b] => ([a, b, b'A', b'A'], self.padding != 1),
-            [a, b, c] => ([a, b, c, b'A'], self.padding != 2),
-            _ => return None,
+        // The last group is filled up with the digit for zero. The bits that no byte takes must be zero (RFC 4648
+        // section 3.5), and padding, if any, must fill a group of four.
+        let mut last = [b'A'; 8];
+        last.get_mut(..rest.len())?.copy_from_slice(rest);
+        let bytes = digits.decode(&last, &mut seen);
+        let (bytes, cut) = bytes.split_at_checked(rest_decoded.len())?;
+        rest_decoded.copy_from_slice(bytes);
+        let whole = match self.digits.len() % 4 {
+            0 => self.padding == 0,
+            1 => false,
+            over => self.padding == 0 || self.padding.saturating_add(over) == 4,
         };
-        let (bytes, sextets) = decode_group(group);
-        let (decoded, cut) = bytes.split_at_checked(rest.len())?;
-        rest.copy_from_slice(decoded);
-        let valid = (seen | sextets) & INVALID == 0 && cut.iter().all(|byte| *byte == 0);
-        (valid && padded).then_some(())
+        let valid = whole && seen & INVALID == 0 && cut.iter().all(|byte| *byte == 0);
+        valid.then_some(Decoded { length, ascii: seen & NON_ASCII == 0 })
     }
 }
 
-/// The bytes of four digits, and the union of their values, in which [`INVALID`] shows.
-fn decode_group(group: [u8; 4]) -> ([u8; 3], u32) {
-    let [a, b, c, d] = group.map(|digit| u32::from(SEXTETS.get(usize::from(digit)).copied().unwrap_or_default()));
-    let [_, bytes @ ..] = ((a << 18) | (b << 12) | (c << 6) | d).to_be_bytes();
-    (bytes, a | b | c | d)
+/// What each digit adds to the three bytes that four digits make, by its place among the four; the bytes are the lower
+/// ones of a little-endian word.
+///
+/// Half the instructions of looking sextets up and shifting them to their places. It is made at run time since the WASM
+/// module, which goes around in base64, has no 4 KB for it.
+pub(crate) struct Digits(Box<[[u32; 256]; 4]>);
+
+impl Digits {
+    /// RFC 4648 section 5, table 2: `A-Z`, `a-z`, `0-9`, `-`, `_` count from 0 to 63.
+    pub(crate) fn new() -> Self {
+        let mut places = Box::new([[INVALID; 256]; 4]);
+        let alphabet = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(*b"-_");
+        for (digit, value) in alphabet.zip(0_u32..) {
+            for (table, shift) in places.iter_mut().zip([18, 12, 6, 0]) {
+                let [_, bytes @ ..] = (value << shift).to_be_bytes();
+                if let (Some(entry), [a, b, c]) = (table.get_mut(usize::from(digit)), bytes) {
+                    *entry = u32::from_le_bytes([a, b, c, 0]);
+                }
+            }
+        }
+        Self(places)
+    }
+
+    /// The bytes of eight digits; `seen` takes the union of all bytes, in which [`INVALID`] and [`NON_ASCII`] show.
+    #[inline]
+    fn decode(&self, digits: &[u8; 8], seen: &mut u32) -> [u8; 6] {
+        let [first, second, third, fourth] = &*self.0;
+        let bits = |table: &[u32; 256], digit: u8| table.get(usize::from(digit)).copied().unwrap_or(INVALID);
+        let &[a, b, c, d, e, f, g, h] = digits;
+        let low = bits(first, a) | bits(second, b) | bits(third, c) | bits(fourth, d);
+        let high = bits(first, e) | bits(second, f) | bits(third, g) | bits(fourth, h);
+        *seen |= low | high;
+        let [bytes @ .., _, _] = (u64::from(low) | u64::from(high) << 24).to_le_bytes();
+        bytes
+    }
 }
 
-/// Set in the value of a byte that is no base64url digit; sextets have only the six bits below.
-const INVALID: u32 = 0x80;
-
-/// RFC 4648 section 5, table 2: `A-Z`, `a-z`, `0-9`, `-`, `_` count from 0 to 63.
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a fault is a compile error")]
-const SEXTETS: [u8; 256] = {
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut table = [0x80; 256];
-    let mut value = 0_u8;
-    while value < 64 {
-        table[alphabet[value as usize] as usize] = value;
-        value += 1;
-    }
-    table
-};
+/// Set for a byte that is no base64url digit; the three bytes of four digits are below.
+const INVALID: u32 = 0x0100_0000;
+const NON_ASCII: u32 = 0x0080_8080;
 
 #[cfg(test)]
 mod tests {
@@ -226,10 +252,27 @@ mod tests {
     }
 
     #[test]
-    fn what_was_decoded_before_leaves_no_trace() {
-        let mut payload = b"a longer payload than the next".to_vec();
-        assert_eq!(Encoded::of(b"QUE").decode(&mut payload), Some(()));
-        assert_eq!(payload, b"AA");
+    fn nothing_beyond_what_was_decoded_is_touched() {
+        let mut buffer = *b"a longer text than the next";
+        let decoded = Encoded::of(b"QUE").decode(&Digits::new(), &mut buffer);
+        assert_eq!(decoded, Some(Decoded { length: 2, ascii: true }));
+        assert_eq!(&buffer, b"AAlonger text than the next");
+        assert_eq!(Encoded::of(b"QUE").decode(&Digits::new(), &mut buffer[..1]), None);
+    }
+
+    #[test]
+    fn ascii_is_told_wherever_the_other_byte_stands() {
+        for length in 1..20 {
+            for place in 0..length {
+                for byte in [0x00, 0x7f, 0x80, 0xff] {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[place] = byte;
+                    let text = BASE64_URL_SAFE_NO_PAD.encode(&bytes);
+                    let decoded = Encoded::of(text.as_bytes()).decode(&Digits::new(), &mut bytes);
+                    assert_eq!(decoded, Some(Decoded { length, ascii: byte < 0x80 }), "{byte:#x} at {place}");
+                }
+            }
+        }
     }
 
     fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
@@ -239,7 +282,10 @@ mod tests {
     }
 
     fn decoded(text: &[u8]) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        Encoded::of(text).decode(&mut bytes).map(|()| bytes)
+        let mut bytes = vec![b'?'; text.len()];
+        let decoded = Encoded::of(text).decode(&Digits::new(), &mut bytes)?;
+        assert_eq!(decoded.ascii, bytes[..decoded.length].is_ascii());
+        bytes.truncate(decoded.length);
+        Some(bytes)
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, Command};
 
 /// A child and its descendants, in a process group of their own; dropping it ends those that still run.
 ///
@@ -28,6 +28,11 @@ impl Group {
         let leader = command.process_group(0).spawn().with_context(|| format!("cannot run {program}"))?;
         let id = leader.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         Ok(Self { leader, id: id.context("a child without a process id")? })
+    }
+
+    /// What the command writes to standard error, where that is piped; once.
+    pub fn stderr(&mut self) -> Option<ChildStderr> {
+        self.leader.stderr.take()
     }
 
     /// Waits for the command's end.

@@ -17,7 +17,7 @@ use crate::{
 ///
 /// Shows what the filter decides, the headers it sets, the rules of the host in order and why each does not match, and
 /// where the request goes. Your own `VirtualService`s and `HTTPRoute`s are followed too. What can't be told is said.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   manifest-gen explain -f plan.yaml --host microservice-a.microservice-a.svc.cluster.local --claims '{\"microservice-A\": \"PR-1\"}'

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Make a test token, or look into one.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "\
 Example:
   manifest-gen token mint --claim microservice-A=PR-1 --unsigned-and-insecure | manifest-gen token decode -")]
@@ -24,14 +24,14 @@ pub(super) struct Args {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     Mint(Mint),
     Decode(Decode),
 }
 
 /// Make a token.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   manifest-gen token mint --claim microservice-A=PR-1 --signature ES256 --key test.pem --expires-at 2026-12-01T00:00:00Z
@@ -67,7 +67,7 @@ struct Mint {
 }
 
 /// Look into a token. Without a key nothing is verified, and the output says so.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   manifest-gen token decode \"$TOKEN\" -f plan.yaml
@@ -101,9 +101,10 @@ impl Args {
 impl Mint {
     fn run(&self) -> Result<Exit> {
         let mut payload: Map<String, Value> = match &self.payload {
-            Some(text) => {
-                serde_json::from_str(text).map_err(|error| failed(format!("`--payload` is no JSON object: {error}")))?
-            }
+            // Not in the error's own words: they may repeat the payload.
+            Some(text) => serde_json::from_str(text).map_err(|error| {
+                failed(format!("`--payload` is no JSON object, by column {} of line {}", error.column(), error.line()))
+            })?,
             None => Map::new(),
         };
         payload.extend(self.claims.iter().map(|(service, version)| (service.clone(), json!(version))));

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Destination, Explanation, Request,
-    matching::{Verdict, compare, path, query},
+    matching::{Verdict, compare, compare_header, path, query},
     same_service,
 };
 use crate::{
@@ -87,6 +87,12 @@ fn rank(condition: &Value) -> Rank {
     )
 }
 
+/// How a header or a query parameter must be, and to what.
+fn wanted(condition: &Value) -> (&str, &str) {
+    let kind = if condition["type"] == "RegularExpression" { "regex" } else { "exact" };
+    (kind, condition["value"].as_str().unwrap_or_default())
+}
+
 fn gateway_api(condition: &Value, request: &Request) -> Verdict {
     let path = match (condition["path"]["type"].as_str().unwrap_or("PathPrefix"), condition["path"]["value"].as_str()) {
         (_, None) => Verdict::Yes,
@@ -99,18 +105,16 @@ fn gateway_api(condition: &Value, request: &Request) -> Verdict {
         ("RegularExpression", Some(regex)) => compare("path", "regex", regex, &[path(request)]),
         (_, Some(exact)) => compare("path", "exact", exact, &[path(request)]),
     };
-    let is_as = |what: &str, one: &Value, values: &[&str]| {
-        let kind = if one["type"] == "RegularExpression" { "regex" } else { "exact" };
-        compare(what, kind, one["value"].as_str().unwrap_or_default(), values)
-    };
     let headers = items(&condition["headers"]).map(|one| {
         let name = one["name"].as_str().unwrap_or_default().to_ascii_lowercase();
         let values = request.headers.iter().filter(|(other, _)| *other == name).map(|(_, value)| &**value);
-        is_as(&name, one, &values.collect::<Vec<_>>())
+        let (kind, wanted) = wanted(one);
+        compare_header(&name, kind, wanted, &values.collect::<Vec<_>>())
     });
     let queries = items(&condition["queryParams"]).map(|one| {
         let name = one["name"].as_str().unwrap_or_default();
-        is_as(&format!("query parameter {name}"), one, &Vec::from_iter(query(request, name)))
+        let (kind, wanted) = wanted(one);
+        compare(&format!("query parameter {name}"), kind, wanted, &Vec::from_iter(query(request, name)))
     });
     let method = condition["method"].as_str().map(|method| compare("method", "exact", method, &[&request.method]));
     Verdict::all(std::iter::once(path).chain(method).chain(headers).chain(queries))

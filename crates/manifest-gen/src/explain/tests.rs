@@ -130,3 +130,26 @@ fn hosts_are_found_by_wildcards_and_gateways() {
     assert_eq!(at("x.example", None).destinations[0].host, "x.example");
     assert!(at("example", Some("g/g")).instead.unwrap().starts_with("404"));
 }
+
+/// R17: a rule of the user's own may be about the header that holds the token.
+#[test]
+fn a_token_is_not_told_where_a_rule_is_about_it() {
+    let token = request("/");
+    let rules = [
+        "kind: VirtualService\nmetadata: {name: v, namespace: a}\nspec: {hosts: [a], http: [{match: [{headers: {authorization: {regex: 'Basic .*'}}}]}]}\n",
+        "kind: HTTPRoute\nmetadata: {name: h, namespace: a}\nspec: {parentRefs: [{kind: Service, name: a}], rules: [{matches: [{headers: [{name: Authorization, value: x}]}]}]}\n",
+    ];
+    for rules in rules {
+        let explanation = explained(rules, &token, r#"{"microservice-a": "PR-1", "email": "tester@example.com"}"#);
+        let text = format!("{}{}", explanation.to_text(), serde_json::to_string(&explanation).unwrap());
+        assert!(text.contains("no authorization is "), "{text}");
+        assert!(!text.contains("eyJ"), "{text}");
+    }
+}
+
+#[test]
+fn debug_of_a_request_shows_no_token() {
+    let request = Request { headers: vec![("authorization".into(), "Bearer hidden".into())], ..request("/hidden") };
+    let text = format!("{request:#?}");
+    assert!(text.contains("authorization") && !text.contains("hidden"), "{text}");
+}

@@ -1,15 +1,11 @@
 //! The scanner against `serde_json`: what is accepted, what is rejected, what is read.
 
-use std::fmt;
-
 use proptest::{prelude::*, sample::select, string::string_regex};
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, MapAccess, SeqAccess, Visitor},
-};
-use serde_json::value::RawValue;
 
-use super::*;
+use super::{
+    reference::{MAX_DEPTH, Tree, agreement, expected, padded, read, skip},
+    *,
+};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
@@ -132,148 +128,19 @@ fn every_unit_of_utf_16_alone_and_in_a_pair() {
     }
 }
 
-/// What a text means, numbers and literals as they are written.
-#[derive(Debug, PartialEq)]
-enum Tree {
-    Object(Vec<(String, Tree)>),
-    Array(Vec<Tree>),
-    String(String),
-    Number(String),
-    Literal(String),
-}
-
-impl Tree {
-    fn depth(&self) -> u32 {
-        match self {
-            Self::Object(members) => 1 + members.iter().map(|(_, value)| value.depth()).max().unwrap_or(0),
-            Self::Array(items) => 1 + items.iter().map(Self::depth).max().unwrap_or(0),
-            Self::String(_) | Self::Number(_) | Self::Literal(_) => 0,
-        }
-    }
-}
-
 /// Reading event by event and skipping both judge a text as `serde_json` does.
 fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
-    let found = read(text);
-    if std::str::from_utf8(text).is_ok() {
-        prop_assert_eq!(found.is_ok(), skip(text, MAX_DEPTH).is_ok());
-    }
-    if found != Err(Fault::TooDeep) {
-        prop_assert_eq!(found.ok(), expected(text), "{}", text.escape_ascii());
-    }
-    Ok(())
+    agreement(text).map_err(TestCaseError::fail)
 }
 
-/// What the scanner reads, event by event.
-fn read(text: &[u8]) -> Result<Tree, Fault> {
-    // The scanner's precondition.
-    if std::str::from_utf8(text).is_err() {
-        return Err(Fault::Malformed);
+/// How far [`plain_end`] goes, from every place in a word.
+fn plain_length(text: &[u8]) -> usize {
+    let text = padded(text);
+    let length = plain_end(&text, 0);
+    for before in 1..8 {
+        assert_eq!(plain_end(&[&[b'"'; 8][..before], &text].concat(), before), before + length);
     }
-    let mut text = text.to_vec();
-    let mut json = Scanner::object(&mut text, MAX_DEPTH)?;
-    let tree = read_object(&mut json)?;
-    json.finish()?;
-    Ok(tree)
-}
-
-fn read_object(json: &mut Scanner<'_>) -> Result<Tree, Fault> {
-    let mut members = Vec::new();
-    while let Some(key) = json.key()? {
-        let kind = json.value()?;
-        let value = read_value(json, kind)?;
-        // The key is looked at last: a span must outlive what is read and unescaped behind it.
-        members.push((owned(json, key), value));
-    }
-    Ok(Tree::Object(members))
-}
-
-fn read_value(json: &mut Scanner<'_>, kind: Kind) -> Result<Tree, Fault> {
-    match kind {
-        Kind::Object => {
-            json.enter()?;
-            read_object(json)
-        }
-        Kind::Array => {
-            json.enter()?;
-            let mut items = Vec::new();
-            while json.item()? {
-                let kind = json.kind()?;
-                items.push(read_value(json, kind)?);
-            }
-            Ok(Tree::Array(items))
-        }
-        Kind::String => json.string().map(|span| Tree::String(owned(json, span))),
-        Kind::Number => json.number().map(|span| Tree::Number(owned(json, span))),
-        Kind::Literal => json.literal().map(|span| Tree::Literal(owned(json, span))),
-    }
-}
-
-fn owned(json: &Scanner<'_>, span: Span) -> String {
-    std::str::from_utf8(json.text(span)).unwrap().to_owned()
-}
-
-/// Skips every member; a fault comes with the place where the scan stopped.
-fn skip(text: &[u8], max_depth: u32) -> Result<(), (Fault, usize)> {
-    let mut text = text.to_vec();
-    let mut json = Scanner::object(&mut text, max_depth).map_err(|fault| (fault, 0))?;
-    let skipped = skip_members(&mut json);
-    let at = json.position();
-    skipped.and_then(|()| json.finish()).map_err(|fault| (fault, at))
-}
-
-fn skip_members(json: &mut Scanner<'_>) -> Result<(), Fault> {
-    while json.key()?.is_some() {
-        json.value()?;
-        json.skip()?;
-    }
-    Ok(())
-}
-
-/// What `serde_json` reads: nothing when it rejects the text or when that is no object.
-fn expected(text: &[u8]) -> Option<Tree> {
-    serde_json::from_slice(text).ok().filter(|tree| matches!(tree, Tree::Object(_)))
-}
-
-/// Values are taken raw first, so that a number keeps its text.
-impl<'de> Deserialize<'de> for Tree {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
-        let tree = match raw.as_bytes().first() {
-            Some(b'{') => serde_json::Deserializer::from_str(raw).deserialize_map(Container),
-            Some(b'[') => serde_json::Deserializer::from_str(raw).deserialize_seq(Container),
-            Some(b'"') => serde_json::from_str(raw).map(Self::String),
-            Some(b'-' | b'0'..=b'9') => Ok(Self::Number(raw.into())),
-            _ => Ok(Self::Literal(raw.into())),
-        };
-        tree.map_err(de::Error::custom)
-    }
-}
-
-struct Container;
-
-impl<'de> Visitor<'de> for Container {
-    type Value = Tree;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object or an array")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
-        }
-        Ok(Tree::Object(members))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Tree, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            items.push(item);
-        }
-        Ok(Tree::Array(items))
-    }
+    length
 }
 
 fn expected_plain_length(text: &[u8]) -> usize {
@@ -421,6 +288,3 @@ const PIECES: &[&[u8]] = &[
 ];
 
 const WHITE_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
-
-/// The most that a policy allows.
-const MAX_DEPTH: u32 = 64;

@@ -1,12 +1,12 @@
-//! Choices taken from random bytes, so that proptest can shrink what was made of them.
+//! Choices taken from random bytes, so that what was made of them can be shrunk and mutated.
 
 /// Yields zeros when the bytes are used up: every choice's first alternative is its plainest.
-pub(crate) struct Dice<'b> {
+pub(super) struct Dice<'b> {
     bytes: &'b [u8],
 }
 
 impl<'b> Dice<'b> {
-    pub(crate) fn new(bytes: &'b [u8]) -> Self {
+    pub(super) fn new(bytes: &'b [u8]) -> Self {
         Self { bytes }
     }
 
@@ -17,7 +17,7 @@ impl<'b> Dice<'b> {
     }
 
     /// 0 to `sides` - 1; `sides` is at most 65536.
-    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+    pub(super) fn roll(&mut self, sides: usize) -> usize {
         if sides <= 256 {
             usize::from(self.byte()) % sides
         } else {
@@ -26,11 +26,11 @@ impl<'b> Dice<'b> {
     }
 
     /// True once in so many times.
-    pub(crate) fn once_in(&mut self, times: usize) -> bool {
+    pub(super) fn once_in(&mut self, times: usize) -> bool {
         self.roll(times) == times - 1
     }
 
-    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub(super) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.roll(from.len())].clone()
     }
 }

@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use routing_claims::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, TokenFormat};
 
-use crate::dice::Dice;
-
-pub(crate) type Lines = Vec<(Vec<u8>, Vec<u8>)>;
+use super::dice::Dice;
+use crate::luajit::Lines;
 
 const NAMES: &[&str] = &[
     "api",
@@ -35,7 +34,7 @@ const SOURCES: &[&str] = &["authorization", "X-Jwt", "x-token", "x-user", "jwt"]
 const COOKIES: &[&str] = &["token", "t", "Token", "session"];
 
 /// A valid configuration.
-pub(crate) fn policy(dice: &mut Dice) -> PolicyConfig {
+pub(super) fn policy(dice: &mut Dice) -> PolicyConfig {
     let claim_path: Vec<String> = (0..dice.roll(4)).map(|_| dice.pick(SEGMENTS).into()).collect();
     let open = !claim_path.is_empty() && dice.roll(3) == 1;
     let mut services: Vec<ServiceConfig> = (0..=dice.roll(6))
@@ -73,7 +72,7 @@ pub(crate) fn policy(dice: &mut Dice) -> PolicyConfig {
     if !from_cookies.is_empty() && dice.once_in(4) {
         from_headers.clear();
     }
-    let depth = u32::try_from(claim_path.len()).unwrap() + 1;
+    let depth = claim_path.iter().fold(1, |depth, _| depth + 1);
     PolicyConfig {
         from_headers,
         from_cookies,
@@ -93,7 +92,7 @@ pub(crate) fn policy(dice: &mut Dice) -> PolicyConfig {
 }
 
 /// A token for a policy.
-pub(crate) fn token(dice: &mut Dice, policy: &PolicyConfig, now: i64) -> Vec<u8> {
+pub(super) fn token(dice: &mut Dice, policy: &PolicyConfig, now: i64) -> Vec<u8> {
     let mut payload = Payload { dice, policy, now }.bytes();
     if dice.once_in(8) {
         mutate(dice, &mut payload, b"\"\\{}[],:.-+eE0/u \n\t\0\x01\x1f\x7f\x80\xbf\xc0\xc2\xe0\xed\xa0\xf0\xf4\xff");
@@ -153,7 +152,7 @@ pub(crate) fn token(dice: &mut Dice, policy: &PolicyConfig, now: i64) -> Vec<u8>
 }
 
 /// A request that carries one of the tokens, most likely where the policy looks for it.
-pub(crate) fn request(dice: &mut Dice, policy: &PolicyConfig, tokens: &[Vec<u8>]) -> Lines {
+pub(super) fn request(dice: &mut Dice, policy: &PolicyConfig, tokens: &[Vec<u8>]) -> Lines {
     let mut lines: Lines = vec![(b"host".to_vec(), b"shop.example".to_vec())];
     let token = |dice: &mut Dice| dice.pick(tokens);
     for source in &policy.from_headers {
@@ -369,7 +368,7 @@ impl Payload<'_, '_, '_> {
     fn time(&mut self, out: &mut String) {
         let skew = i64::from(self.policy.clock_skew_seconds);
         let around = [0, skew, -skew][self.dice.roll(3)];
-        let time = self.now + around + i64::try_from(self.dice.roll(5)).unwrap() - 2;
+        let time = self.now + around + [-2, -1, 0, 1, 2][self.dice.roll(5)];
         let sign = if time < 0 { "-" } else { "" };
         let digits = time.unsigned_abs();
         _ = match self.dice.roll(10) {

@@ -1,0 +1,35 @@
+//! Makes each decision once, in a function of its own, for a tool that counts the instructions in it:
+//! `cargo xtask bench instructions`.
+//!
+//! Prints a line for each call of [`counted`]: group, name and bytes of the input, separated by tabs.
+
+use std::hint::black_box;
+
+use anyhow::Result;
+use benches::{Input, Line};
+use routing_claims::Decider;
+
+fn main() -> Result<()> {
+    for (group, inputs) in [("typical", benches::typical()), ("fault", benches::faults()), ("worst", benches::worst())]
+    {
+        for input in inputs {
+            let mut decider = input.decider()?;
+            run(group, &input, "", &mut decider);
+            if group == "typical" {
+                run("cached", &input, ", cached", &mut decider);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn run(group: &str, input: &Input, suffix: &str, decider: &mut Decider) {
+    println!("{group}\t{}{suffix}\t{}", input.name, input.bytes());
+    counted(decider, &input.lines);
+}
+
+/// What is counted: valgrind finds it by its name.
+#[inline(never)]
+fn counted(decider: &mut Decider, lines: &[Line]) {
+    black_box(benches::decide(black_box(decider), black_box(lines)));
+}

@@ -1,0 +1,167 @@
+//! What an attacker may send to make a decision as dear as it gets, byte for byte.
+
+use serde_json::{Value, json};
+
+use crate::{Input, services, widest};
+
+/// Inputs of 8 KB and more that a policy's limits allow.
+#[must_use]
+pub fn worst() -> Vec<Input> {
+    let closed = |name, payload: &str, outcome| Input::with_payload(name, services(2), payload, outcome);
+    let open = |name, payload: &str, outcome| Input::with_payload(name, open_policy(), payload, outcome);
+    let member = |value: &str| format!(r#"{{"a":{value}}}"#);
+    let array = |item: &str| member(&format!("[{}]", repeated(item, ",", BYTES)));
+    let string = |part: &str| member(&format!(r#""{}""#, repeated(part, "", BYTES)));
+    let time = |value: &str| format!(r#"{{"exp":{value}}}"#);
+    let nested = |open: &str, close: &str| array(&format!("{}1{}", open.repeat(62), close.repeat(62)));
+
+    vec![
+        closed("nested arrays", &nested("[", "]"), "no-routes"),
+        closed("nested objects", &nested(r#"{"":"#, "}"), "no-routes"),
+        closed("empty arrays", &array("[]"), "no-routes"),
+        closed("empty objects", &array("{}"), "no-routes"),
+        closed("empty strings", &array(r#""""#), "no-routes"),
+        closed("short strings", &array(r#""a""#), "no-routes"),
+        closed("literals", &array("null"), "no-routes"),
+        closed("short numbers", &array("1"), "no-routes"),
+        closed("short fractions", &array("0.1"), "no-routes"),
+        closed("short exponents", &array("-1.0e+1"), "no-routes"),
+        closed("a huge number", &member(&"9".repeat(BYTES)), "no-routes"),
+        closed("a huge time", &time(&"9".repeat(BYTES)), "no-routes"),
+        closed("a long fraction of a time", &time(&format!("9{}.{}", "0".repeat(9), "0".repeat(BYTES))), "no-routes"),
+        closed("a time of long exponent", &time(&format!("9e{}", "0".repeat(BYTES))), "expired"),
+        closed("white space", &member(&format!("{}1", " ".repeat(BYTES))), "no-routes"),
+        closed("white space between all", &array(" 1 "), "no-routes"),
+        closed("short escapes", &string(r"\n"), "no-routes"),
+        closed("escapes of four digits", &string(r"\u0041"), "no-routes"),
+        closed("escaped surrogates", &string(r"\ud83d\ude00"), "no-routes"),
+        closed("text of two bytes", &string("\u{e9}"), "no-routes"),
+        closed("text of mixed lengths", &string("a\u{e9}\u{20ac}\u{1f600}"), "no-routes"),
+        closed("many keys", &keys(BYTES, short_name), "no-routes"),
+        closed(
+            "keys as long as a service's",
+            &keys(BYTES, |number| format!("microservice-{}", short_name(number + 2))),
+            "no-routes",
+        ),
+        closed("one service in all cases", &keys(BYTES, |number| cased("microservice-a", number)), "no-routes"),
+        Input::with_payload(
+            "keys near 1,000 services",
+            thousand_services(),
+            &keys(BYTES, |number| format!("{}-{number:03}-", "s".repeat(58))),
+            "no-routes",
+        ),
+        Input::with_payload(
+            "1,000 services",
+            thousand_services(),
+            &keys(LARGEST, |number| format!("{}-{number:03}", "s".repeat(58))),
+            "too-many-routes",
+        ),
+        open("open, many keys", &under_r(&keys(BYTES, short_name)), "too-many-routes"),
+        open("open, thousands of keys", &under_r(&keys(LARGEST, short_name)), "too-many-routes"),
+        open("open, keys in all cases", &under_r(&keys(LARGEST, |number| cased("abcdefghijklm", number))), "no-routes"),
+        open(
+            "open, keys alike to the end",
+            &under_r(&keys(LARGEST, |number| format!("{}{}", "k".repeat(59), padded(number)))),
+            "too-many-routes",
+        ),
+        open(
+            "open, long invalid names alike to the end",
+            &under_r(&keys(LARGEST, |number| format!("{}{}", " ".repeat(1000), padded(number)))),
+            "no-routes",
+        ),
+        open(
+            "open, faults in the report",
+            &under_r(&keys(LARGEST * 5 / 6, short_name).replace(":1", ":[]")),
+            "no-routes",
+        ),
+        header("commas", b"authorization", ",", "no-token"),
+        header("commas and spaces", b"authorization", " ,\t", "no-token"),
+        header("schemes", b"authorization", "Bearex,", "no-token"),
+        header("cookies", b"cookie", "=;", "no-token"),
+        header("cookies of a name's length", b"cookie", "ab=;", "no-token"),
+        many_headers(),
+    ]
+}
+
+/// A header line of 8 KB.
+fn header(name: &str, header: &[u8], part: &str, outcome: &'static str) -> Input {
+    let policy = json!({
+        "fromHeaders": [{ "name": "authorization", "prefix": "Bearer " }],
+        "fromCookies": ["aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh"],
+        "services": [{ "name": "microservice-A" }],
+    });
+    Input {
+        lines: vec![(header.to_vec(), repeated(part, "", BYTES).into_bytes())],
+        ..Input::new(name, policy, "", outcome)
+    }
+}
+
+/// As many header lines as Envoy takes, each as long as a managed header.
+fn many_headers() -> Input {
+    let lines =
+        (0..100).map(|number| (format!("microservice-{}", padded(number)).into_bytes(), vec![b'v'; 70])).collect();
+    Input { lines, ..Input::new("headers near managed ones", thousand_services(), "", "no-token") }
+}
+
+fn open_policy() -> Value {
+    json!({ "claimPath": ["r"], "headerPrefix": "x-route-", "reportHeader": "x-report", "limits": widest() })
+}
+
+fn thousand_services() -> Value {
+    let services = (0..1000).map(|number| json!({ "name": format!("{}-{number:03}", "s".repeat(58)), "header": format!("microservice-{number:04}") }));
+    json!({ "services": services.collect::<Vec<_>>(), "limits": widest() })
+}
+
+fn under_r(object: &str) -> String {
+    format!(r#"{{"r":{object}}}"#)
+}
+
+/// An object of so many bytes, or of as many keys as there are.
+fn keys(bytes: usize, key: impl Fn(usize) -> String) -> String {
+    let mut object = String::from("{");
+    for number in 0.. {
+        let member = format!(r#""{}":1"#, key(number));
+        if object.len() + member.len() + 2 > bytes - 8 {
+            break;
+        }
+        if number > 0 {
+            object.push(',');
+        }
+        object += &member;
+    }
+    object + "}"
+}
+
+fn repeated(part: &str, separator: &str, bytes: usize) -> String {
+    vec![part; (bytes - 12) / (part.len() + separator.len())].join(separator)
+}
+
+/// The shortest names, in no order.
+fn short_name(number: usize) -> String {
+    const LETTERS: &[u8] = b"qwertyuiopasdfghjklzxcvbnmQWERTYUIOPASDFGHJKLZXCVBNM0123456789";
+    let mut name = String::new();
+    let mut rest = number;
+    loop {
+        name.push(char::from(LETTERS[rest % LETTERS.len()]));
+        rest /= LETTERS.len();
+        if rest == 0 {
+            return name;
+        }
+        rest -= 1;
+    }
+}
+
+fn padded(number: usize) -> String {
+    format!("{:04}", number * 7919 % 10_000)
+}
+
+/// A name with each letter in upper case whose bit is set.
+fn cased(name: &str, bits: usize) -> String {
+    let upper = |(at, letter): (usize, char)| if bits >> at & 1 == 1 { letter.to_ascii_uppercase() } else { letter };
+    name.chars().enumerate().map(upper).collect()
+}
+
+const BYTES: usize = 8 * 1024;
+
+/// What a token of 64 KB holds.
+const LARGEST: usize = 47 * 1024;

@@ -1,0 +1,206 @@
+//! The services of the mesh: they know nothing of routing. All they do for it is to forward `Authorization`.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use http_body_util::Full;
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    header::{AUTHORIZATION, HeaderMap},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use serde_json::{Value, json};
+use testbed::client::Http1;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
+};
+use tokio_tungstenite::tungstenite::Message;
+
+/// One version of one service; dropping it stops the server.
+#[derive(Debug)]
+pub struct App {
+    serving: JoinHandle<()>,
+}
+
+/// Another service that each request calls.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its host.
+    pub host: String,
+    /// The outbound listener of the caller's sidecar.
+    pub sidecar: SocketAddr,
+}
+
+impl App {
+    /// An HTTP/1.1 and HTTP/2 server that answers with a JSON object: its `service` and `version`, the `path` and `headers`
+    /// that it saw, and under `called` the `status` and body (`said`) of the service that it calls.
+    ///
+    /// `/slow` takes 2 s; `/flaky` fails with 503 the first time that it is asked with a query.
+    ///
+    /// # Errors
+    ///
+    /// When the address can't be bound.
+    pub async fn http(addr: SocketAddr, service: &str, version: &str, call: Option<Call>) -> Result<Self> {
+        let seen_before = Arc::new(Mutex::new(BTreeSet::new()));
+        let app = Arc::new(Http { service: service.to_owned(), version: version.to_owned(), call, seen_before });
+        serve(addr, move |stream| {
+            let app = Arc::clone(&app);
+            async move {
+                let answer = service_fn(move |request| {
+                    let app = Arc::clone(&app);
+                    async move { app.answer(request).await }
+                });
+                let server = auto::Builder::new(TokioExecutor::new());
+                // A connection that breaks is Envoy's to report.
+                drop(server.serve_connection(TokioIo::new(stream), answer).await);
+            }
+        })
+        .await
+    }
+
+    /// An HTTP server that answers every request with the same JSON.
+    ///
+    /// # Errors
+    ///
+    /// When the address can't be bound.
+    pub async fn json(addr: SocketAddr, body: Value) -> Result<Self> {
+        let body = Bytes::from(body.to_string());
+        serve(addr, move |stream| {
+            let body = body.clone();
+            async move {
+                let answer = service_fn(|_| std::future::ready(anyhow::Ok(Response::new(Full::new(body.clone())))));
+                drop(auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await);
+            }
+        })
+        .await
+    }
+
+    /// A gRPC server: the health service, in which only the version's name is serving.
+    ///
+    /// # Errors
+    ///
+    /// When the address can't be bound.
+    pub async fn grpc(addr: SocketAddr, version: &str) -> Result<Self> {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        reporter.set_service_status(version, tonic_health::ServingStatus::Serving).await;
+        let incoming = tonic::transport::server::TcpIncoming::bind(addr)?;
+        let server = tonic::transport::Server::builder().add_service(health).serve_with_incoming(incoming);
+        Ok(Self { serving: tokio::spawn(async { drop(server.await) }) })
+    }
+
+    /// A WebSocket server: it answers each message with its version, a space, and the message.
+    ///
+    /// # Errors
+    ///
+    /// When the address can't be bound.
+    pub async fn websocket(addr: SocketAddr, version: &str) -> Result<Self> {
+        let version = version.to_owned();
+        serve(addr, move |stream| {
+            let version = version.clone();
+            async move {
+                let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
+                while let Some(Ok(Message::Text(text))) = socket.next().await {
+                    if socket.send(Message::text(format!("{version} {text}"))).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn serve<F>(addr: SocketAddr, connection: impl Fn(TcpStream) -> F + Send + 'static) -> Result<App>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind(addr).await.with_context(|| format!("cannot listen at {addr}"))?;
+    let serving = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(connection(stream));
+            // Ended ones need no more room.
+            while connections.try_join_next().is_some() {}
+        }
+    });
+    Ok(App { serving })
+}
+
+struct Http {
+    service: String,
+    version: String,
+    call: Option<Call>,
+    seen_before: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Http {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+        let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+        let mut status = StatusCode::OK;
+        if path.starts_with("/slow") {
+            tokio::time::sleep(SLOW).await;
+        }
+        if path.starts_with("/flaky")
+            && self.seen_before.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone())
+        {
+            status = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        let mut said = json!({
+            "service": self.service,
+            "version": self.version,
+            "path": path,
+            "headers": lines(request.headers()),
+        });
+        if let Some(call) = &self.call {
+            said["called"] = call
+                .send(&path, request.headers())
+                .await
+                .unwrap_or_else(|error| json!({"status": 0, "said": format!("{error:#}")}));
+        }
+        let mut response = Response::new(Full::new(Bytes::from(said.to_string())));
+        *response.status_mut() = status;
+        Ok(response)
+    }
+}
+
+impl Call {
+    async fn send(&self, path: &str, headers: &HeaderMap) -> Result<Value> {
+        let authorization: Vec<_> = headers
+            .get_all(AUTHORIZATION)
+            .iter()
+            .map(|value| (AUTHORIZATION.as_str().into(), value.as_bytes().to_vec()))
+            .collect();
+        let response = Http1::connect(self.sidecar).await?.get(&self.host, path, &authorization).await?;
+        let said = serde_json::from_slice(&response.body).unwrap_or_else(|_| Value::from(response.text()));
+        Ok(json!({"status": response.status, "said": said}))
+    }
+}
+
+/// Names and values, in order; bytes that are no UTF-8 are replaced.
+fn lines(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect()
+}
+
+const SLOW: Duration = Duration::from_secs(2);

@@ -1,0 +1,179 @@
+//! The Kubernetes API: what is applied and deleted is remembered, as `explain` reads it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use kube::{
+    Api, Client, Config,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    config::AuthInfo,
+    core::{ApiResource, GroupVersionKind, TypeMeta},
+};
+use manifest_gen::{
+    manifests::{self, Manifest},
+    yaml::{self, File},
+};
+use serde_json::Value;
+
+use crate::until;
+
+/// A connection to the API.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    applied: Arc<Mutex<BTreeMap<String, Value>>>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    pub(crate) fn connect(url: &str, token: &str) -> Result<Self> {
+        let mut config = Config::new(url.parse()?);
+        // The server makes its certificate itself.
+        config.accept_invalid_certs = true;
+        config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
+        Ok(Self { client: Client::try_from(config)?, applied: Arc::default() })
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.client.apiserver_version().await.is_ok()
+    }
+
+    /// Applies the resource definitions of a file or a folder, and waits until they are served.
+    pub(crate) async fn define(&self, path: &Path) -> Result<()> {
+        let files: Vec<_> = if path.is_dir() {
+            fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<_>>()?
+        } else {
+            vec![path.to_owned()]
+        };
+        for file in files {
+            let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            for definition in Self::documents(&text)? {
+                if definition["kind"] != "CustomResourceDefinition" {
+                    continue;
+                }
+                let (api, name) = self.api(&definition)?;
+                api.patch(&name, &by_us(), &Patch::Apply(&definition)).await?;
+                until(&format!("{name} to be served"), PATIENCE, async || {
+                    let status = api.get(&name).await?.data["status"]["conditions"].clone();
+                    let established = |one: &Value| one["type"] == "Established" && one["status"] == "True";
+                    let is = status.as_array().is_some_and(|conditions| conditions.iter().any(established));
+                    Ok(if is { Ok(()) } else { Err(status.to_string()) })
+                })
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates a resource or changes it to this.
+    ///
+    /// # Errors
+    ///
+    /// When the API refuses it.
+    pub async fn apply(&self, resource: &Value) -> Result<()> {
+        let (api, name) = self.api(resource)?;
+        api.patch(&name, &by_us(), &Patch::Apply(resource))
+            .await
+            .with_context(|| format!("cannot apply {}", Self::id(resource)))?;
+        self.all().insert(Self::id(resource), resource.clone());
+        Ok(())
+    }
+
+    /// Deletes what was applied under that name (`Kind namespace/name`), and waits until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// When it was not applied here, or the API refuses.
+    pub async fn delete(&self, id: &str) -> Result<()> {
+        let resource = self.all().remove(id).with_context(|| format!("{id} was not applied"))?;
+        let (api, name) = self.api(&resource)?;
+        api.delete(&name, &DeleteParams::default()).await.with_context(|| format!("cannot delete {id}"))?;
+        until(&format!("the end of {id}"), PATIENCE, async || {
+            Ok(if api.get_opt(&name).await?.is_none() { Ok(()) } else { Err("it is still there".to_owned()) })
+        })
+        .await
+    }
+
+    /// What was applied under that name and not deleted.
+    #[must_use]
+    pub fn applied(&self, id: &str) -> Option<Value> {
+        self.all().get(id).cloned()
+    }
+
+    /// All applied resources of a kind, as one text.
+    #[must_use]
+    pub fn yaml(&self, kind: &str) -> String {
+        let all = self.all();
+        let of_kind = all.values().filter(|resource| resource["kind"] == kind);
+        of_kind.map(Value::to_string).collect::<Vec<_>>().join("\n---\n")
+    }
+
+    /// What is applied, as `manifest-gen` reads it back.
+    ///
+    /// # Errors
+    ///
+    /// Not to be expected: what was applied is readable.
+    pub fn manifests(&self) -> Result<Vec<Manifest>> {
+        let text = self.all().values().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
+        manifests::read(&[Arc::new(File { name: "applied".to_owned(), text })]).map_err(|problems| readable(&problems))
+    }
+
+    /// The name of a resource, as [`delete`](Self::delete) takes it and `manifest-gen diff` writes it.
+    #[must_use]
+    pub fn id(resource: &Value) -> String {
+        let text = |value: &Value| value.as_str().unwrap_or("default").to_owned();
+        let metadata = &resource["metadata"];
+        format!("{} {}/{}", text(&resource["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
+    }
+
+    /// The documents of a YAML text.
+    ///
+    /// # Errors
+    ///
+    /// When it is none.
+    pub fn documents(text: &str) -> Result<Vec<Value>> {
+        let file = Arc::new(File { name: "yaml".to_owned(), text: text.to_owned() });
+        let nodes = yaml::read(&file).map_err(|problems| readable(&problems))?;
+        Ok(nodes.iter().map(yaml::Node::to_json).filter(|value| !value.is_null()).collect())
+    }
+
+    fn api(&self, resource: &Value) -> Result<(Api<DynamicObject>, String)> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let types = TypeMeta {
+            api_version: text(&resource["apiVersion"]).context("no apiVersion")?,
+            kind: text(&resource["kind"]).context("no kind")?,
+        };
+        let name = text(&resource["metadata"]["name"]).context("no name")?;
+        let of_kind = ApiResource::from_gvk(&GroupVersionKind::try_from(&types)?);
+        let api = match resource["metadata"]["namespace"].as_str() {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &of_kind),
+            None => Api::all_with(self.client.clone(), &of_kind),
+        };
+        Ok((api, name))
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Value>> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn readable(problems: &[manifest_gen::problem::Problem]) -> anyhow::Error {
+    anyhow!(problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; "))
+}
+
+fn by_us() -> PatchParams {
+    PatchParams::apply("routing-claims-e2e").force()
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);

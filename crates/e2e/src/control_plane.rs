@@ -1,0 +1,201 @@
+//! etcd, kube-apiserver and istiod on loopback.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
+use testbed::client::Http1;
+
+use crate::{
+    Cluster, Net,
+    tools::{Istio, Tools},
+    until,
+};
+
+/// A running control plane; dropping it stops it.
+#[derive(Debug)]
+pub struct ControlPlane {
+    /// Its API.
+    pub cluster: Cluster,
+    /// Which Istio it is.
+    pub(crate) istio: Istio,
+    net: Net,
+    // Dropped in this order: who asks before who answers.
+    _istiod: Daemon,
+    _kube_apiserver: Daemon,
+    _etcd: Daemon,
+}
+
+impl ControlPlane {
+    /// Starts all of it; `dir` gets data, keys, configuration and logs.
+    ///
+    /// # Errors
+    ///
+    /// When a program does not start, ends, or is not ready in time; the error has the end of its log.
+    pub async fn start(tools: &Tools, net: Net, dir: &Path) -> Result<Self> {
+        let client_urls = format!("http://{}", net.addr(HOST, 2379));
+        let peer_urls = format!("http://{}", net.addr(HOST, 2380));
+        let mut etcd = Daemon::spawn(
+            Command::new(&tools.etcd)
+                .arg("--data-dir")
+                .arg(dir.join("etcd"))
+                .args(["--name", "e2e", "--initial-cluster", &format!("e2e={peer_urls}")])
+                .args(["--listen-client-urls", &client_urls, "--advertise-client-urls", &client_urls])
+                .args(["--listen-peer-urls", &peer_urls, "--initial-advertise-peer-urls", &peer_urls])
+                // Nothing here outlives the process.
+                .arg("--unsafe-no-fsync"),
+            "etcd",
+            dir,
+        )?;
+        etcd.ready(async || Ok(healthy(net, 2379, "/health").await)).await?;
+
+        let mut kube_apiserver =
+            Daemon::spawn(&mut kube_apiserver(tools, net, dir, &client_urls)?, "kube-apiserver", dir)?;
+        let url = format!("https://{}", net.addr(HOST, API_PORT));
+        let cluster = Cluster::connect(&url, TOKEN)?;
+        kube_apiserver.ready(async || Ok(cluster.is_ready().await)).await?;
+        for definitions in &tools.definitions {
+            cluster.define(definitions).await?;
+        }
+        cluster.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}})).await?;
+
+        let mut istiod = Daemon::spawn(&mut istiod(tools, net, dir, &url)?, "istiod", dir)?;
+        istiod.ready(async || Ok(healthy(net, 8080, "/ready").await)).await?;
+        Ok(Self { cluster, istio: tools.istio, net, _istiod: istiod, _kube_apiserver: kube_apiserver, _etcd: etcd })
+    }
+
+    /// Where proxies get their configuration, without TLS.
+    #[must_use]
+    pub fn xds(&self) -> std::net::SocketAddr {
+        self.net.addr(HOST, XDS_PORT)
+    }
+}
+
+fn kube_apiserver(tools: &Tools, net: Net, dir: &Path, etcd: &str) -> Result<Command> {
+    // Service accounts are not used, but the server does not start without keys for them.
+    let key = rcgen::KeyPair::generate()?;
+    let (private, public, tokens) = (dir.join("sa.key"), dir.join("sa.pub"), dir.join("tokens.csv"));
+    fs::write(&private, key.serialize_pem())?;
+    fs::write(&public, key.public_key_pem())?;
+    fs::write(&tokens, format!("{TOKEN},admin,admin,system:masters\n"))?;
+    let mut command = Command::new(&tools.kube_apiserver);
+    command
+        .args(["--etcd-servers", etcd])
+        .args(["--bind-address", &net.ip(HOST).to_string(), "--secure-port", &API_PORT.to_string()])
+        // It would publish its address as endpoints, which may not be of loopback.
+        .args(["--endpoint-reconciler-type", "none"])
+        .args(["--authorization-mode", "AlwaysAllow", "--disable-admission-plugins", "ServiceAccount"])
+        .args(["--service-account-issuer", "https://kubernetes.default.svc"])
+        .args(["--service-cluster-ip-range", "10.96.0.0/16"])
+        .arg("--cert-dir")
+        .arg(dir.join("kube-apiserver"))
+        .arg("--service-account-key-file")
+        .arg(public)
+        .arg("--service-account-signing-key-file")
+        .arg(private)
+        .arg("--token-auth-file")
+        .arg(tokens);
+    Ok(command)
+}
+
+fn istiod(tools: &Tools, net: Net, dir: &Path, kubernetes: &str) -> Result<Command> {
+    let kubeconfig = dir.join("kubeconfig.json");
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "e2e", "cluster": {"server": kubernetes, "insecure-skip-tls-verify": true}}],
+        "users": [{"name": "e2e", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "e2e"}}],
+        "current-context": "e2e",
+    });
+    fs::write(&kubeconfig, config.to_string())?;
+    let mesh = dir.join("mesh.json");
+    fs::write(&mesh, json!({"enableAutoMtls": false, "rootNamespace": "istio-system"}).to_string())?;
+    let address = |port| net.addr(HOST, port).to_string();
+    let mut command = Command::new(&tools.pilot_discovery);
+    command
+        .arg("discovery")
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .arg("--meshConfig")
+        .arg(mesh)
+        .args(["--grpcAddr", &address(XDS_PORT), "--httpAddr", &address(8080), "--monitoringAddr", &address(15014)])
+        .args(["--secureGRPCAddr", "", "--httpsAddr", "", "--ctrlz_port", "0"])
+        // Proxies without certificates, hooks without a caller.
+        .envs([
+            ("PILOT_ENABLE_METADATA_EXCHANGE", "false"),
+            ("PILOT_ENABLE_ALPN_FILTER", "false"),
+            ("ENABLE_CA_SERVER", "false"),
+            ("INJECTION_WEBHOOK_CONFIG_NAME", ""),
+            ("VALIDATION_WEBHOOK_CONFIG_NAME", ""),
+            ("POD_NAMESPACE", "istio-system"),
+        ])
+        .current_dir(dir);
+    Ok(command)
+}
+
+/// A program that runs until it is dropped.
+#[derive(Debug)]
+struct Daemon {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    fn spawn(command: &mut Command, name: &'static str, dir: &Path) -> Result<Self> {
+        let log = dir.join(format!("{name}.log"));
+        let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+        Ok(Self { name, child, log })
+    }
+
+    async fn ready(&mut self, is_ready: impl AsyncFn() -> Result<bool>) -> Result<()> {
+        let name = self.name;
+        until(name, READY, async || {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{name} ended with {status}:\n{}", self.log_tail());
+            }
+            Ok(if is_ready().await? { Ok(()) } else { Err(format!("it is not ready\n{}", self.log_tail())) })
+        })
+        .await
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Its data goes with it, so it needs no time to end well. Both fail only for a child that was reaped.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+async fn healthy(net: Net, port: u16, path: &str) -> bool {
+    let answer = async { Http1::connect(net.addr(HOST, port)).await?.get("e2e", path, &[]).await };
+    matches!(answer.await, Ok(response) if response.status == 200)
+}
+
+/// The last byte of the control plane's address.
+const HOST: u8 = 1;
+const API_PORT: u16 = 6443;
+const XDS_PORT: u16 = 15010;
+/// Of an administrator, on loopback, for the minutes of a run.
+const TOKEN: &str = "e2e";
+const READY: Duration = Duration::from_secs(60);
+const LOG_TAIL_LINES: usize = 15;

@@ -1,0 +1,159 @@
+//! Requests that are sent all the time while something changes, each judged.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+};
+
+use anyhow::Result;
+use serde_json::Value;
+use testbed::{Headers, client::Http1};
+use tokio::task::JoinSet;
+
+/// A kind of request, and who may answer it.
+#[derive(Clone, Debug)]
+pub struct Steady {
+    /// Its host.
+    pub host: String,
+    /// Its header lines.
+    pub headers: Headers,
+    /// Who may answer, before, during and after the change: the versions of the chain, such as `PR-1>main`.
+    pub allowed: Allowed,
+}
+
+/// Who may answer, before, during and after the change.
+pub type Allowed = [Vec<String>; 3];
+
+/// Where the change is.
+#[derive(Clone, Copy, Debug)]
+pub enum Phase {
+    /// Not begun.
+    Before = 0,
+    /// Under way.
+    During = 1,
+    /// In force everywhere.
+    After = 2,
+}
+
+/// A load that runs until [`stop`](Self::stop).
+#[derive(Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+    clients: JoinSet<Tally>,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Requests sent.
+    pub sent: u64,
+    /// Without an answer, or with another status than 200.
+    pub failed: u64,
+    /// Answered by who may not.
+    pub misrouted: u64,
+    /// The first of what went wrong.
+    pub first: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    phase: AtomicU8,
+    stopped: AtomicBool,
+}
+
+impl Load {
+    /// Starts one client for each kind of request, each with a connection that it keeps and one request at a time.
+    #[must_use]
+    pub fn start(to: SocketAddr, requests: Vec<Steady>) -> Self {
+        let shared = Arc::new(Shared::default());
+        let mut clients = JoinSet::new();
+        for request in requests {
+            clients.spawn(client(to, request, Arc::clone(&shared)));
+        }
+        Self { shared, clients }
+    }
+
+    /// Says where the change is.
+    pub fn phase(&self, phase: Phase) {
+        self.shared.phase.store(phase as u8, Ordering::SeqCst);
+    }
+
+    /// Ends the load and gives the sum of what was counted.
+    pub async fn stop(self) -> Tally {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        let mut sum = Tally::default();
+        for tally in self.clients.join_all().await {
+            sum.sent += tally.sent;
+            sum.failed += tally.failed;
+            sum.misrouted += tally.misrouted;
+            sum.first = sum.first.or(tally.first);
+        }
+        sum
+    }
+}
+
+async fn client(to: SocketAddr, request: Steady, shared: Arc<Shared>) -> Tally {
+    let mut tally = Tally::default();
+    let mut connection = None;
+    while !shared.stopped.load(Ordering::SeqCst) {
+        let begin = shared.phase.load(Ordering::SeqCst);
+        let answer = send(to, &request, &mut connection).await;
+        let end = shared.phase.load(Ordering::SeqCst);
+        tally.sent += 1;
+        let wrong = match answer {
+            Ok((200, versions)) => {
+                let mut allowed = (begin..=end).flat_map(|phase| &request.allowed[usize::from(phase)]);
+                if allowed.any(|one| *one == versions) {
+                    continue;
+                }
+                tally.misrouted += 1;
+                format!("{versions} answered (phase {begin}..{end}), not {:?}", request.allowed)
+            }
+            Ok((status, said)) => {
+                tally.failed += 1;
+                format!("status {status} (phase {begin}..{end}): {said}")
+            }
+            Err(error) => {
+                tally.failed += 1;
+                connection = None;
+                format!("no answer (phase {begin}..{end}): {error:#}")
+            }
+        };
+        tally.first.get_or_insert(wrong);
+    }
+    tally
+}
+
+/// Status, and which versions answered.
+async fn send(to: SocketAddr, request: &Steady, kept: &mut Option<Http1>) -> Result<(u16, String)> {
+    let mut connection = match kept.take() {
+        Some(connection) => connection,
+        None => Http1::connect(to).await?,
+    };
+    let response = connection.get(&request.host, "/", &request.headers).await?;
+    if response.header("connection") != Some(b"close") {
+        *kept = Some(connection);
+    }
+    if response.status != 200 {
+        return Ok((response.status, response.text()));
+    }
+    let said: Value = serde_json::from_slice(&response.body)?;
+    let called = &said["called"];
+    Ok(match called["status"].as_u64() {
+        Some(status) if status != 200 => (u16::try_from(status)?, called["said"].to_string()),
+        _ => (200, versions(&said)),
+    })
+}
+
+/// The versions of the chain that answered, such as `PR-1>main`.
+#[must_use]
+pub fn versions(said: &Value) -> String {
+    let version = said["version"].as_str().unwrap_or("?");
+    match &said["called"] {
+        Value::Null => version.to_owned(),
+        called => format!("{version}>{}", versions(&called["said"])),
+    }
+}

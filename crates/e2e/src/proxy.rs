@@ -1,0 +1,206 @@
+//! One Envoy of the mesh: a bare one, configured by istiod over ADS as the proxy of a workload or as a gateway.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use testbed::{Envoy, EnvoyBinary};
+
+use crate::{Cluster, ControlPlane, until};
+
+/// What an Envoy is in the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The sidecar of a workload; its outbound listener is that of its `Sidecar` resource.
+    Sidecar,
+    /// A gateway.
+    Gateway,
+}
+
+/// A running Envoy; dropping it stops it.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Its address: requests go to it, with the mesh's port.
+    pub ip: Ipv4Addr,
+    /// The workload's namespace.
+    pub namespace: String,
+    /// The workload's labels.
+    pub labels: Vec<(String, String)>,
+    name: String,
+    envoy: Envoy,
+}
+
+impl Proxy {
+    /// Starts an Envoy and waits until istiod configured it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Envoy::start`].
+    pub async fn start(
+        plane: &ControlPlane,
+        binary: &EnvoyBinary,
+        kind: Kind,
+        (namespace, name): (&str, &str),
+        labels: &[(&str, &str)],
+        ip: Ipv4Addr,
+        dir: &Path,
+    ) -> Result<Self> {
+        let labels: Vec<_> = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let role = match kind {
+            Kind::Sidecar => "sidecar",
+            Kind::Gateway => "router",
+        };
+        let xds = plane.xds();
+        let bootstrap = json!({
+            "node": {
+                "id": format!("{role}~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local"),
+                "cluster": format!("{name}.{namespace}"),
+                "metadata": {
+                    "NAMESPACE": namespace,
+                    "LABELS": labels.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+                    "INSTANCE_IPS": ip.to_string(),
+                    "ISTIO_VERSION": format!("{}.0", plane.istio),
+                    "INTERCEPTION_MODE": "NONE",
+                    "CLUSTER_ID": "Kubernetes",
+                },
+            },
+            "dynamic_resources": {
+                "ads_config": {
+                    "api_type": "GRPC",
+                    "transport_api_version": "V3",
+                    "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+                },
+                "cds_config": {"ads": {}, "resource_api_version": "V3"},
+                "lds_config": {"ads": {}, "resource_api_version": "V3"},
+            },
+            "static_resources": {"clusters": [{
+                "name": "xds-grpc",
+                "typed_extension_protocol_options": {
+                    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                        "explicit_http_config": {"http2_protocol_options": {}},
+                    },
+                },
+                "load_assignment": {
+                    "cluster_name": "xds-grpc",
+                    "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
+                        "address": xds.ip().to_string(),
+                        "port_value": xds.port(),
+                    }}}}]}],
+                },
+            }]},
+        });
+        let envoy = Envoy::start(binary, name, bootstrap, dir).await?;
+        Ok(Self { ip, namespace: namespace.to_owned(), labels, name: name.to_owned(), envoy })
+    }
+
+    /// Where requests go.
+    #[must_use]
+    pub fn addr(&self, port: u16) -> SocketAddr {
+        (self.ip, port).into()
+    }
+
+    /// A part of its configuration now, such as `dynamic_listeners`.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy does not answer.
+    pub async fn config(&self, resource: &str) -> Result<Vec<Value>> {
+        let dump = self.envoy.admin_get(&format!("/config_dump?resource={resource}")).await?;
+        let mut dump: Value = serde_json::from_slice(&dump)?;
+        Ok(dump["configs"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    /// The names of the HTTP filters of each active listener, in order.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy does not answer.
+    pub async fn http_filters(&self) -> Result<Vec<(String, Vec<String>)>> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut found = Vec::new();
+        for listener in self.config("dynamic_listeners").await? {
+            let active = &listener["active_state"]["listener"];
+            let chains = active["filter_chains"].as_array().into_iter().flatten();
+            let filters =
+                chains.chain([&active["default_filter_chain"]]).filter_map(|chain| chain["filters"].as_array());
+            for filter in filters.flatten() {
+                if let Some(http) = filter["typed_config"]["http_filters"].as_array() {
+                    found.push((text(&listener["name"]), http.iter().map(|one| text(&one["name"])).collect()));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether its configuration has a text; else what there is instead.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy does not answer.
+    pub async fn mentions(&self, text: &str) -> Result<std::result::Result<(), String>> {
+        let dump = self.envoy.admin_get("/config_dump").await?;
+        let has = String::from_utf8_lossy(&dump).contains(text);
+        Ok(if has { Ok(()) } else { Err(format!("{} does not mention {text}", self.name)) })
+    }
+
+    /// Whether it routes by the marker, and no listener waits for anything.
+    async fn has(&self, marker: &str) -> Result<std::result::Result<(), String>> {
+        let routes = self.envoy.admin_get("/config_dump?resource=dynamic_route_configs").await?;
+        if !String::from_utf8_lossy(&routes).contains(marker) {
+            return Ok(Err(format!("{} has not the routes yet", self.name)));
+        }
+        let listeners = self.config("dynamic_listeners").await?;
+        let warming = listeners.iter().find(|listener| listener["warming_state"].is_object());
+        if let Some(listener) = warming {
+            return Ok(Err(format!("the listener {} of {} is not ready", listener["name"], self.name)));
+        }
+        let failed = listeners.iter().find(|listener| listener["error_state"].is_object());
+        if let Some(listener) = failed {
+            return Ok(Err(format!("{} refuses a listener: {}", self.name, listener["error_state"]["details"])));
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Waits until all that was applied so far is in force in all proxies.
+///
+/// A `VirtualService` for a host of its own, the marker, is changed, and waited for in every proxy. It is done twice: istiod
+/// watches each kind of resource by itself, so the first may overtake a change of another kind, but by the time the second
+/// is written the first has been pushed.
+///
+/// # Errors
+///
+/// When it takes too long; the error says what is missing where.
+pub async fn settle(cluster: &Cluster, proxies: &[&Proxy]) -> Result<()> {
+    static MARKERS: AtomicU64 = AtomicU64::new(0);
+    for _ in 0..2 {
+        let marker = format!("marker-{}-", MARKERS.fetch_add(1, Ordering::Relaxed));
+        cluster
+            .apply(&json!({
+                "apiVersion": "networking.istio.io/v1",
+                "kind": "VirtualService",
+                "metadata": {"name": "marker", "namespace": "istio-system"},
+                "spec": {
+                    "hosts": [MARKER_HOST],
+                    "gateways": ["mesh", "istio-system/public"],
+                    "http": [{"name": marker, "route": [{"destination": {"host": MARKER_HOST}}]}],
+                },
+            }))
+            .await
+            .context("cannot apply the marker")?;
+        for proxy in proxies {
+            until("the new configuration", PATIENCE, async || proxy.has(&marker).await).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The host of the marker, which must be known to the mesh under its port.
+pub const MARKER_HOST: &str = "marker.e2e.internal";
+const PATIENCE: Duration = Duration::from_secs(20);

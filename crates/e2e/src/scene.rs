@@ -1,0 +1,346 @@
+//! One column's plan in force: it is changed, rendered, rolled out, and asked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use e2e::{Cluster, Load, Proxy, Steady, Tally, load};
+use jiff::Timestamp;
+use manifest_gen::explain::{self, Explanation};
+use serde_json::{Value, json};
+use testbed::client::Http1;
+use tokio::process::Command;
+
+use crate::{
+    column::Column,
+    world::{A, B, PORT, World, host},
+};
+
+/// A plan with its fragments, and what of it is in force.
+pub(crate) struct Scene<'w> {
+    pub(crate) world: &'w mut World,
+    pub(crate) column: Column,
+    /// The plan as it is to be.
+    pub(crate) plan: Value,
+    /// Fragments: name of the file to what stands there.
+    pub(crate) fragments: BTreeMap<String, Value>,
+    /// What pull requests bring beside their fragments: Services and workloads.
+    pub(crate) brought: Vec<Value>,
+    /// What this scene applied.
+    mine: BTreeSet<String>,
+    dir: PathBuf,
+}
+
+/// Where a request starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// Outside, by the gateway.
+    Outside,
+    /// The workload that is opted in.
+    Client,
+    /// The workload that is not.
+    Plain,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// What the first service said.
+    pub(crate) said: Value,
+    /// The versions of the chain, such as `PR-1>main`.
+    pub(crate) versions: String,
+}
+
+impl<'w> Scene<'w> {
+    /// Writes the column's plan into a folder and rolls it out.
+    pub(crate) async fn set(world: &'w mut World, column: Column, dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        fs::copy(world.dist.join("routing-claims.wasm"), dir.join("routing-claims.wasm"))
+            .with_context(|| format!("there is no WASM filter in {}: run `cargo xtask build`", world.dist.display()))?;
+        let (plan, fragments) = plan(column, dir);
+        let mut scene =
+            Self { world, column, plan, fragments, brought: Vec::new(), mine: BTreeSet::new(), dir: dir.to_owned() };
+        scene.roll_out().await?;
+        Ok(scene)
+    }
+
+    /// Brings back the plan that the column began with.
+    pub(crate) async fn reset(&mut self) -> Result<()> {
+        (self.plan, self.fragments) = plan(self.column, &self.dir);
+        self.brought.clear();
+        self.roll_out().await
+    }
+
+    /// Removes all that the scene applied.
+    pub(crate) async fn clear(mut self) -> Result<()> {
+        self.apply(BTreeMap::new()).await
+    }
+
+    /// Renders the plan and brings the mesh from what it has to what was rendered; returns when it is in force everywhere.
+    pub(crate) async fn roll_out(&mut self) -> Result<()> {
+        let rendered = self.render().await?;
+        let new = rendered.into_iter().chain(self.brought.iter().cloned());
+        self.apply(new.map(|resource| (Cluster::id(&resource), resource)).collect()).await
+    }
+
+    /// What `manifest-gen render` writes for the plan as it is now.
+    pub(crate) async fn render(&self) -> Result<Vec<Value>> {
+        let variants = self.path("variants");
+        fs::remove_dir_all(&variants).ok();
+        fs::create_dir_all(&variants)?;
+        for (name, fragment) in &self.fragments {
+            fs::write(variants.join(name), fragment.to_string())?;
+        }
+        fs::write(self.path("plan.yaml"), self.plan.to_string())?;
+        self.manifest_gen(&["render", "-f", "plan.yaml", "-f", "variants/", "-o", "rendered/"]).await?;
+        let mut rendered = Vec::new();
+        for file in fs::read_dir(self.path("rendered"))? {
+            rendered.extend(Cluster::documents(&fs::read_to_string(file?.path())?)?);
+        }
+        Ok(rendered)
+    }
+
+    /// Runs the program that is shipped, in the plan's folder; gives what it prints. Exit code 1 tells of findings, not of
+    /// an error.
+    pub(crate) async fn manifest_gen(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(self.world.dist.join("manifest-gen"));
+        let output = command.args(arguments).current_dir(&self.dir).stdin(Stdio::null()).output().await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(matches!(output.status.code(), Some(0 | 1)), "manifest-gen {}: {errors}", arguments.join(" "));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Goes from what the scene applied to what it is to be.
+    async fn apply(&mut self, new: BTreeMap<String, Value>) -> Result<()> {
+        let cluster = self.world.cluster.clone();
+        let old: Vec<_> = self.mine.iter().filter_map(|id| cluster.applied(id)).collect();
+        let write = |name: &str, resources: &mut dyn Iterator<Item = &Value>| {
+            fs::write(self.path(name), resources.map(Value::to_string).collect::<Vec<_>>().join("\n---\n"))
+        };
+        write("old.yaml", &mut old.iter())?;
+        write("new.yaml", &mut new.values())?;
+        let diff = self.manifest_gen(&["diff", "old.yaml", "new.yaml", "--format", "json"]).await?;
+        let diff: Value = serde_json::from_str(&diff)?;
+        let steps: Vec<_> = diff["steps"].as_array().context("no steps")?.iter().collect();
+        if steps.is_empty() {
+            return Ok(());
+        }
+        for step in steps {
+            let id = step["resource"].as_str().context("a step without a resource")?;
+            match step["verb"].as_str().unwrap_or_default() {
+                "apply" => {
+                    cluster
+                        .apply(new.get(id).with_context(|| format!("diff names {id}, which is not rendered"))?)
+                        .await?;
+                    self.mine.insert(id.to_owned());
+                }
+                "delete" => {
+                    cluster.delete(id).await?;
+                    self.mine.remove(id);
+                }
+                "wait" => self.world.settle().await?,
+                _ => bail!("diff has a step that is not known: {step}"),
+            }
+        }
+        self.world.settle().await
+    }
+
+    pub(crate) fn proxy(&self, from: From) -> &Proxy {
+        match from {
+            From::Outside => &self.world.gateway,
+            From::Client => &self.world.client,
+            From::Plain => &self.world.plain,
+        }
+    }
+
+    /// Where requests for A enter: by the gateway if the plan has routes for it, else by the client's sidecar.
+    pub(crate) fn entry(&self) -> (From, String) {
+        if self.column.has_gateway() { (From::Outside, PUBLIC_HOST.to_owned()) } else { (From::Client, host(A, A)) }
+    }
+
+    /// Sends a request for A where they enter.
+    pub(crate) async fn enter(&mut self, headers: &[(&str, &str)]) -> Result<Answer> {
+        let (from, host) = self.entry();
+        self.ask(from, &host, "/", headers).await
+    }
+
+    /// Sends a request on a connection of its own.
+    pub(crate) async fn send(&self, from: From, host: &str, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+        let lines: Vec<_> = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let response = Http1::connect(self.proxy(from).addr(PORT)).await?.get(host, path, &lines).await?;
+        let said: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+        Ok(Answer { status: response.status, versions: load::versions(&said), said })
+    }
+
+    /// Sends a request, and compares each hop with what `explain` says of the applied manifests.
+    pub(crate) async fn ask(&mut self, from: From, host: &str, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+        let answer = self.send(from, host, path, headers).await?;
+        if answer.said["service"].is_string() {
+            let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            self.compare(self.proxy(from), from == From::Outside, host, path, headers, &answer.said)
+                .with_context(|| format!("`explain` and the mesh differ: {host}{path}, {}", answer.said))?;
+            self.world.explained += 1;
+        }
+        let called = &answer.said["called"];
+        if called["said"]["service"].is_string() {
+            let path = answer.said["path"].as_str().unwrap_or_default();
+            let forwarded =
+                values(&answer.said, "authorization").map(|value| ("authorization".to_owned(), value.to_owned()));
+            self.compare(&self.world.sidecar_a, false, &self::host(B, B), path, forwarded.collect(), &called["said"])
+                .with_context(|| format!("`explain` and the mesh differ at the second hop: {}", called["said"]))?;
+            self.world.explained += 1;
+        }
+        Ok(answer)
+    }
+
+    /// Whether what a service saw is what `explain` says.
+    fn compare(
+        &self,
+        sender: &Proxy,
+        at_gateway: bool,
+        host: &str,
+        path: &str,
+        headers: Vec<(String, String)>,
+        said: &Value,
+    ) -> Result<()> {
+        let request = explain::Request {
+            host: host.to_owned(),
+            path: path.to_owned(),
+            method: "GET".to_owned(),
+            headers,
+            port: Some(PORT),
+            gateway: at_gateway.then(|| "istio-system/public".to_owned()),
+            namespace: Some(sender.namespace.clone()),
+            labels: Some(sender.labels.iter().cloned().collect()),
+        };
+        let explanation = explain::explain(&self.world.cluster.manifests()?, &request, Timestamp::now().as_second());
+        agree(&explanation, said).with_context(|| explanation.to_text())
+    }
+
+    /// Starts a load of requests for A where they enter.
+    pub(crate) fn load(&self, requests: &[(Option<&Value>, load::Allowed)]) -> Load {
+        let (from, host) = self.entry();
+        let steady = requests.iter().map(|(claims, allowed)| Steady {
+            host: host.clone(),
+            headers: claims.map(|claims| ("authorization".into(), bearer(claims).into())).into_iter().collect(),
+            allowed: allowed.clone(),
+        });
+        Load::start(self.proxy(from).addr(PORT), steady.collect())
+    }
+
+    /// Ends a load: nothing may have failed.
+    pub(crate) async fn unload(&mut self, load: Load) -> Result<Tally> {
+        let tally = load.stop().await;
+        self.world.under_load += tally.sent;
+        let Tally { sent, failed, misrouted, first } = &tally;
+        if failed + misrouted > 0 {
+            bail!(
+                "of {sent} requests {failed} failed, {misrouted} were misrouted: {}",
+                first.as_deref().unwrap_or("?")
+            );
+        }
+        ensure!(*sent > 100, "only {sent} requests were sent meanwhile");
+        Ok(tally)
+    }
+}
+
+/// Whether a service that answered is one of the destinations, and saw the headers as `explain` has them.
+fn agree(explanation: &Explanation, said: &Value) -> Result<()> {
+    ensure!(explanation.unsure.is_empty() && explanation.instead.is_none(), "it can't tell");
+    let text = |name: &str| said[name].as_str().unwrap_or_default();
+    let (service, version) = (text("service"), text("version"));
+    let answered = if version == "main" { host(service, service) } else { host(service, &version.to_lowercase()) };
+    ensure!(explanation.destinations.iter().any(|one| one.host == answered), "{answered} answered");
+    for (name, value) in &explanation.set {
+        ensure!(values(said, name).eq([value]), "{name} is not {value}");
+    }
+    for name in explanation.removed.iter().filter(|name| explanation.set.iter().all(|(set, _)| set != *name)) {
+        ensure!(values(said, name).next().is_none(), "{name} is there");
+    }
+    let reported = values(said, REPORT).next().and_then(|report| report.split(' ').next());
+    ensure!(reported == explanation.outcome, "the filter reports {reported:?}");
+    Ok(())
+}
+
+/// The values of a header that a service saw.
+pub(crate) fn values<'a>(said: &'a Value, name: &str) -> impl Iterator<Item = &'a str> {
+    let lines = said["headers"].as_array().into_iter().flatten();
+    lines.filter(move |line| line[0] == name).filter_map(|line| line[1].as_str())
+}
+
+/// The value of an `Authorization` header with a token of these claims, unsigned.
+pub(crate) fn bearer(claims: &Value) -> String {
+    format!("Bearer e30.{}.", BASE64.encode(claims.to_string()))
+}
+
+/// The plan that a column begins with, and its fragments.
+fn plan(column: Column, dir: &Path) -> (Value, BTreeMap<String, Value>) {
+    let mut filter = json!({
+        "engine": column.engine,
+        "resource": column.filter,
+        "istioVersion": "1.30",
+        "gateways": {"matchLabels": {"istio": "ingressgateway"}},
+    });
+    if column.engine == "wasm" {
+        filter["wasm"] = if column.filter == "EnvoyFilter" {
+            json!({"inline": "routing-claims.wasm"})
+        } else {
+            json!({"url": format!("file://{}", dir.join("routing-claims.wasm").display())})
+        };
+    }
+    let services: Vec<_> = ["A", "B", "C", "D"]
+        .into_iter()
+        .map(|letter| {
+            let mut service = json!({
+                "name": format!("microservice-{letter}"),
+                "namespace": format!("microservice-{}", letter.to_lowercase()),
+                "port": PORT,
+                "variants": [{"name": "PR-1"}],
+            });
+            if letter == "A" && column.has_gateway() {
+                service["gateways"] = json!(["istio-system/public"]);
+                service["hosts"] = json!([PUBLIC_HOST]);
+            }
+            service
+        })
+        .collect();
+    let plan = json!({
+        "apiVersion": "routing-claims.dev/v1alpha1",
+        "kind": "RoutingPlan",
+        "metadata": {"name": "qa", "namespace": "istio-system"},
+        "spec": {
+            "policy": {"reportHeader": REPORT},
+            "filter": filter,
+            "routes": {"resource": column.routes},
+            "services": services,
+        },
+    });
+    let fragments = [("microservice-A", "PR-2"), ("microservice-A", "PR-3"), ("microservice-B", "PR-2")];
+    (plan, fragments.into_iter().map(|(service, variant)| fragment(service, variant)).collect())
+}
+
+/// A fragment with the name of its file.
+pub(crate) fn fragment(service: &str, variant: &str) -> (String, Value) {
+    let name = format!("{service}-{variant}").to_lowercase();
+    let text = json!({
+        "apiVersion": "routing-claims.dev/v1alpha1",
+        "kind": "RoutingVariant",
+        "metadata": {"name": name},
+        "spec": {"service": service, "variant": variant},
+    });
+    (format!("{name}.yaml"), text)
+}
+
+/// Under which A is known outside.
+pub(crate) const PUBLIC_HOST: &str = "a.qa.example";
+pub(crate) const REPORT: &str = "x-routing-report";

@@ -1,0 +1,281 @@
+//! The programs of the control plane: given ones, ones on `PATH`, or built from their Go modules into the user's cache.
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use testbed::Group;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
+
+/// Where everything is that a control plane needs.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// Which Istio it is.
+    pub istio: Istio,
+    /// etcd.
+    pub etcd: PathBuf,
+    /// The Kubernetes API server.
+    pub kube_apiserver: PathBuf,
+    /// istiod.
+    pub pilot_discovery: PathBuf,
+    /// Istio's command line.
+    pub istioctl: PathBuf,
+    /// Folders and files with the resource definitions of Istio and of the Gateway API.
+    pub definitions: Vec<PathBuf>,
+}
+
+/// A line of Istio's versions that this repository can build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Istio {
+    /// 1.30, older.
+    #[value(name = "1.30")]
+    V1_30,
+    /// 1.31, the newest.
+    #[default]
+    #[value(name = "1.31")]
+    V1_31,
+}
+
+impl fmt::Display for Istio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1_30 => "1.30",
+            Self::V1_31 => "1.31",
+        })
+    }
+}
+
+/// Finds each program: the one that its variable names (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`,
+/// `ISTIOCTL_BIN`), else one on `PATH` that is recent enough, else the one in the cache, which is built when it is not there.
+///
+/// The cache is `ROUTING_CLAIMS_TOOLS`, else `routing-claims/tools` in the user's cache folder.
+///
+/// # Errors
+///
+/// When a program that a variable names does not run, when Go is missing, or when building fails.
+pub async fn locate(istio: Istio) -> Result<Tools> {
+    let have_go = Command::new("go").arg("version").stdin(Stdio::null()).output().await;
+    ensure!(
+        have_go.is_ok_and(|output| output.status.success()),
+        "Go is missing: install Go 1.26 or newer (https://go.dev/dl); etcd, kube-apiserver and istiod are built with it"
+    );
+    let istio_module = &*format!("istio-{istio}");
+    let line = &*format!("{istio}.");
+    let etcd = Program {
+        name: "etcd",
+        variable: "ETCD_BIN",
+        module: "etcd",
+        package: "go.etcd.io/etcd/server/v3",
+        version: &["--version"],
+        recent: "etcd Version: 3.",
+    };
+    let kube_apiserver = Program {
+        name: "kube-apiserver",
+        variable: "KUBE_APISERVER_BIN",
+        module: "kube-apiserver",
+        package: "k8s.io/kubernetes/cmd/kube-apiserver",
+        version: &["--version"],
+        recent: "Kubernetes v1.3",
+    };
+    let pilot_discovery = Program {
+        name: "pilot-discovery",
+        variable: "PILOT_DISCOVERY_BIN",
+        module: istio_module,
+        package: "istio.io/istio/pilot/cmd/pilot-discovery",
+        version: &["version", "--short"],
+        recent: line,
+    };
+    let istioctl = Program {
+        name: "istioctl",
+        variable: "ISTIOCTL_BIN",
+        module: istio_module,
+        package: "istio.io/istio/istioctl/cmd/istioctl",
+        version: &["version", "--remote=false", "--short"],
+        recent: line,
+    };
+    Ok(Tools {
+        istio,
+        etcd: etcd.find().await?,
+        kube_apiserver: kube_apiserver.find().await?,
+        pilot_discovery: pilot_discovery.find().await?,
+        istioctl: istioctl.find().await?,
+        definitions: vec![
+            module_dir(istio_module, "istio.io/istio").await?.join("manifests/charts/base/files/crd-all.gen.yaml"),
+            module_dir(istio_module, "sigs.k8s.io/gateway-api").await?.join("config/crd/standard"),
+        ],
+    })
+}
+
+/// A program, and how it is found.
+#[derive(Clone, Copy)]
+struct Program<'a> {
+    name: &'static str,
+    /// The variable that names a ready-made one.
+    variable: &'static str,
+    /// The folder in `tools/` that pins it.
+    module: &'a str,
+    package: &'static str,
+    /// The arguments that make it tell its version, and what that contains if it is recent enough.
+    version: &'a [&'a str],
+    recent: &'a str,
+}
+
+impl Program<'_> {
+    async fn find(self) -> Result<PathBuf> {
+        let Self { name, variable, module, package, .. } = self;
+        if let Some(path) = env::var_os(variable).filter(|path| !path.is_empty()) {
+            let path = PathBuf::from(path);
+            ensure!(path.is_file(), "{variable} is set to {}, which is no file", path.display());
+            return Ok(path);
+        }
+        for candidate in env::split_paths(&env::var_os("PATH").unwrap_or_default()).map(|dir| dir.join(name)) {
+            if candidate.is_file() {
+                if self.is_recent(&candidate).await {
+                    return Ok(candidate);
+                }
+                println!("  {} is passed over: it does not say `{}`", candidate.display(), self.recent);
+            }
+        }
+        let installed = cache_dir()?.join(format!("{module}-{}", pinned(module, package)?)).join(name);
+        if !installed.is_file() {
+            build(module, package, &installed).await?;
+        }
+        Ok(installed)
+    }
+
+    async fn is_recent(self, candidate: &Path) -> bool {
+        let output = Command::new(candidate).args(self.version).stdin(Stdio::null()).output().await;
+        output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(self.recent))
+    }
+}
+
+/// Builds a package of a module in `tools/`; what an interrupted build compiled is in Go's own cache.
+async fn build(module: &str, package: &str, to: &Path) -> Result<()> {
+    let dir = to.parent().context("a program stands in a folder")?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let lock = File::create(dir.join("lock"))?;
+    println!("  {package} is to be built into {}", dir.display());
+    // Another run that builds the same is waited for.
+    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
+    if to.is_file() {
+        return Ok(());
+    }
+    println!("  counting its packages (the first time, Go downloads its modules)");
+    let packages = go(module, &["list", "-deps", package]).await?.lines().count();
+    let new = to.with_extension("new");
+    let mut build = go_command(module);
+    build.args(["build", "-v", "-trimpath", "-ldflags", LINK, "-o"]).arg(&new).arg(package);
+    let mut group = Group::spawn(build.stdout(Stdio::null()).stderr(Stdio::piped()))?;
+    // `-v` names each package as it is compiled; those of the cache are passed over.
+    let mut lines = BufReader::new(group.stderr().context("the output of go build")?).lines();
+    let (begin, mut told, mut compiled, mut errors) = (Instant::now(), Instant::now(), 0, Vec::new());
+    while let Some(line) = lines.next_line().await? {
+        if line.contains(' ') || line.starts_with('#') {
+            errors.push(line);
+        } else {
+            compiled += 1;
+        }
+        if told.elapsed() > PROGRESS {
+            told = Instant::now();
+            println!("  {package}: {compiled} of at most {packages} packages after {} s", begin.elapsed().as_secs());
+        }
+    }
+    if !group.wait().await?.success() {
+        bail!("`go build {package}` in tools/{module} failed:\n{}", errors.join("\n"));
+    }
+    fs::rename(&new, to)?;
+    println!("  {package} was built in {} s", begin.elapsed().as_secs());
+    drop(lock);
+    Ok(())
+}
+
+/// The version in `tools/<module>/go.mod` of the module that a package is of.
+fn pinned(module: &str, package: &str) -> Result<String> {
+    let path = module_file(module).join("go.mod");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let requirements = text.lines().map(|line| line.trim().trim_start_matches("require ")).filter_map(|line| {
+        let (name, version) = line.split_once(" v")?;
+        Some((name, version.split(' ').next()?))
+    });
+    let of_package = requirements.filter(|(name, _)| package == *name || package.starts_with(&format!("{name}/")));
+    let (_, version) = of_package
+        .max_by_key(|(name, _)| name.len())
+        .with_context(|| format!("{} does not require the module of {package}", path.display()))?;
+    Ok(version.to_owned())
+}
+
+/// The folder of a module that a module in `tools/` requires, in Go's cache.
+async fn module_dir(module: &str, required: &str) -> Result<PathBuf> {
+    go(module, &["mod", "download", required]).await?;
+    let listed = go(module, &["list", "-m", "-json", required]).await?;
+    let listed: Value = serde_json::from_str(&listed)?;
+    let dir = listed["Dir"].as_str().with_context(|| format!("go does not say where {required} is"))?;
+    Ok(dir.into())
+}
+
+/// What go prints.
+async fn go(module: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = go_command(module);
+    let mut group = Group::spawn(command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    let output = group.output().await?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        bail!("`go {}` in tools/{module} failed:\n{}", arguments.join(" "), errors.trim_end());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn go_command(module: &str) -> Command {
+    let mut command = Command::new("go");
+    command
+        .current_dir(module_file(module))
+        // No C compiler, no workspace of the user's.
+        .envs([("CGO_ENABLED", "0"), ("GOWORK", "off"), ("GOFLAGS", "-mod=readonly")])
+        .stdin(Stdio::null());
+    command
+}
+
+fn module_file(module: &str) -> PathBuf {
+    testbed::workspace_dir().join("tools").join(module)
+}
+
+fn cache_dir() -> Result<PathBuf> {
+    let variable = |name| env::var_os(name).filter(|path: &OsString| !path.is_empty()).map(PathBuf::from);
+    if let Some(dir) = variable("ROUTING_CLAIMS_TOOLS") {
+        return Ok(dir);
+    }
+    let cache = variable("XDG_CACHE_HOME").or_else(|| env::home_dir().map(|home| home.join(".cache")));
+    let cache = cache.context("no home folder is known: set ROUTING_CLAIMS_TOOLS to a folder for what is built")?;
+    Ok(cache.join("routing-claims/tools"))
+}
+
+/// Without what only a debugger reads: half the size.
+const LINK: &str = "-s -w";
+const PROGRESS: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_module_of_a_package_gives_its_version() {
+        let version = |module: &str, package: &str| pinned(module, package).unwrap();
+        assert!(version("etcd", "go.etcd.io/etcd/server/v3").starts_with("3."));
+        assert!(version("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver").starts_with("1."));
+        let istio = [Istio::V1_30, Istio::V1_31]
+            .map(|line| version(&format!("istio-{line}"), "istio.io/istio/pilot/cmd/pilot-discovery"));
+        assert_ne!(istio[0], istio[1]);
+        assert!(pinned("etcd", "k8s.io/kubernetes").is_err());
+    }
+}

@@ -1,0 +1,38 @@
+//! The Lua script does what the core does, on requests made of the input: a policy of the first bytes, each request of some more.
+#![no_main]
+
+use std::{cell::RefCell, collections::HashMap};
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+use lua_filter::differential::{Pair, Tally};
+
+thread_local! {
+    /// Loading a script takes longer than running it many times.
+    static PAIRS: RefCell<HashMap<Vec<u8>, Pair>> = RefCell::default();
+}
+
+fuzz_target!(|input: &[u8]| {
+    let (policy, requests) = input.split_at(input.len().min(POLICY_BYTES));
+    let new = || Pair::new(policy).unwrap_or_else(|error| panic!("{error}"));
+    let compare = |pair: &mut Pair| pair.compare(requests.chunks(REQUEST_BYTES), &mut Tally::new());
+    PAIRS.with_borrow_mut(|pairs| {
+        if pairs.len() == MAX_PAIRS {
+            pairs.clear();
+        }
+        if let Err(difference) = compare(pairs.entry(policy.to_vec()).or_insert_with(new)) {
+            // One that shows only after earlier inputs is a fault of what is cached.
+            panic!("{difference}\nwithout earlier inputs: {:?}", compare(&mut new()));
+        }
+    });
+});
+
+// A changed policy is a script to load, so it stays as it is in most mutations.
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    let rest = if seed % 16 == 0 || size <= POLICY_BYTES { 0 } else { POLICY_BYTES };
+    rest + fuzzer_mutate(&mut data[rest..], size - rest, max_size - rest)
+});
+
+const POLICY_BYTES: usize = 60;
+const REQUEST_BYTES: usize = 200;
+/// Each takes some 200 KB.
+const MAX_PAIRS: usize = 2000;

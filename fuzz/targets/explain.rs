@@ -1,0 +1,61 @@
+//! Any manifests and any request: what becomes of it can be told, tells the same a second time, and never tells the token.
+//!
+//! The input's first line is method, host, path, port, namespace and gateway with spaces between them, `-` for none; then header
+//! lines, an empty line, and YAML. `@` in a header's value stands for a token.
+#![no_main]
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use libfuzzer_sys::{Corpus, fuzz_target};
+use manifest_gen::{
+    diff,
+    explain::{self, Request},
+    lint, manifests,
+    yaml::File,
+};
+use routing_claims_fuzz::{line, request};
+
+fuzz_target!(|input: &[u8]| -> Corpus {
+    let (first, rest) = line(input);
+    let (lines, text) = request(rest);
+    let (Some(request), Ok(text)) = (read(first, &lines), std::str::from_utf8(text)) else { return Corpus::Reject };
+    let file = Arc::new(File { name: "manifests.yaml".into(), text: text.into() });
+    let Ok(manifests) = manifests::read(&[file]) else { return Corpus::Reject };
+
+    let explanation = explain::explain(&manifests, &request, NOW);
+    let text = explanation.to_text();
+    assert_eq!(explain::explain(&manifests, &request, NOW).to_text(), text);
+    assert!(!text.contains(TOKEN), "{text}");
+    let before = explanation.rules.len().saturating_sub(1);
+    assert!(explanation.rules.iter().take(before).all(|rule| rule.matches != Some(true)), "{text}");
+
+    assert!(diff::diff(&manifests, &manifests).is_empty());
+    let _ = lint::run(None, manifests, Timestamp::UNIX_EPOCH);
+    Corpus::Keep
+});
+
+fn read(first: &[u8], lines: &[(&[u8], &[u8])]) -> Option<Request> {
+    let words: Vec<_> = std::str::from_utf8(first).ok()?.split(' ').collect();
+    let [method, host, path, port, namespace, gateway] = words[..] else { return None };
+    let some = |word: &str| (word != "-").then(|| word.to_owned());
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+    Some(Request {
+        host: host.into(),
+        path: path.into(),
+        method: method.into(),
+        headers: lines
+            .iter()
+            .map(|(name, value)| Some((text(name)?, text(value)?.replace('@', TOKEN))))
+            .collect::<Option<_>>()?,
+        port: port.parse().ok(),
+        gateway: some(gateway),
+        namespace: some(namespace),
+        labels: None,
+    })
+}
+
+/// Its payload is `{"microservice-A":"PR-1"}`; a signature makes it longer than any version.
+const TOKEN: &str = "e30.eyJtaWNyb3NlcnZpY2UtQSI6IlBSLTEifQ.c2lnbmF0dXJlc2lnbmF0dXJlc2lnbmF0dXJl";
+
+const NOW: i64 = 1_800_000_000;
