@@ -2,18 +2,16 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use routing_claims::{ClaimFault, Outcome, Policy};
 use serde_json::{Map, Value, json};
 use testbed::{
-    Envoy, EnvoyBinary,
+    Answer, Envoy, EnvoyBinary, Offer,
     client::{Http1, Http2},
     config,
     echo::{self, Echo},
@@ -143,24 +141,16 @@ impl Engine for OnEnvoy<'_> {
 pub async fn refuses_bad_policies(binary: &EnvoyBinary, corpus: &Corpus, folder: &Path) -> Result<()> {
     let module = built("routing-claims.wasm")?;
     let upstream = echo::serve("unused").await?;
-    let offer = folder.join("listeners.json");
-    fs::write(&offer, json!({ "resources": [] }).to_string())?;
+    let offer = Offer::listeners(folder)?;
     let mut bootstrap = config::bootstrap(&[], &[config::cluster("upstream", upstream.addr())]);
     bootstrap["node"] = json!({"id": "conformance", "cluster": "conformance"});
-    bootstrap["dynamic_resources"]["lds_config"] = json!({"path_config_source": {"path": offer}});
+    bootstrap["dynamic_resources"]["lds_config"] = offer.source();
     let envoy = Envoy::start(binary, "refuses", bootstrap, folder).await?;
 
-    for (refused, rejects) in (0_u64..).zip(corpus.rejects.chunks(POLICIES_OF_AN_OFFER)) {
+    for rejects in corpus.rejects.chunks(POLICIES_OF_AN_OFFER) {
         let listeners: Vec<_> = rejects.iter().map(|reject| listener_with(&module, reject)).collect();
-        // Envoy looks at the file again when another is moved to its place.
-        let next = folder.join("listeners.next.json");
-        fs::write(&next, json!({ "resources": listeners }).to_string())?;
-        fs::rename(&next, &offer)?;
-        let deadline = Instant::now() + OFFER_TIMEOUT;
-        while envoy.counters("listener_manager.lds.update_rejected").await?.values().sum::<u64>() == refused {
-            ensure!(Instant::now() < deadline, "Envoy did not refuse an update");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let answer = offer.offer_listeners(&envoy, &listeners).await?;
+        ensure!(answer == Answer::Refused, "Envoy did not refuse an update");
     }
     let listeners = String::from_utf8(envoy.admin_get("/listeners").await?)?;
     ensure!(listeners.is_empty(), "Envoy took listeners: {listeners}");
@@ -189,9 +179,7 @@ fn listener_with(module: &Path, reject: &Reject) -> Value {
     let mut filter = config::wasm_filter(module, &Value::Null);
     filter["typed_config"]["config"]["name"] = reject.name.clone().into();
     filter["typed_config"]["config"]["configuration"]["value"] = reject.policy.clone().into();
-    let mut listener = config::listener(&reject.name, &[filter], &config::route_all("upstream"));
-    listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
-    listener
+    config::listener(&reject.name, &[filter], &config::route_all("upstream"))
 }
 
 /// The WASM filter with a policy.
@@ -235,7 +223,6 @@ const AUTHORITY: &str = "corpus.example";
 const LATE_HEADER: &str = "x-conformance-late";
 const KEPT: &str = "kept";
 const REROUTED: &str = "rerouted";
-const OFFER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Envoy compiles the module anew for each policy that it refuses, and answers nothing meanwhile.
 const POLICIES_OF_AN_OFFER: usize = 8;

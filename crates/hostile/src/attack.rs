@@ -28,6 +28,8 @@ pub struct Plan {
     pub length: Length,
     /// All choices follow from it.
     pub seed: u64,
+    /// Number of the first request; a multiple of [`BATCH`].
+    pub first: u64,
 }
 
 /// How much of an attack.
@@ -73,7 +75,7 @@ pub async fn run(
     let targets = targets.into_iter().map(|target| Ok([target.other()?, target])).collect::<Result<Vec<_>>>()?;
     let active = targets.iter().map(|_| AtomicU8::new(FIRST)).collect();
     let begin = Instant::now();
-    let run = Arc::new(Run { plan, targets, active, begin, next: AtomicU64::new(0), done: AtomicU64::new(0) });
+    let run = Arc::new(Run { plan, targets, active, begin, next: AtomicU64::new(plan.first), done: AtomicU64::new(0) });
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
         workers.spawn(worker(Arc::clone(&run), Lanes::new(&mesh)));
@@ -135,7 +137,7 @@ impl Run {
     fn next_batch(&self) -> Option<Range<u64>> {
         let first = self.next.fetch_add(BATCH, Ordering::Relaxed);
         let last = match self.plan.length {
-            Length::Requests(requests) => requests,
+            Length::Requests(requests) => self.plan.first + requests,
             Length::Soak { time, .. } if self.begin.elapsed() < time => u64::MAX,
             Length::Soak { .. } => 0,
         };
@@ -244,9 +246,10 @@ pub fn unix_seconds() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or_default()
 }
 
+/// Requests of a batch: they go over one connection.
+pub const BATCH: u64 = 16;
 /// Requests on their way at the same time: so many workers, each with a batch twice over.
 const WORKERS: usize = 12;
-const BATCH: u64 = 16;
 /// Between a worker's batches when all together send one request a second.
 const BATCH_TIME: Duration = Duration::from_secs(BATCH * WORKERS as u64);
 /// Each policy is swapped when those before it have been.

@@ -99,9 +99,9 @@ impl Draft<'_> {
             if let Some(source) = from_headers.get(place) {
                 let mut value = source.prefix.clone().into_bytes();
                 if self.once_in(6) {
-                    value
-                        .iter_mut()
-                        .for_each(|byte| *byte ^= if self.rng.bool() && byte.is_ascii_alphabetic() { 32 } else { 0 });
+                    for byte in value.iter_mut().filter(|byte| byte.is_ascii_alphabetic()) {
+                        *byte ^= if self.rng.bool() { 32 } else { 0 };
+                    }
                 }
                 if self.once_in(24) {
                     value = self
@@ -316,14 +316,15 @@ impl Draft<'_> {
                 token.extend_from_slice(other.get(at..).unwrap_or_default());
             }
             6 => {
-                token = token
-                    .iter()
-                    .map(|byte| match byte {
-                        b'-' => b'+',
-                        b'_' => b'/',
-                        byte => *byte,
-                    })
-                    .collect()
+                for byte in &mut token {
+                    *byte = if *byte == b'-' {
+                        b'+'
+                    } else if *byte == b'_' {
+                        b'/'
+                    } else {
+                        *byte
+                    };
+                }
             }
             7 => {
                 let pad = self.pick(&[&b"="[..], b"==", b"===", b"%3D"]);

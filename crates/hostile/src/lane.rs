@@ -86,7 +86,7 @@ impl Lane {
         for _ in burst {
             let answer = if open { connection.read().await.ok() } else { None };
             open = answer.as_ref().is_some_and(|answer| !closes(answer));
-            answers.push(answer.map(Answer::from).transpose()?);
+            answers.push(answer.as_ref().map(Answer::of).transpose()?);
         }
         if !open {
             self.http1 = None;
@@ -108,7 +108,7 @@ impl Lane {
         }
         while let Some(done) = streams.join_next().await {
             let (place, answer) = done?;
-            answers[place] = answer.map(Answer::from).transpose()?;
+            answers[place] = answer.as_ref().map(Answer::of).transpose()?;
         }
         Ok(answers)
     }
@@ -125,7 +125,7 @@ impl Answer {
         }
     }
 
-    fn from(response: Response) -> Result<Self> {
+    fn of(response: &Response) -> Result<Self> {
         match response.header("x-upstream") {
             Some(cluster) => Ok(Self::Upstream {
                 cluster: String::from_utf8_lossy(cluster).into_owned(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
-use hostile::attack::{self, Length, Plan, Report};
+use hostile::attack::{self, BATCH, Length, Plan, Report};
 use hostile::health::Memory;
 use hostile::oracle::Fault;
 use hostile::target::Engine;
@@ -24,6 +24,9 @@ struct Args {
     /// All choices follow from it; tokens about to expire follow the clock, too.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Number of the first request, to send a part of a run again; rounded down to the batch it is in.
+    #[arg(long, default_value_t = 0, conflicts_with = "soak")]
+    first: u64,
     /// Which filter.
     #[arg(long, value_enum, default_value_t = Engines::All)]
     engine: Engines,
@@ -71,7 +74,7 @@ async fn attack(args: &Args) -> Result<ExitCode> {
         let length = Length::Soak { time, rate: args.rate };
         let mut engines = JoinSet::new();
         for engine in args.engine.list() {
-            let plan = Plan { engine, length, seed: args.seed };
+            let plan = Plan { engine, length, seed: args.seed, first: 0 };
             let binary = binary.clone();
             engines.spawn(async move { one(plan, &binary).await });
         }
@@ -80,7 +83,9 @@ async fn attack(args: &Args) -> Result<ExitCode> {
         }
     } else {
         for engine in args.engine.list() {
-            passed &= one(Plan { engine, length: Length::Requests(args.requests), seed: args.seed }, &binary).await?;
+            let before = args.first % BATCH;
+            let (length, first) = (Length::Requests(args.requests + before), args.first - before);
+            passed &= one(Plan { engine, length, seed: args.seed, first }, &binary).await?;
         }
     }
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -197,4 +202,5 @@ Examples:
   cargo xtask hostile                                    100,000 requests for each engine
   cargo xtask hostile --engine lua --requests 1000000    a long run of one
   cargo xtask hostile --seed 7                           other requests
+  cargo xtask hostile --seed 7 --first 4711 --requests 1 request 4711 again, after those of its batch before it
   cargo xtask hostile --soak 30m --rate 200              a steady load with swaps of policies, all engines at once";

@@ -76,25 +76,26 @@ fn judge_at(
     seen: &Seen,
     now: i64,
 ) -> Result<&'static str, Vec<Fault>> {
-    let mut decider = target.decider();
+    let mut oracle = target.decider();
     let lines = given.headers.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
-    let decision = decider.decide(lines, now);
+    let decision = oracle.decide(lines, now);
 
     let managed = |line: &&(Vec<u8>, Vec<u8>)| target.manages(&line.0);
     let got = || seen.headers.iter().filter(managed).map(|(name, value)| (name.as_slice(), value.as_slice()));
-    let decided = || decision.headers().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let decided: Vec<_> = decision.headers().collect();
+    let set = decided.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let others = |seen: &Seen| seen.headers.iter().filter(|line| !managed(line)).cloned().collect::<Vec<_>>();
 
     let mut faults = Vec::new();
     let mut check = |holds: bool, fault: Fault| {
         if !holds {
-            faults.push(fault)
+            faults.push(fault);
         }
     };
     let of_client = |value: &[u8]| value.windows(FORGED.len()).any(|window| window == FORGED.as_bytes());
     check(!got().any(|(_, value)| of_client(value)), Fault::Forged);
-    check(got().eq(decided()), Fault::Managed);
-    check(cluster == target.route(decision.headers().collect::<Vec<_>>().into_iter()), Fault::Route);
+    check(got().eq(set), Fault::Managed);
+    check(cluster == target.route(&decided), Fault::Route);
     check(others(seen) == others(given), Fault::Others);
     check(seen.path == path(index) && given.path == path(index), Fault::Answer);
     if faults.is_empty() { Ok(decision.outcome().code()) } else { Err(faults) }

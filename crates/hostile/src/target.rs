@@ -168,9 +168,10 @@ impl Target {
     }
 
     /// The cluster to which headers that the filter set lead.
-    pub fn route<'h>(&self, set: impl Iterator<Item = (&'h str, &'h str)> + Clone) -> &'static str {
+    #[must_use]
+    pub fn route(&self, set: &[(&str, &str)]) -> &'static str {
         let variants = |header| {
-            let value = set.clone().find(|(name, _)| *name == header).map(|(_, value)| value);
+            let value = set.iter().find(|(name, _)| *name == header).map(|(_, value)| value);
             VARIANTS.iter().find(|(version, _)| value == Some(version)).map(|(_, cluster)| *cluster)
         };
         self.watched.iter().find_map(|header| variants(*header)).unwrap_or(MAIN)

@@ -24,7 +24,7 @@ async fn header_bytes_survive_both_protocols() {
         (b"x-twice".to_vec(), b"two".to_vec()),
     ];
     let mut http1 = Http1::connect(addr).await.unwrap();
-    let mut http2 = Http2::connect(addr).await.unwrap();
+    let http2 = Http2::connect(addr).await.unwrap();
     for round in 0..2 {
         let answers = [
             http1.get("a.example", "/p?q", &lines).await.unwrap(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hostile::mesh::{self, listener};
+use hostile::mesh;
 use hostile::target::Engine;
 use routing_claims::Policy;
 use serde_json::{Value, json};
@@ -63,16 +63,13 @@ impl Scene {
             By::Filter => {
                 offer = Offer::filter(folder.path(), NAME, &filter["typed_config"]).unwrap();
                 let discovered = offer.discovered(&filter["typed_config"]);
-                bootstrap = config::bootstrap(&[listener("in", &[discovered], &routes())], &clusters);
+                bootstrap = config::bootstrap(&[in_listener(&discovered)], &clusters);
             }
         }
         bootstrap["node"] = json!({"id": "faults", "cluster": "faults"});
         let envoy = Envoy::start_with(&binary().await, "scene", bootstrap, folder.path(), options).await.unwrap();
         if by == By::Listener {
-            assert_eq!(
-                offer.offer_listeners(&envoy, &[listener("in", &[filter.clone()], &routes())]).await.unwrap(),
-                Answer::Taken
-            );
+            assert_eq!(offer.offer_listeners(&envoy, &[in_listener(filter)]).await.unwrap(), Answer::Taken);
         }
         let address = mesh::address(&envoy, "in").await.unwrap();
         Self { envoy, address, by, offer, _upstreams: upstreams, folder }
@@ -81,9 +78,7 @@ impl Scene {
     /// Offers another filter to the running Envoy.
     pub(crate) async fn offer(&self, filter: &Value) -> Answer {
         match self.by {
-            By::Listener => {
-                self.offer.offer_listeners(&self.envoy, &[listener("in", &[filter.clone()], &routes())]).await
-            }
+            By::Listener => self.offer.offer_listeners(&self.envoy, &[in_listener(filter)]).await,
             By::Filter => self.offer.offer_filter(&self.envoy, &filter["typed_config"]).await,
         }
         .unwrap()
@@ -163,7 +158,10 @@ pub(crate) async fn serve_file(bytes: Vec<u8>) -> SocketAddr {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", bytes.len());
-            stream.read(&mut [0; 4096]).await.ok();
+            let mut request = [0; 4096];
+            if stream.read(&mut request).await.is_err() {
+                continue;
+            }
             stream.write_all(&[head.as_bytes(), &bytes].concat()).await.ok();
         }
     });
@@ -176,8 +174,8 @@ pub(crate) fn sha256(file: &Path) -> String {
     String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
 }
 
-fn routes() -> Value {
-    config::route_all(hostile::target::MAIN)
+fn in_listener(filter: &Value) -> Value {
+    mesh::listener("in", std::slice::from_ref(filter), &config::route_all(hostile::target::MAIN))
 }
 
 pub(crate) const NAME: &str = "routing-claims";
