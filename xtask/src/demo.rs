@@ -36,7 +36,7 @@ impl Engine {
     /// The Envoy filter that runs this with that policy, built where it must be.
     async fn filter(self, policy: &Value) -> Result<Value> {
         match self {
-            Self::Wasm => Ok(testbed::config::wasm_filter(&build().await?, policy)),
+            Self::Wasm => Ok(testbed::config::wasm_filter(&build_filters().await?, policy)),
             Self::Lua => {
                 let policy = Policy::from_json(policy.to_string().as_bytes())?;
                 Ok(testbed::config::lua_filter(&lua_filter::source(&policy)))
@@ -88,8 +88,8 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs `cargo xtask build --filters` as a child, so that a signal stops it too.
-async fn build() -> Result<PathBuf> {
+/// Runs `cargo xtask build --filters` as a child, so that a signal stops it too; gives the WASM filter.
+pub(crate) async fn build_filters() -> Result<PathBuf> {
     println!("building the filter");
     let mut group = Group::spawn(crate::cargo(&["xtask", "build", "--filters"]).stdout(Stdio::piped()))?;
     let output = group.output().await?;

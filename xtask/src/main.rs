@@ -92,4 +92,5 @@ Examples:
   cargo xtask build             the filters and manifest-gen, in target/dist
   cargo xtask bench core        decisions of the core, timed beside other ways to read a token
   cargo xtask bench instructions  has a decision become dearer than what is recorded?
+  cargo xtask bench envoy       CPU time per request in a real Envoy, beside its own jwt_authn
   cargo xtask gen --check       are the generated files up to date?";

@@ -70,11 +70,25 @@ const STEPS: &[Step] = &[
         cargo: &["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"],
     },
     Step {
-        name: "lints of the WASM filter",
-        cargo: &["clippy", "--package", "wasm-filter", "--target", build::WASM_TARGET, "--", "--deny", "warnings"],
+        name: "lints of the WASM modules",
+        cargo: &[
+            "clippy",
+            "--package",
+            "naive-wasm",
+            "--package",
+            "wasm-filter",
+            "--target",
+            build::WASM_TARGET,
+            "--",
+            "--deny",
+            "warnings",
+        ],
     },
     Step { name: "docs", cargo: &["doc", "--workspace", "--no-deps"] },
-    Step { name: "unit, property and doc tests", cargo: &["test", "--workspace", "--exclude", "wasm-filter"] },
+    Step {
+        name: "unit, property and doc tests",
+        cargo: &["test", "--workspace", "--exclude", "naive-wasm", "--exclude", "wasm-filter"],
+    },
     Step { name: "generated files", cargo: &["xtask", "gen", "--check"] },
     Step { name: "build", cargo: &["xtask", "build", "--filters"] },
 ];

@@ -1,0 +1,260 @@
+//! `cargo xtask bench envoy`: what a request costs one worker of a real Envoy, by filter.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "counts and nanoseconds of a run are far from the limits of their types"
+)]
+
+mod load;
+mod report;
+mod tokens;
+mod variants;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use testbed::{Envoy, EnvoyBinary, Group, config, target_dir};
+
+use self::{
+    load::{CONNECTIONS, Connections, Cores, Requests, WorkerClock},
+    report::{Latency, Measured, Memory},
+    tokens::Key,
+    variants::{Case, Filter, REFERENCE, Sources, Tokens},
+};
+use crate::build::WASM_TARGET;
+
+/// How long to measure.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Fewer rounds: under 5 minutes with all that must be built.
+    #[arg(long)]
+    quick: bool,
+}
+
+pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
+    let begin = Instant::now();
+    let effort = if args.quick { QUICK } else { FULL };
+    let binary = testbed::locate(|line| println!("  {line}")).await?;
+    println!("Envoy {}: {}", binary.version, binary.path.display());
+    let wasm = crate::demo::build_filters().await?;
+    let naive_wasm = build_naive().await?;
+    println!("signing tokens");
+    let dir = tempfile::Builder::new().prefix("routing-claims-bench-").tempdir()?;
+    let sources = Sources { wasm, naive_wasm, key: Key::generate()?, dir: dir.path().to_owned() };
+    let cores = Cores::take()?;
+    let mut bench = Bench::start(&binary, &sources, &cores).await?;
+    println!("{} cases are ready after {:.0} s", bench.cases.len(), begin.elapsed().as_secs_f32());
+
+    let measured = bench.measure(effort.rounds).await?;
+    let latencies = bench.latencies(effort.latency_rounds).await?;
+    drop(bench);
+    let memory = memory(&binary, &sources, &cores).await?;
+
+    let module_bytes = fs::metadata(&sources.wasm)?.len();
+    let report = report::Report { binary: &binary, rounds: effort.rounds, measured, latencies, memory, module_bytes };
+    let folder = target_dir().join("bench");
+    println!("\n{}", report.write(&folder)?);
+    println!("written to {} after {:.0} s", folder.display(), begin.elapsed().as_secs_f32());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One Envoy with a listener for each filter, and the requests to send.
+struct Bench {
+    cases: Vec<Case>,
+    listeners: BTreeMap<(Filter, usize), Connections>,
+    requests: BTreeMap<(Tokens, usize, usize), Requests>,
+    clock: WorkerClock,
+    _envoy: Envoy,
+}
+
+impl Bench {
+    async fn start(binary: &EnvoyBinary, sources: &Sources, cores: &Cores) -> Result<Self> {
+        let cases = variants::cases();
+        let mut tokens = BTreeMap::new();
+        let mut requests = BTreeMap::new();
+        for case in &cases {
+            if let std::collections::btree_map::Entry::Vacant(entry) = tokens.entry(case.token_bytes) {
+                entry.insert(sources.key.tokens(DISTINCT_TOKENS, case.token_bytes)?);
+            }
+            let tokens = &tokens[&case.token_bytes];
+            let tokens = if case.tokens == Tokens::Same { &tokens[..1] } else { &tokens[..] };
+            requests.insert((case.tokens, case.headers, case.token_bytes), Requests::new(tokens, case.headers));
+        }
+        let filters: Vec<_> = cases.iter().map(|case| (case.filter, case.services)).collect();
+        let (envoy, addresses) = start_envoy(binary, "bench", &filters, sources).await?;
+        let mut listeners = BTreeMap::new();
+        for (key, address) in filters.into_iter().zip(addresses) {
+            listeners.insert(key, Connections::open(address)?);
+        }
+        let clock = WorkerClock::pin(envoy.pid(), cores)?;
+        Ok(Self { cases, listeners, requests, clock, _envoy: envoy })
+    }
+
+    /// CPU time per request of each case, round by round, so that what disturbs the machine for a while disturbs all.
+    async fn measure(&mut self, rounds: usize) -> Result<Vec<Measured>> {
+        let mut measured: Vec<Measured> =
+            self.cases.iter().map(|case| Measured { case: *case, nanoseconds: Vec::new() }).collect();
+        let mut sizes = Vec::new();
+        for case in self.cases.clone() {
+            self.cpu_of(case, WARM_UP)?;
+            let nanoseconds = self.cpu_of(case, WARM_UP)?;
+            sizes.push(((BATCH_NANOSECONDS / nanoseconds) as usize).clamp(CONNECTIONS, 1000));
+            tokio::task::yield_now().await;
+        }
+        for round in 0..rounds {
+            for index in 0..measured.len() {
+                // Each round begins elsewhere, so that no case always follows the same one at the same time.
+                let index = (index + round * 7) % measured.len();
+                let nanoseconds = self.cpu_of(measured[index].case, sizes[index])?;
+                measured[index].nanoseconds.push(nanoseconds);
+                // Lets Ctrl-C through.
+                tokio::task::yield_now().await;
+            }
+            progress("CPU time", round + 1, rounds);
+        }
+        Ok(measured)
+    }
+
+    /// Nanoseconds per request, on average over a batch.
+    fn cpu_of(&mut self, case: Case, count: usize) -> Result<f64> {
+        let (connections, requests) = self.of(case)?;
+        let context = || format!("{} ({case:?})", case.label());
+        connections.send(requests, REST, case.body()).with_context(context)?;
+        let begin = self.clock.nanoseconds()?;
+        let (connections, requests) = self.of(case)?;
+        connections.send(requests, count, case.body()).with_context(context)?;
+        let spent = self.clock.nanoseconds()? - begin;
+        Ok(spent as f64 / (count / CONNECTIONS * CONNECTIONS) as f64)
+    }
+
+    async fn latencies(&mut self, rounds: usize) -> Result<Vec<Latency>> {
+        let cases = variants::table();
+        let mut latencies: Vec<_> = cases.iter().map(|case| Latency { case: *case, durations: Vec::new() }).collect();
+        for round in 0..rounds {
+            for latency in &mut latencies {
+                let case = latency.case;
+                let (connections, requests) = self.of(case)?;
+                connections.send(requests, REST, case.body())?;
+                latency.durations.extend(connections.send_at_rate(requests, EVERY, LATENCY_SLICE, case.body())?);
+                tokio::task::yield_now().await;
+            }
+            progress("latency", round + 1, rounds);
+        }
+        Ok(latencies)
+    }
+
+    fn of(&mut self, case: Case) -> Result<(&mut Connections, &mut Requests)> {
+        let connections = self.listeners.get_mut(&(case.filter, case.services));
+        let requests = self.requests.get_mut(&(case.tokens, case.headers, case.token_bytes));
+        connections.zip(requests).context("a case without listener or requests")
+    }
+}
+
+/// What one filter adds to Envoy's memory, from Envoys with several listeners each.
+async fn memory(binary: &EnvoyBinary, sources: &Sources, cores: &Cores) -> Result<Vec<Memory>> {
+    println!("memory");
+    let requests = sources.key.tokens(DISTINCT_TOKENS, REFERENCE.token_bytes)?;
+    let mut requests = Requests::new(&requests, REFERENCE.headers);
+    let mut memory: Vec<Memory> = Vec::new();
+    let mut empty = 0;
+    for (filter, services) in [
+        (Filter::None, 2),
+        (Filter::EmptyWasm, 2),
+        (Filter::Wasm, 2),
+        (Filter::Wasm, 100),
+        (Filter::NaiveWasm, 2),
+        (Filter::EmptyLua, 2),
+        (Filter::Lua, 2),
+        (Filter::Lua, 100),
+        (Filter::NaiveLua, 2),
+        (Filter::JwtAuthnCached, 2),
+    ] {
+        let filters = [(filter, services); MEMORY_LISTENERS];
+        let (envoy, addresses) = start_envoy(binary, "memory", &filters, sources).await?;
+        WorkerClock::pin(envoy.pid(), cores)?;
+        let body = Case { filter, ..REFERENCE }.body();
+        for address in addresses {
+            Connections::open(address)?.send(&mut requests, DISTINCT_TOKENS, body)?;
+            tokio::task::yield_now().await;
+        }
+        let resident = resident_kib(envoy.pid())?;
+        if filter == Filter::None {
+            empty = resident;
+        } else {
+            memory.push(Memory { filter, services, kib: resident.saturating_sub(empty) / MEMORY_LISTENERS as u64 });
+        }
+    }
+    Ok(memory)
+}
+
+/// One listener for each entry; gives their addresses.
+async fn start_envoy(
+    binary: &EnvoyBinary,
+    name: &str,
+    filters: &[(Filter, usize)],
+    sources: &Sources,
+) -> Result<(Envoy, Vec<SocketAddr>)> {
+    let listener_name = |index| format!("listener-{index}");
+    let listeners = filters.iter().enumerate().map(|(index, (filter, services))| {
+        let name = listener_name(index);
+        let filter = filter.config(*services, &name, sources)?;
+        Ok(config::listener(&name, filter.as_slice(), &variants::routes()))
+    });
+    let bootstrap = config::bootstrap(&listeners.collect::<Result<Vec<_>>>()?, &[]);
+    let envoy = Envoy::start(binary, name, bootstrap, &sources.dir).await?;
+    let mut addresses = Vec::new();
+    for index in 0..filters.len() {
+        addresses.push((Ipv4Addr::LOCALHOST, envoy.listener_port(&listener_name(index)).await?).into());
+    }
+    Ok((envoy, addresses))
+}
+
+fn resident_kib(process: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc/PID/status")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+async fn build_naive() -> Result<std::path::PathBuf> {
+    println!("building the naive filter");
+    let arguments = ["build", "--quiet", "--locked", "--release", "--package", "naive-wasm", "--target", WASM_TARGET];
+    let status = Group::spawn(&mut crate::cargo(&arguments))?.wait().await?;
+    if !status.success() {
+        bail!("`cargo {}` failed", arguments.join(" "));
+    }
+    Ok(target_dir().join(WASM_TARGET).join("release/naive_wasm.wasm"))
+}
+
+fn progress(what: &str, done: usize, of: usize) {
+    if done.is_multiple_of(of.div_ceil(10)) || done == of {
+        println!("{what}: round {done} of {of}");
+    }
+}
+
+struct Effort {
+    rounds: usize,
+    latency_rounds: usize,
+}
+
+const QUICK: Effort = Effort { rounds: 30, latency_rounds: 4 };
+const FULL: Effort = Effort { rounds: 100, latency_rounds: 20 };
+
+/// Several times what any of the caches holds (`jwt_authn` 100, ours 256).
+const DISTINCT_TOKENS: usize = 1024;
+/// Requests before a case is timed at all: machine code is compiled, caches fill.
+const WARM_UP: usize = 1024;
+/// Requests before each batch that is timed: the processor's caches fill again.
+const REST: usize = 64;
+/// CPU time of one batch, about.
+const BATCH_NANOSECONDS: f64 = 10e6;
+/// 2,000 requests a second.
+const EVERY: Duration = Duration::from_micros(500);
+const LATENCY_SLICE: Duration = Duration::from_millis(250);
+const MEMORY_LISTENERS: usize = 8;

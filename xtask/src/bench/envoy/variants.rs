@@ -1,0 +1,242 @@
+//! What is measured: filters, each with a kind of request.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use routing_claims::Policy;
+use serde_json::{Value, json};
+use testbed::{config, workspace_dir};
+
+use super::tokens::{ISSUER, Key};
+
+/// What stands before the router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Filter {
+    None,
+    EmptyWasm,
+    CallsWasm,
+    Wasm,
+    NaiveWasm,
+    EmptyLua,
+    CallsLua,
+    Lua,
+    NaiveLua,
+    JwtAuthnCached,
+    JwtAuthn,
+}
+
+/// Which tokens requests carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Tokens {
+    /// One, seen before.
+    Same,
+    /// More than any cache holds, in turn.
+    Distinct,
+}
+
+/// One kind of request through one filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Case {
+    pub(super) filter: Filter,
+    pub(super) tokens: Tokens,
+    /// How many services the policy names; the token names two of them.
+    pub(super) services: usize,
+    /// Header lines of the request.
+    pub(super) headers: usize,
+    pub(super) token_bytes: usize,
+}
+
+/// Two services, ten header lines, a token of common size.
+pub(super) const REFERENCE: Case =
+    Case { filter: Filter::None, tokens: Tokens::Same, services: 2, headers: 10, token_bytes: 751 };
+pub(super) const SERVICES: [usize; 3] = [2, 20, 100];
+pub(super) const HEADERS: [usize; 2] = [10, 80];
+pub(super) const TOKEN_BYTES: [usize; 4] = [512, 751, 2048, 8000];
+
+/// The rows of the main table.
+pub(super) fn table() -> Vec<Case> {
+    use Filter::{
+        CallsLua, CallsWasm, EmptyLua, EmptyWasm, JwtAuthn, JwtAuthnCached, Lua, NaiveLua, NaiveWasm, None, Wasm,
+    };
+    use Tokens::{Distinct, Same};
+    [
+        (None, Same),
+        (EmptyWasm, Same),
+        (CallsWasm, Same),
+        (Wasm, Same),
+        (Wasm, Distinct),
+        (NaiveWasm, Same),
+        (NaiveWasm, Distinct),
+        (EmptyLua, Same),
+        (CallsLua, Same),
+        (Lua, Same),
+        (Lua, Distinct),
+        (NaiveLua, Same),
+        (NaiveLua, Distinct),
+        (JwtAuthnCached, Same),
+        (JwtAuthn, Same),
+    ]
+    .map(|(filter, tokens)| Case { filter, tokens, ..REFERENCE })
+    .to_vec()
+}
+
+/// All that is measured, each case once; among them, for each request, the case without a filter.
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = table();
+    let rows = table();
+    let ours = || rows.iter().filter(|case| matches!(case.filter, Filter::Wasm | Filter::Lua));
+    let no_filter = || rows.iter().filter(|case| case.filter == Filter::None);
+    for services in SERVICES {
+        cases.extend(ours().map(|case| Case { services, ..*case }));
+    }
+    for headers in HEADERS {
+        cases.extend(no_filter().chain(ours()).map(|case| Case { headers, ..*case }));
+    }
+    for token_bytes in TOKEN_BYTES {
+        let floors = [Filter::EmptyWasm, Filter::CallsWasm, Filter::EmptyLua, Filter::CallsLua];
+        cases.extend(
+            rows.iter().filter(|case| !floors.contains(&case.filter)).map(|case| Case { token_bytes, ..*case }),
+        );
+    }
+    let mut seen = Vec::new();
+    cases.retain(|case| {
+        !seen.contains(case) && {
+            seen.push(*case);
+            true
+        }
+    });
+    cases
+}
+
+impl Case {
+    /// The same request without a filter.
+    pub(super) fn baseline(self) -> Self {
+        Self { filter: Filter::None, tokens: Tokens::Same, services: REFERENCE.services, ..self }
+    }
+
+    /// The version that the answer's body names: whether the filter did its work.
+    pub(super) fn body(self) -> &'static [u8] {
+        match self.filter {
+            Filter::None | Filter::EmptyWasm | Filter::EmptyLua => b"main",
+            _ => b"PR-1",
+        }
+    }
+
+    /// As tables and plots call it.
+    pub(super) fn label(self) -> String {
+        let tokens = match (self.filter, self.tokens) {
+            (Filter::Wasm | Filter::Lua | Filter::NaiveWasm | Filter::NaiveLua, Tokens::Same) => ", one token",
+            (_, Tokens::Same) => "",
+            (_, Tokens::Distinct) => ", all tokens different",
+        };
+        format!("{}{tokens}", self.filter.label())
+    }
+}
+
+impl Filter {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::None => "no filter",
+            Self::EmptyWasm => "empty WASM",
+            Self::CallsWasm => "host calls alone, WASM",
+            Self::Wasm => "routing-claims.wasm",
+            Self::NaiveWasm => "naive WASM (SDK, serde_json)",
+            Self::EmptyLua => "empty Lua",
+            Self::CallsLua => "host calls alone, Lua",
+            Self::Lua => "routing-claims.lua",
+            Self::NaiveLua => "naive Lua",
+            Self::JwtAuthnCached => "jwt_authn, token cache",
+            Self::JwtAuthn => "jwt_authn",
+        }
+    }
+
+    /// The HTTP filters of a listener; `instance` keeps the virtual machines of equal WASM filters apart.
+    pub(super) fn config(self, services: usize, instance: &str, sources: &Sources) -> Result<Option<Value>> {
+        let policy = policy(services);
+        let wasm = |module: &Path| {
+            let mut filter = config::wasm_filter(module, &policy);
+            filter["typed_config"]["config"]["vm_config"]["vm_id"] = json!(instance);
+            filter
+        };
+        let bench = |name: &str| workspace_dir().join("benches").join(name);
+        let lua = |name| -> Result<_> {
+            let file = bench(name);
+            Ok(config::lua_filter(
+                &fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?,
+            ))
+        };
+        let wat = |name: &str| -> Result<_> {
+            let module = sources.dir.join(name).with_extension("wasm");
+            fs::write(&module, wat::parse_file(bench(name))?)?;
+            Ok(wasm(&module))
+        };
+        Ok(Some(match self {
+            Self::None => return Ok(None),
+            Self::EmptyWasm => wat("empty.wat")?,
+            Self::CallsWasm => wat("calls.wat")?,
+            Self::Wasm => wasm(&sources.wasm),
+            Self::NaiveWasm => wasm(&sources.naive_wasm),
+            Self::EmptyLua => lua("empty.lua")?,
+            Self::CallsLua => lua("calls.lua")?,
+            Self::Lua => config::lua_filter(&lua_filter::source(&Policy::from_json(policy.to_string().as_bytes())?)),
+            Self::NaiveLua => lua("naive.lua")?,
+            Self::JwtAuthnCached => jwt_authn(&sources.key.jwks, &json!({})),
+            Self::JwtAuthn => jwt_authn(&sources.key.jwks, &Value::Null),
+        }))
+    }
+}
+
+/// What filters are made of.
+pub(super) struct Sources {
+    pub(super) wasm: PathBuf,
+    pub(super) naive_wasm: PathBuf,
+    pub(super) key: Key,
+    /// For files that Envoy reads.
+    pub(super) dir: PathBuf,
+}
+
+/// Routes of which a request with the token's version takes the first. Envoy answers by itself, so that no upstream's
+/// connection adds to what is measured.
+pub(super) fn routes() -> Value {
+    let answer = |version: &str| json!({"status": 200, "body": {"inline_string": version}});
+    let headers = json!([{"name": "microservice-a", "string_match": {"exact": "PR-1"}}]);
+    json!({"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+        {"match": {"prefix": "/", "headers": headers}, "direct_response": answer("PR-1")},
+        {"match": {"prefix": "/"}, "direct_response": answer("main")},
+    ]}]})
+}
+
+/// As many services as asked for; the token's two stand at both ends.
+fn policy(services: usize) -> Value {
+    let name = |index| match index {
+        0 => "microservice-A".to_owned(),
+        _ if index == services - 1 => "microservice-B".to_owned(),
+        _ => format!("microservice-A{index}"),
+    };
+    json!({"services": (0..services).map(|index| json!({"name": name(index)})).collect::<Vec<_>>()})
+}
+
+/// Envoy's own filter, set up to do the same: claims to headers, and the route chosen anew.
+fn jwt_authn(jwks: &Value, cache: &Value) -> Value {
+    let claims = ["A", "B"].map(|name| {
+        json!({"header_name": format!("microservice-{}", name.to_lowercase()), "claim_name": format!("microservice-{name}")})
+    });
+    json!({
+        "name": "jwt_authn",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"bench": {
+                "issuer": ISSUER,
+                "local_jwks": {"inline_string": jwks.to_string()},
+                "forward": true,
+                "claim_to_headers": claims,
+                "clear_route_cache": true,
+                "jwt_cache_config": cache,
+            }},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
+        },
+    })
+}
