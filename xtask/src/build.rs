@@ -131,7 +131,7 @@ fn check(module: &[u8]) -> Result<()> {
 pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 /// A Kubernetes object may hold the module in base64, twice over where `kubectl apply` keeps a copy of 256 KiB at most.
-const MAX_WASM_BYTES: usize = 100 * 1024;
+const MAX_WASM_BYTES: usize = 100_000;
 
 const CALLBACKS: [&str; 7] = [
     "proxy_abi_version_0_2_1",

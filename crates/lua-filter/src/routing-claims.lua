@@ -34,8 +34,9 @@ local policy = {
 -- Bounds of the decision cache (R16): two generations of this size each.
 local CACHE_ENTRIES = 128
 local CACHE_BYTES = 128 * 1024
--- Above so many managed headers one walk over the request is faster than asking for each.
-local ASK_AT_MOST = 16
+-- Above so many managed headers one walk over the request is faster than asking for each. For requests of 14 and of 29 lines
+-- both cost the same at about 30 names; at 100 the walk saves 5 of 13 microseconds.
+local ASK_AT_MOST = 32
 -- Bytes of a report before it is cut (R18).
 local REPORT_BYTES = 4092
 -- Seconds further away than any clock: `exp` and `nbf` saturate here. Doubles are exact far beyond it.
@@ -135,8 +136,13 @@ local function token_of_header(headers, source)
   return found
 end
 
-local function token_of_cookie(headers, name)
-  local found
+local cookie_ranks = {}
+for rank = 1, #policy.from_cookies do cookie_ranks[policy.from_cookies[rank]] = rank end
+
+-- One pass for all cookies of the policy: the first of them in its order that is there.
+local function token_of_cookies(headers)
+  local found, fault
+  local best = #policy.from_cookies + 1
   for i = 0, headers:getNumValues("cookie") - 1 do
     local line = headers:getAtIndex("cookie", i) or ""
     local at, equals = 1, 0
@@ -145,16 +151,17 @@ local function token_of_cookie(headers, name)
       -- The next `=` is looked for once, else a line of semicolons would cost its length squared.
       if equals < at then equals = find(line, "=", at, true) or #line + 1 end
       if equals < stop then
-        local first, last = trim(line, at, equals - 1)
-        if last - first + 1 == #name and sub(line, first, last) == name then
-          if found then return nil, "ambiguous-token" end
-          found = sub(line, trim(line, equals + 1, stop - 1))
+        local rank = cookie_ranks[sub(line, trim(line, at, equals - 1))]
+        if rank == best then
+          found, fault = nil, "ambiguous-token"
+        elseif rank and rank < best then
+          best, found, fault = rank, sub(line, trim(line, equals + 1, stop - 1)), nil
         end
       end
       at = stop + 1
     end
   end
-  return found
+  return found, fault
 end
 
 local function find_token(headers)
@@ -162,8 +169,8 @@ local function find_token(headers)
     local token, fault = token_of_header(headers, policy.from_headers[i])
     if token or fault then return token, fault end
   end
-  for i = 1, #policy.from_cookies do
-    local token, fault = token_of_cookie(headers, policy.from_cookies[i])
+  if #policy.from_cookies > 0 then
+    local token, fault = token_of_cookies(headers)
     if token or fault then return token, fault end
   end
   return nil, "no-token"

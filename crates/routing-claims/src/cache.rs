@@ -37,7 +37,7 @@ impl Cache {
         let slot = self.slots.get(place.0)?.as_ref()?;
         let overwritten = self.written.saturating_sub(slot.start) > limits::CACHE_BYTES as u64;
         let cached = self.entry(slot)?.get(..slot.token_length)?;
-        (!overwritten && slot.verdict.validity.holds(now) && cached == token).then_some(*slot)
+        (!overwritten && slot.verdict.validity.holds(now) && equal(cached, token)).then_some(*slot)
     }
 
     /// The lines of an entry that [`Cache::find`] has just found.
@@ -73,6 +73,15 @@ impl Slot {
         let start = offset(self.start);
         start..start.saturating_add(self.token_length).saturating_add(self.lines_length)
     }
+}
+
+/// By words: what the compiler gives WebAssembly compares byte by byte, which made a cached 751-byte token 0.3 µs dearer, one of
+/// 8 KB 3 µs.
+fn equal(one: &[u8], other: &[u8]) -> bool {
+    let ((words, tail), (other_words, other_tail)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    words.len() == other_words.len()
+        && words.iter().zip(other_words).all(|(one, other)| u64::from_le_bytes(*one) == u64::from_le_bytes(*other))
+        && tail == other_tail
 }
 
 fn offset(written: u64) -> usize {

@@ -22,7 +22,8 @@ struct Contexts {
     requests: HashMap<u32, u32>,
 }
 
-/// Says which ABI this module speaks; never called.
+/// Says which ABI this module speaks; never called. Under this one the proxy chooses the route anew by itself when a header of
+/// the request was changed (R15). Later ones want the foreign function `clear_route_cache` called for it, which costs 0.7 µs.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_abi_version_0_2_1() {}
 
@@ -164,17 +165,6 @@ pub(crate) fn set_request_header(name: &str, value: &str) {
     }
 }
 
-/// Has the route chosen anew. Proxies without this function do so on every change of a header.
-pub(crate) fn clear_route_cache() {
-    const FUNCTION: &str = "clear_route_cache";
-    let (mut data, mut size) = (ptr::null_mut::<u8>(), 0);
-    // SAFETY: the name is one string, there is no argument, and the result's pointers are valid for writes; the
-    // function has no result, so nothing is passed on to us.
-    unsafe {
-        proxy_call_foreign_function(FUNCTION.as_ptr(), FUNCTION.len(), ptr::null(), 0, &raw mut data, &raw mut size);
-    }
-}
-
 /// The filter's configuration; empty when the proxy does not give it.
 fn configuration(size: usize) -> Vec<u8> {
     // SAFETY: the proxy writes both results during the call.
@@ -212,14 +202,6 @@ const ERROR: u32 = 4;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
-    fn proxy_call_foreign_function(
-        name: *const u8,
-        name_size: usize,
-        argument: *const u8,
-        argument_size: usize,
-        result: *mut *mut u8,
-        result_size: *mut usize,
-    ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, metric: *mut u32) -> u32;
     fn proxy_get_buffer_bytes(buffer: u32, start: usize, max_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;

@@ -37,9 +37,6 @@ impl Filter {
         for (name, value) in decision.headers() {
             host::set_request_header(name, value);
         }
-        if decision.changes_request() {
-            host::clear_route_cache();
-        }
         self.outcomes.get(decision.outcome() as usize).inspect(|counter| counter.add(1));
         for (fault, count) in decision.faults() {
             self.faults.get(fault as usize).inspect(|counter| counter.add(count));

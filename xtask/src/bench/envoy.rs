@@ -50,7 +50,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let sources = Sources { wasm, naive_wasm, key: Key::generate()?, dir: dir.path().to_owned() };
     let cores = Cores::take()?;
     let mut bench = Bench::start(&binary, &sources, &cores).await?;
-    println!("{} cases are ready after {:.0} s", bench.cases.len(), begin.elapsed().as_secs_f32());
+    println!("{} cases are ready after {:.0} s", bench.listeners.len(), begin.elapsed().as_secs_f32());
 
     let measured = bench.measure(effort.rounds).await?;
     let latencies = bench.latencies(effort.latency_rounds).await?;
@@ -65,10 +65,9 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One Envoy with a listener for each filter, and the requests to send.
+/// One Envoy with a listener for each case, so that none finds what another left in its filter, and the requests to send.
 struct Bench {
-    cases: Vec<Case>,
-    listeners: BTreeMap<(Filter, usize), Connections>,
+    listeners: Vec<(Case, Connections)>,
     requests: BTreeMap<(Tokens, usize, usize), Requests>,
     clock: WorkerClock,
     _envoy: Envoy,
@@ -89,23 +88,23 @@ impl Bench {
         }
         let filters: Vec<_> = cases.iter().map(|case| (case.filter, case.services)).collect();
         let (envoy, addresses) = start_envoy(binary, "bench", &filters, sources).await?;
-        let mut listeners = BTreeMap::new();
-        for (key, address) in filters.into_iter().zip(addresses) {
-            listeners.insert(key, Connections::open(address)?);
+        let mut listeners = Vec::new();
+        for (case, address) in cases.into_iter().zip(addresses) {
+            listeners.push((case, Connections::open(address)?));
         }
         let clock = WorkerClock::pin(envoy.pid(), cores)?;
-        Ok(Self { cases, listeners, requests, clock, _envoy: envoy })
+        Ok(Self { listeners, requests, clock, _envoy: envoy })
     }
 
     /// CPU time per request of each case, round by round, so that what disturbs the machine for a while disturbs all.
     async fn measure(&mut self, rounds: usize) -> Result<Vec<Measured>> {
+        let cases: Vec<Case> = self.listeners.iter().map(|(case, _)| *case).collect();
         let mut measured: Vec<Measured> =
-            self.cases.iter().map(|case| Measured { case: *case, nanoseconds: Vec::new() }).collect();
+            cases.iter().map(|case| Measured { case: *case, nanoseconds: Vec::new() }).collect();
         let mut sizes = Vec::new();
-        for case in self.cases.clone() {
-            self.cpu_of(case, WARM_UP)?;
+        for case in cases {
             let nanoseconds = self.cpu_of(case, WARM_UP)?;
-            sizes.push(((BATCH_NANOSECONDS / nanoseconds) as usize).clamp(CONNECTIONS, 1000));
+            sizes.push(((BATCH_NANOSECONDS / nanoseconds) as usize).clamp(CONNECTIONS, WARM_UP));
             tokio::task::yield_now().await;
         }
         for round in 0..rounds {
@@ -126,7 +125,7 @@ impl Bench {
     fn cpu_of(&mut self, case: Case, count: usize) -> Result<f64> {
         let (connections, requests) = self.of(case)?;
         let context = || format!("{} ({case:?})", case.label());
-        connections.send(requests, REST, case.body()).with_context(context)?;
+        connections.send(requests, REST.min(count), case.body()).with_context(context)?;
         let begin = self.clock.nanoseconds()?;
         let (connections, requests) = self.of(case)?;
         connections.send(requests, count, case.body()).with_context(context)?;
@@ -151,7 +150,8 @@ impl Bench {
     }
 
     fn of(&mut self, case: Case) -> Result<(&mut Connections, &mut Requests)> {
-        let connections = self.listeners.get_mut(&(case.filter, case.services));
+        let listener = self.listeners.iter_mut().find(|(of, _)| *of == case);
+        let connections = listener.map(|(_, connections)| connections);
         let requests = self.requests.get_mut(&(case.tokens, case.headers, case.token_bytes));
         connections.zip(requests).context("a case without listener or requests")
     }

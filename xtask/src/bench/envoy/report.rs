@@ -68,7 +68,8 @@ impl Report<'_> {
         let mut out = format!(
             "{}, Envoy {}, one worker, {} rounds.\n\n\
              CPU time of the worker per request in µs: median (quartiles); *added* is over the same request without a filter in the \
-             same round.\nTwo services, ten header lines, a token of {} bytes (RS256).\n\n\
+             same round.\np50 and p99: latency at 2,000 requests a second, in µs, all of Envoy and the client included.\n\
+             Two services, ten header lines, a token of {} bytes (RS256).\n\n\
              | filter | CPU time | added | added, of jwt_authn with its cache | p50 | p99 |\n|---|---|---|---|---|---|\n",
             machine(),
             self.binary.version,
