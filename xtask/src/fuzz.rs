@@ -109,7 +109,8 @@ impl Target {
         let mut command = Command::new(binary);
         command.arg(format!("-max_total_time={}", time.as_secs()));
         command.args([format!("-max_len={}", self.max_bytes), format!("-artifact_prefix={}/", artifacts.display())]);
-        command.args(["-print_final_stats=1", "-timeout=10"]);
+        // A busy machine may let a target wait for long; what hangs is found all the same.
+        command.args(["-print_final_stats=1", "-timeout=60"]);
         let dictionary = workspace_dir().join(format!("fuzz/dictionaries/{}.dict", self.name));
         if dictionary.exists() {
             command.arg(format!("-dict={}", dictionary.display()));
@@ -128,7 +129,7 @@ impl Target {
             for line in said.lines().skip_while(|line| !is_cause(line)).take(CAUSE_LINES) {
                 println!("  {line}");
             }
-            match said.lines().find_map(|line| line.split_once("Test unit written to ")) {
+            match said.lines().rev().find_map(|line| line.split_once("Test unit written to ")) {
                 Some((_, input)) => println!("  to see it again: cargo xtask fuzz {} --input {input}", self.name),
                 None => println!("  it ended with {status}, without an input that shows why"),
             }
