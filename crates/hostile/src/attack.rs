@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -73,9 +73,10 @@ pub async fn run(
     let soak = matches!(plan.length, Length::Soak { .. });
     let mesh = Mesh::start(binary, plan.engine, &targets, soak, dir).await?;
     let targets = targets.into_iter().map(|target| Ok([target.other()?, target])).collect::<Result<Vec<_>>>()?;
-    let active = targets.iter().map(|_| AtomicU8::new(FIRST)).collect();
+    let changes = targets.iter().map(|_| AtomicU64::new(0)).collect();
     let begin = Instant::now();
-    let run = Arc::new(Run { plan, targets, active, begin, next: AtomicU64::new(plan.first), done: AtomicU64::new(0) });
+    let run =
+        Arc::new(Run { plan, targets, changes, begin, next: AtomicU64::new(plan.first), done: AtomicU64::new(0) });
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
         workers.spawn(worker(Arc::clone(&run), Lanes::new(&mesh)));
@@ -125,8 +126,9 @@ struct Run {
     plan: Plan,
     /// Each with the one it is swapped for before it.
     targets: Vec<[Target; 2]>,
-    /// Which of the two may answer at the moment: [`FIRST`], [`OTHER`] or both.
-    active: Vec<AtomicU8>,
+    /// How often each changed, twice for each swap: an even number when one of the two answers, the first when it is a
+    /// multiple of four.
+    changes: Vec<AtomicU64>,
     begin: Instant,
     next: AtomicU64,
     done: AtomicU64,
@@ -153,9 +155,8 @@ impl Run {
         }
     }
 
-    /// Those of a target's policies that may answer at the moment.
-    fn active(&self, target: usize) -> u8 {
-        self.active.get(target).map_or(FIRST, |active| active.load(Ordering::SeqCst))
+    fn changes(&self, target: usize) -> u64 {
+        self.changes.get(target).map_or(0, |changes| changes.load(Ordering::SeqCst))
     }
 }
 
@@ -164,16 +165,16 @@ async fn swap(run: &Run, mesh: &Mesh) -> Result<anyhow::Error> {
     if let Length::Requests(_) = run.plan.length {
         return std::future::pending().await;
     }
-    for round in 0_u64.. {
-        let (to, next) = if round % 2 == 0 { (OTHER, 0) } else { (FIRST, 1) };
-        for (at, (pair, active)) in run.targets.iter().zip(&run.active).enumerate() {
+    // Begins with the other of the two.
+    for next in (0..2_usize).cycle() {
+        for (at, (pair, changes)) in run.targets.iter().zip(&run.changes).enumerate() {
             tokio::time::sleep(SWAP_EVERY).await;
-            active.store(FIRST | OTHER, Ordering::SeqCst);
+            changes.fetch_add(1, Ordering::SeqCst);
             let filter = pair.get(next).context("no such policy")?.filter(run.plan.engine)?;
             mesh.offer(at, &filter).await?;
             // Envoy's workers hear of it a moment after the main thread.
             tokio::time::sleep(SETTLE).await;
-            active.store(to, Ordering::SeqCst);
+            changes.fetch_add(1, Ordering::SeqCst);
         }
     }
     Ok(anyhow::anyhow!("the rounds ended"))
@@ -208,15 +209,15 @@ async fn worker(run: Arc<Run>, mut lanes: Lanes) -> Result<Tally> {
         let protocol = if rng.bool() { Protocol::Http1 } else { Protocol::Http2 };
         let at_once = rng.u8(..4) > 0;
 
-        let (from, active) = (unix_seconds(), run.active(at));
+        let (from, before) = (unix_seconds(), run.changes(at));
         let batch: Vec<Request> = batch.map(|index| request(seed, index, target, protocol, from)).collect();
         let (plain, filtered) =
             tokio::try_join!(lanes.plain.send(protocol, &batch, at_once), lane.send(protocol, &batch, at_once))?;
-        let (until, active) = (unix_seconds(), active | run.active(at));
+        let (until, after) = (unix_seconds(), run.changes(at));
 
-        let policies: &[&Target] = match active {
-            FIRST => &[target],
-            OTHER => &[other],
+        let policies: &[&Target] = match after % 4 {
+            0 if before == after => &[target],
+            2 if before == after => &[other],
             _ => &[target, other],
         };
         for ((request, plain), filtered) in batch.iter().zip(&plain).zip(&filtered) {
@@ -255,6 +256,4 @@ const BATCH_TIME: Duration = Duration::from_secs(BATCH * WORKERS as u64);
 /// Each policy is swapped when those before it have been.
 const SWAP_EVERY: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(500);
-const FIRST: u8 = 1;
-const OTHER: u8 = 2;
 const BATCHES: u64 = 0x6261_7463 << 16;

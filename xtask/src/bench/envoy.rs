@@ -243,7 +243,7 @@ struct Effort {
     latency_rounds: usize,
 }
 
-const QUICK: Effort = Effort { rounds: 30, latency_rounds: 4 };
+const QUICK: Effort = Effort { rounds: 20, latency_rounds: 4 };
 const FULL: Effort = Effort { rounds: 100, latency_rounds: 20 };
 
 /// Several times what any of the caches holds (`jwt_authn` 100, ours 256).
