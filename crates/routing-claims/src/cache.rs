@@ -107,7 +107,9 @@ impl Place {
                 mix(u64::from_le_bytes(word.copied().unwrap_or_default()));
             }
         } else {
-            token.iter().for_each(|byte| mix((*byte).into()));
+            for byte in token {
+                mix((*byte).into());
+            }
         }
         // The high bits of a product depend on all bits of its factors.
         Self(usize::try_from(hash >> PLACE_SHIFT).unwrap_or_default())

@@ -13,14 +13,18 @@ use crate::{
 
 /// The claims of one payload. It is kept from one token to the next, so that reading allocates nothing.
 pub(crate) struct Claims {
-    found: Vec<Claim>,
+    /// In the order of the document.
+    all: Vec<Claim>,
+    /// The number of each claim in `all` below what it is sorted by, in [`Claim::order`] and [`INDEX`].
+    sorted: Vec<u64>,
 }
 
 /// What a payload says of one header, or of a key that names none.
 #[derive(Clone, Copy)]
 pub(crate) struct Claim {
-    /// Closed mode: the service, in order of header name. Open mode: [`UNNAMED`] or [`NAMED`].
-    rank: u16,
+    /// What is compared first, and mostly last, when claims are sorted. Closed mode: the service, in order of header name.
+    /// Open mode: the start of the key in lower case, and [`NAMED`]. The bits of [`INDEX`] are zero.
+    order: u64,
     key: Span,
     pub(crate) version: Result<Span, ClaimFault>,
 }
@@ -29,49 +33,68 @@ impl Claims {
     pub(crate) fn new(policy: &Policy) -> Self {
         // The shortest member is `"a":1,`.
         let payload_bytes = usize::try_from(policy.config().limits.max_payload_bytes).unwrap_or_default();
-        Self { found: Vec::with_capacity(payload_bytes.div_euclid(6).saturating_add(1)) }
+        let most = payload_bytes.div_euclid(6).saturating_add(1);
+        Self { all: Vec::with_capacity(most), sorted: Vec::with_capacity(most) }
     }
 
     /// Reads the payload that was decoded into a buffer with room for [`PADDING`]; strings in it are unescaped in place.
     pub(crate) fn read(&mut self, policy: &Policy, decoded: Decoded, buffer: &mut [u8]) -> Result<Times, Outcome> {
-        self.found.clear();
+        self.all.clear();
+        self.sorted.clear();
         let padded = buffer.get_mut(..decoded.length.saturating_add(PADDING)).unwrap_or_default();
         let (payload, padding) = padded.split_at_mut_checked(decoded.length).unwrap_or_default();
         if !decoded.ascii && std::str::from_utf8(payload).is_err() {
             return Err(Outcome::MalformedPayload);
         }
-        padding.fill(0);
+        if let Some(padding) = padding.first_chunk_mut() {
+            *padding = [0; PADDING];
+        }
         let times = self.scan(policy, padded);
         // A key that stands twice was read before the fault that ended the scan, so it comes first in the document.
-        self.sort(padded)?;
+        self.sort(policy.is_open(), padded)?;
         times
     }
 
     /// In order of header name, at most one for each; before them those whose key names no header.
-    pub(crate) fn found(&self) -> &[Claim] {
-        &self.found
+    pub(crate) fn found(&self) -> impl Iterator<Item = &Claim> {
+        self.sorted.iter().filter_map(|entry| claim_of(&self.all, *entry))
     }
 
     /// Orders what was found, refuses a key that stands twice (R7), and makes one of the claims for one header (R11).
     ///
-    /// Sorting takes n log n whatever the keys are; a hash table would have to be guarded against chosen keys.
-    fn sort(&mut self, payload: &[u8]) -> Result<(), Outcome> {
-        self.found.sort_unstable_by(|a, b| a.order(b, payload));
-        let same_key =
-            |pair: &[Claim]| matches!(pair, [a, b] if a.rank == b.rank && a.key.of(payload) == b.key.of(payload));
-        if self.found.windows(2).any(same_key) {
+    /// Sorting takes n log n whatever the keys are; a hash table would have to be guarded against chosen keys. What is
+    /// moved are single words, and most comparisons are of them alone: two fifths fewer instructions than sorting claims by
+    /// their keys.
+    fn sort(&mut self, open: bool, payload: &[u8]) -> Result<(), Outcome> {
+        let Self { all, sorted } = self;
+        sorted.sort_unstable_by(|a, b| {
+            (a & !INDEX).cmp(&(b & !INDEX)).then_with(|| {
+                let (a, b) = (key_of(all, *a), key_of(all, *b));
+                // The keys of one service differ in nothing but case.
+                if open { compare(payload, a, b) } else { a.of(payload).cmp(b.of(payload)) }
+            })
+        });
+        let same_key = |pair: &[u64]| {
+            let [a, b] = *pair else { return false };
+            a & !INDEX == b & !INDEX && key_of(all, a).of(payload) == key_of(all, b).of(payload)
+        };
+        if sorted.windows(2).any(same_key) {
             return Err(Outcome::DuplicateKey);
         }
-        self.found.dedup_by(|claim, first| {
-            let conflict = claim.version != Err(ClaimFault::InvalidName) && claim.same_header(first, payload);
-            if conflict {
-                first.version = Err(ClaimFault::ConflictingName);
+        sorted.dedup_by(|entry, first| {
+            let conflict = *entry & !INDEX == *first & !INDEX
+                && claim_of(all, *entry).is_some_and(|claim| claim.version != Err(ClaimFault::InvalidName))
+                && key_of(all, *entry).of(payload).eq_ignore_ascii_case(key_of(all, *first).of(payload));
+            if conflict && let Some(claim) = all.get_mut(index(*first)) {
+                claim.version = Err(ClaimFault::ConflictingName);
             }
             conflict
         });
         Ok(())
     }
 
+    // Apart from the rest, it has the registers for itself.
+    #[inline(never)]
     fn scan(&mut self, policy: &Policy, payload: &mut [u8]) -> Result<Times, Outcome> {
         let path = &policy.config().claim_path;
         let mut times = Times::default();
@@ -123,25 +146,23 @@ impl Claims {
     /// Reads one member of the routes object.
     #[inline]
     fn claim(&mut self, policy: &Policy, json: &mut Scanner<'_>, key: Span) -> Result<(), Fault> {
-        let open = policy.config().services.is_none();
-        let rank = match policy.service(json.text(key)) {
-            Some(rank) => rank,
+        let open = policy.is_open();
+        let order = match policy.service(json.text(key)) {
+            Some(service) => u64::from(service) << INDEX.count_ones(),
             None if !open => return json.skip_value(),
             None => {
-                if is_name(json.text(key)) {
-                    NAMED
-                } else {
-                    UNNAMED
-                }
+                let named = if is_name(json.text(key)) { NAMED } else { 0 };
+                (lower(json.word(key)) & !NAMED & !INDEX) | named
             }
         };
-        let index = self.found.len();
-        self.found.push(Claim { rank, key, version: Err(ClaimFault::InvalidName) });
-        if open && rank == UNNAMED {
+        let index = self.all.len();
+        self.all.push(Claim { order, key, version: Err(ClaimFault::InvalidName) });
+        self.sorted.push(order | index as u64 & INDEX);
+        if open && order & NAMED == 0 {
             return json.skip_value();
         }
         let version = version(json)?;
-        if let Some(claim) = self.found.get_mut(index) {
+        if let Some(claim) = self.all.get_mut(index) {
             claim.version = version;
         }
         Ok(())
@@ -151,28 +172,68 @@ impl Claims {
 impl Claim {
     /// The header this is about: all of it in closed mode, what follows `headerPrefix` in open mode, there in any case.
     pub(crate) fn header<'a>(&self, policy: &'a Policy, payload: &'a [u8]) -> &'a [u8] {
-        match policy.config().services {
-            Some(_) => policy.service_header(self.rank).as_bytes(),
-            None => self.key.of(payload),
+        if policy.is_open() {
+            self.key.of(payload)
+        } else {
+            policy.service_header(self.order >> INDEX.count_ones()).as_bytes()
         }
-    }
-
-    fn order(&self, other: &Self, payload: &[u8]) -> Ordering {
-        self.rank.cmp(&other.rank).then_with(|| {
-            let (key, other_key) = (self.key.of(payload), other.key.of(payload));
-            let [lower, other_lower] = [key, other_key].map(|key| key.iter().map(u8::to_ascii_lowercase));
-            lower.cmp(other_lower).then_with(|| key.cmp(other_key))
-        })
-    }
-
-    fn same_header(&self, other: &Self, payload: &[u8]) -> bool {
-        self.rank == other.rank && self.key.of(payload).eq_ignore_ascii_case(other.key.of(payload))
     }
 }
 
-/// Rank of a key that can't be part of a header's name.
-const UNNAMED: u16 = 0;
-const NAMED: u16 = 1;
+/// The claim of an entry of [`Claims::sorted`].
+fn claim_of(all: &[Claim], entry: u64) -> Option<&Claim> {
+    all.get(index(entry))
+}
+
+fn key_of(all: &[Claim], entry: u64) -> Span {
+    claim_of(all, entry).map(|claim| claim.key).unwrap_or_default()
+}
+
+fn index(entry: u64) -> usize {
+    usize::try_from(entry & INDEX).unwrap_or_default()
+}
+
+/// Compares keys in lower case, then as they are.
+fn compare(payload: &[u8], a: Span, b: Span) -> Ordering {
+    let mut exact = Ordering::Equal;
+    let mut differ = |word: u64, other: u64| {
+        exact = exact.then(word.cmp(&other));
+        Some(lower(word).cmp(&lower(other))).filter(|order| order.is_ne())
+    };
+    let (words, other_words) = (a.of(payload).as_chunks::<8>().0, b.of(payload).as_chunks::<8>().0);
+    let mut from = 0_usize;
+    for (word, other) in words.iter().zip(other_words) {
+        if word != other
+            && let Some(order) = differ(u64::from_be_bytes(*word), u64::from_be_bytes(*other))
+        {
+            return order;
+        }
+        from = from.saturating_add(8);
+    }
+    for from in (from..a.length().max(b.length())).step_by(8) {
+        if let Some(order) = differ(a.word(payload, from), b.word(payload, from)) {
+            return order;
+        }
+    }
+    exact.then(a.length().cmp(&b.length()))
+}
+
+/// A word with its letters in lower case.
+#[inline]
+fn lower(word: u64) -> u64 {
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    let each = |byte: u8| u64::from_le_bytes([byte; 8]);
+    // In each lane the high bit tells whether the byte, if ASCII, is from `A` or beyond `Z` on.
+    let ascii = word & !HIGH_BITS;
+    let upper = ascii.wrapping_add(each(0x80 - b'A')) & !ascii.wrapping_add(each(0x80 - b'Z' - 1)) & !word & HIGH_BITS;
+    word | upper >> 2
+}
+
+/// Where the number of a claim stands beside what it is sorted by; no payload has more claims.
+const INDEX: u64 = 0xffff;
+
+/// Set in the order of a key that can be part of a header's name, which is ASCII and so has no such bit.
+const NAMED: u64 = 1 << 63;
 
 impl From<Fault> for Outcome {
     fn from(fault: Fault) -> Self {
@@ -215,6 +276,7 @@ fn is_name(text: &[u8]) -> bool {
 }
 
 /// `[A-Za-z0-9._-]`, of which names and versions are made.
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a fault is a compile error")]
 const NAME_BYTES: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0_u8;

@@ -125,7 +125,7 @@ impl Decider {
     /// Writes a line for each valid claim (R13).
     fn apply(&mut self) -> Outcome {
         let config = self.policy.config();
-        let valid = || self.claims.found().iter().filter_map(|claim| Some((claim, claim.version.ok()?)));
+        let valid = || self.claims.found().filter_map(|claim| Some((claim, claim.version.ok()?)));
         match u32::try_from(valid().count()) {
             Ok(0) => return Outcome::NoRoutes,
             Ok(count) if count <= config.limits.max_routes => {}
@@ -168,7 +168,7 @@ impl Decider {
             return Default::default();
         }
         let mut faults = [0_u32; ClaimFault::ALL.len()];
-        for fault in self.claims.found().iter().filter_map(|claim| claim.version.err()) {
+        for fault in self.claims.found().filter_map(|claim| claim.version.err()) {
             if let Some(count) = faults.get_mut(fault as usize) {
                 *count = count.saturating_add(1);
             }
@@ -260,10 +260,12 @@ fn push_line(lines: &mut Vec<u8>, [prefix, header]: [&[u8]; 2], value: &[u8]) {
     let name_length = prefix.len().saturating_add(header.len());
     let lengths = [name_length, value.len() & 0x7f, value.len() >> 7];
     lines.extend_from_slice(&lengths.map(|length| u8::try_from(length).unwrap_or_default()));
-    lines.extend_from_slice(prefix);
     let start = lines.len();
-    lines.extend_from_slice(header);
-    if !prefix.is_empty() {
+    if prefix.is_empty() {
+        lines.extend_from_slice(header);
+    } else {
+        lines.extend_from_slice(prefix);
+        lines.extend_from_slice(header);
         lines.get_mut(start..).unwrap_or_default().make_ascii_lowercase();
     }
     lines.extend_from_slice(value);

@@ -15,8 +15,8 @@ pub(crate) struct Scanner<'b> {
     /// With the padding.
     bytes: &'b mut [u8],
     at: usize,
-    depth: u32,
-    max_depth: u32,
+    /// How many containers more may be entered.
+    room: u32,
     /// The innermost container has just been opened: no comma before its first member.
     fresh: bool,
 }
@@ -43,7 +43,7 @@ pub(crate) enum Kind {
 }
 
 /// A part of the scanned bytes. It stays valid while the scan goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     start: usize,
     end: usize,
@@ -53,7 +53,7 @@ impl<'b> Scanner<'b> {
     /// Starts inside the object that the bytes must be, all but the [`PADDING`] at their end.
     #[inline(always)]
     pub(crate) fn object(bytes: &'b mut [u8], max_depth: u32) -> Result<Self, Fault> {
-        let mut scanner = Self { bytes, at: 0, depth: 0, max_depth, fresh: true };
+        let mut scanner = Self { bytes, at: 0, room: max_depth, fresh: true };
         if scanner.next() != b'{' {
             return Err(Fault::Malformed);
         }
@@ -72,35 +72,36 @@ impl<'b> Scanner<'b> {
         span.of(self.bytes)
     }
 
+    /// The first eight bytes of a span, as [`Span::word`].
+    #[inline(always)]
+    pub(crate) fn word(&self, span: Span) -> u64 {
+        span.word(self.bytes, 0)
+    }
+
     /// The next member's key, unescaped, or none at the end of the object, which is left.
     #[inline(always)]
     pub(crate) fn key(&mut self) -> Result<Option<Span>, Fault> {
-        if !self.member(b'}')? {
-            return Ok(None);
+        match self.member(b'}')? {
+            Some(byte) => self.string_from(byte).map(Some),
+            None => Ok(None),
         }
-        self.string().map(Some)
     }
 
     /// Takes the colon after a key and tells what follows.
     #[inline(always)]
     pub(crate) fn value(&mut self) -> Result<Kind, Fault> {
-        self.colon()?;
-        self.kind()
+        kind(self.colon()?)
     }
 
     /// Whether another item of the array follows; if not, the array is left.
-    #[inline(always)]
     pub(crate) fn item(&mut self) -> Result<bool, Fault> {
-        self.member(b']')
+        Ok(self.member(b']')?.is_some())
     }
 
     /// Enters the container that comes next.
     #[inline(always)]
     pub(crate) fn enter(&mut self) -> Result<(), Fault> {
-        if self.depth >= self.max_depth {
-            return Err(Fault::TooDeep);
-        }
-        self.depth = self.depth.wrapping_add(1);
+        self.room = self.room.checked_sub(1).ok_or(Fault::TooDeep)?;
         self.fresh = true;
         self.step();
         Ok(())
@@ -109,7 +110,12 @@ impl<'b> Scanner<'b> {
     /// Reads a string and unescapes it in place.
     #[inline(always)]
     pub(crate) fn string(&mut self) -> Result<Span, Fault> {
-        if peek(self.bytes, self.at) != b'"' {
+        self.string_from(peek(self.bytes, self.at))
+    }
+
+    #[inline(always)]
+    fn string_from(&mut self, byte: u8) -> Result<Span, Fault> {
+        if byte != b'"' {
             return Err(Fault::Malformed);
         }
         let start = self.at.wrapping_add(1);
@@ -137,25 +143,29 @@ impl<'b> Scanner<'b> {
     /// Reads the value that comes next, whatever it is, with all it contains.
     #[inline(always)]
     pub(crate) fn skip(&mut self) -> Result<(), Fault> {
+        self.skip_from(peek(self.bytes, self.at))
+    }
+
+    #[inline(always)]
+    fn skip_from(&mut self, byte: u8) -> Result<(), Fault> {
         self.fresh = false;
         // Most values are plain strings.
-        if peek(self.bytes, self.at) == b'"' {
+        if byte == b'"' {
             let end = plain_end(self.bytes, self.at.wrapping_add(1));
             if peek(self.bytes, end) == b'"' {
                 self.at = end.wrapping_add(1);
                 return Ok(());
             }
         }
-        let depth = self.max_depth.wrapping_sub(self.depth);
-        self.at = skip(self.bytes, self.at, depth).map_err(|fault| self.stop(fault))?;
+        self.at = skip(self.bytes, self.at, self.room).map_err(|fault| self.stop(fault))?;
         Ok(())
     }
 
     /// Takes the colon after a key and passes over the value.
     #[inline(always)]
     pub(crate) fn skip_value(&mut self) -> Result<(), Fault> {
-        self.colon()?;
-        self.skip()
+        let byte = self.colon()?;
+        self.skip_from(byte)
     }
 
     /// Checks that nothing but white space follows the object.
@@ -166,20 +176,11 @@ impl<'b> Scanner<'b> {
     }
 
     /// The kind of the value that comes next.
-    #[inline(always)]
     pub(crate) fn kind(&self) -> Result<Kind, Fault> {
-        match peek(self.bytes, self.at) {
-            b'"' => Ok(Kind::String),
-            b'{' => Ok(Kind::Object),
-            b'[' => Ok(Kind::Array),
-            b'-' | b'0'..=b'9' => Ok(Kind::Number),
-            b't' | b'f' | b'n' => Ok(Kind::Literal),
-            _ => Err(Fault::Malformed),
-        }
+        kind(peek(self.bytes, self.at))
     }
 
     /// Reads `true`, `false` or `null`; the span is its text.
-    #[inline(always)]
     pub(crate) fn literal(&mut self) -> Result<Span, Fault> {
         let start = self.at;
         self.at = literal_end(self.bytes, start).map_err(|fault| self.stop(fault))?;
@@ -187,35 +188,34 @@ impl<'b> Scanner<'b> {
         Ok(Span { start, end: self.at })
     }
 
-    /// Takes the colon after a key and comes to the value.
+    /// Takes the colon after a key and gives the first byte of the value.
     #[inline(always)]
-    fn colon(&mut self) -> Result<(), Fault> {
+    fn colon(&mut self) -> Result<u8, Fault> {
         if self.next() != b':' {
             return Err(Fault::Malformed);
         }
         self.step();
-        self.next();
-        Ok(())
+        Ok(self.next())
     }
 
-    /// Comes to the next member or item of a container and says whether there is one; if not, the container is left.
+    /// The first byte of the container's next member or item, or none at its end, where it is left.
     #[inline(always)]
-    fn member(&mut self, close: u8) -> Result<bool, Fault> {
-        let next = self.next();
-        if next == close {
+    fn member(&mut self, close: u8) -> Result<Option<u8>, Fault> {
+        let mut byte = self.next();
+        if byte == close {
             self.step();
-            self.depth = self.depth.wrapping_sub(1);
+            self.room = self.room.wrapping_add(1);
             self.fresh = false;
-            return Ok(false);
+            return Ok(None);
         }
         if !self.fresh {
-            if next != b',' {
+            if byte != b',' {
                 return Err(Fault::Malformed);
             }
             self.step();
-            self.next();
+            byte = self.next();
         }
-        Ok(true)
+        Ok(Some(byte))
     }
 
     /// Passes over white space and looks at the byte behind it.
@@ -247,10 +247,25 @@ fn peek(bytes: &[u8], at: usize) -> u8 {
 #[inline(always)]
 fn next(bytes: &[u8], at: &mut usize) -> u8 {
     loop {
-        match peek(bytes, *at) {
-            b' ' | b'\t' | b'\n' | b'\r' => *at = at.wrapping_add(1),
-            byte => return byte,
+        let byte = peek(bytes, *at);
+        // Most bytes are told by one comparison.
+        if byte > b' ' || !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+            return byte;
         }
+        *at = at.wrapping_add(1);
+    }
+}
+
+/// What a value is, by its first byte.
+#[inline(always)]
+fn kind(byte: u8) -> Result<Kind, Fault> {
+    match byte {
+        b'"' => Ok(Kind::String),
+        b'{' => Ok(Kind::Object),
+        b'[' => Ok(Kind::Array),
+        b'-' | b'0'..=b'9' => Ok(Kind::Number),
+        b't' | b'f' | b'n' => Ok(Kind::Literal),
+        _ => Err(Fault::Malformed),
     }
 }
 
@@ -386,7 +401,9 @@ fn escape(bytes: &[u8], at: usize) -> Result<(char, usize), (Fault, usize)> {
             }
             let low = bytes.get(behind..).and_then(|rest| rest.strip_prefix(b"\\u")).ok_or(malformed)?;
             let (low, behind) = hex4(bytes, bytes.len().wrapping_sub(low.len())).ok_or(malformed)?;
-            let character = char::decode_utf16([unit, low]).next().and_then(Result::ok).ok_or(malformed)?;
+            let low_bits = u32::from(low).checked_sub(0xdc00).filter(|bits| *bits < 0x400).ok_or(malformed)?;
+            let high_bits = u32::from(unit & 0x3ff) << 10;
+            let character = char::from_u32(0x1_0000_u32.wrapping_add(high_bits | low_bits)).ok_or(malformed)?;
             return Ok((character, behind));
         }
         _ => return Err(malformed),
@@ -444,7 +461,7 @@ fn digits_end(bytes: &[u8], at: usize) -> Step {
 
 /// The first place from `at` on that has no digit; eight bytes at a time as in [`plain_end`].
 fn last_digit_end(bytes: &[u8], mut at: usize) -> usize {
-    let (words, _) = bytes.get(at..).unwrap_or_default().as_chunks();
+    let Some((words, _)) = bytes.get(at..).map(<[u8]>::as_chunks) else { return at };
     for word in words {
         let values = u64::from_le_bytes(*word) ^ each(b'0');
         // A lane above nine carries into its high bit, or has it already.
@@ -463,7 +480,7 @@ fn last_digit_end(bytes: &[u8], mut at: usize) -> usize {
 /// lane that was small. A borrow may go on to the lanes above, never to those below, so the lowest hit is a true one.
 #[inline(always)]
 fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    let (words, _) = bytes.get(at..).unwrap_or_default().as_chunks();
+    let Some((words, _)) = bytes.get(at..).map(<[u8]>::as_chunks) else { return at };
     for word in words {
         let word = u64::from_le_bytes(*word);
         // Changing the second bit puts `"` right behind the control characters, and moves nothing else there.
@@ -497,11 +514,33 @@ fn first_lane(hits: u64) -> usize {
 type Step = Result<usize, (Fault, usize)>;
 
 impl Span {
+    #[inline(always)]
+    pub(crate) fn length(self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Eight bytes of the span, from a place in it on, as a number that compares as they do; zeros stand for bytes beyond
+    /// its end.
+    #[inline(always)]
+    pub(crate) fn word(self, bytes: &[u8], from: usize) -> u64 {
+        // The padding is as long as a word.
+        let word = bytes.get(self.start.wrapping_add(from)..).and_then(<[u8]>::first_chunk);
+        let beyond = PADDING.saturating_sub(self.length().saturating_sub(from)).wrapping_mul(8);
+        let mask = u32::try_from(beyond).ok().and_then(|bits| u64::MAX.checked_shl(bits)).unwrap_or_default();
+        word.map_or(0, |word| u64::from_be_bytes(*word)) & mask
+    }
+
     /// The bytes of the span, of the buffer that was scanned.
     #[inline(always)]
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
-        bytes.get(self.start..self.end).unwrap_or_default()
+        bytes.get(self.start..self.end).unwrap_or_else(nothing)
     }
+}
+
+/// Never called: marked so, it leaves a jump where both cases would be computed.
+#[cold]
+fn nothing<'b>() -> &'b [u8] {
+    &[]
 }
 
 #[cfg(any(test, fuzzing))]

@@ -36,7 +36,8 @@
 //!
 //! # Promises
 //!
-//! - Deciding never fails, never panics, allocates nothing on the heap, and takes time linear in the token's size.
+//! - Deciding never fails, never panics, allocates nothing on the heap, and takes time linear in the token's size, but for
+//!   sorting the keys of its routes.
 //! - Each [`Outcome`] and [`ClaimFault`] has a stable code.
 //! - `Debug` of a type that holds a token, a payload or a claim does not show it.
 //!

@@ -14,6 +14,7 @@ pub struct Policy(Arc<Inner>);
 
 struct Inner {
     config: PolicyConfig,
+    open: bool,
     /// Closed mode: the headers of the services, in order. Open mode: empty.
     headers: Vec<Box<str>>,
     /// Closed mode: the services, each with the index of its header.
@@ -85,6 +86,12 @@ impl Policy {
         header.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     }
 
+    /// Whether any service may be routed.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.open
+    }
+
     /// Index of the service that a claim's key names, in order of header name (R10, closed mode).
     #[inline]
     pub(crate) fn service(&self, key: &[u8]) -> Option<u16> {
@@ -92,8 +99,9 @@ impl Policy {
     }
 
     /// Header of the service at an index that [`Policy::service`] gave.
-    pub(crate) fn service_header(&self, index: u16) -> &str {
-        self.0.headers.get(usize::from(index)).map_or("", |header| header)
+    pub(crate) fn service_header(&self, index: u64) -> &str {
+        let header = usize::try_from(index).ok().and_then(|index| self.0.headers.get(index));
+        header.map_or("", |header| header)
     }
 }
 
@@ -139,14 +147,16 @@ impl Inner {
         }
         let index = |header: &str| headers.binary_search_by(|other| (**other).cmp(header)).unwrap_or_default();
         let index = |header: &str| u16::try_from(index(header)).unwrap_or_default();
-        let named = services().filter_map(|ServiceConfig { name, header }| Some((&**name, index(header.as_deref()?))));
-        let services = Names::new(named);
+        let bytes = |text: &str| Box::from(text.as_bytes());
+        let named =
+            services().filter_map(|ServiceConfig { name, header }| Some((bytes(name), index(header.as_deref()?))));
+        let services = Names::new(named.collect());
         let managed = headers.iter().map(|header| &**header).chain(config.report_header.as_deref());
-        let managed = Names::new(managed.map(|header| (header, 0)));
+        let managed = Names::new(managed.map(|header| (bytes(header), 0)).collect());
         let cookie = (!config.from_cookies.is_empty()).then_some("cookie");
         let sources = config.from_headers.iter().map(|source| &*source.name).chain(cookie);
         let read_lengths = sources.fold(managed.lengths(), |bits, name| bits | length_bit(name.len()));
-        Self { config, headers, services, managed, read_lengths }
+        Self { open: config.services.is_none(), config, headers, services, managed, read_lengths }
     }
 }
 
