@@ -68,7 +68,7 @@ fn what_shows_a_threat_exists() {
             commands.contains(name)
         } else if let Some((file, function)) = name.split_once("::") {
             read(file).contains(&format!("fn {function}("))
-        } else if name.ends_with(".rs") {
+        } else if Path::new(name).extension().is_some_and(|extension| extension == "rs") {
             !read(name).is_empty()
         } else {
             let (file, case) = name.split_once('/').unwrap_or_default();
