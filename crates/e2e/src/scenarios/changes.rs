@@ -14,44 +14,41 @@ use super::talk::expect;
 
 /// Service, workload and fragment of a pull request are added, in the order that `manifest-gen diff` gives.
 pub(super) async fn comes(scene: &mut Scene<'_>) -> Result<String> {
-    let (coming, steady) = (json!({"microservice-A": "PR-4"}), steady());
-    let mut requests: Vec<_> = steady.iter().map(|(claims, path)| (claims.as_ref(), always(path))).collect();
-    requests
-        .push((Some(&coming), [vec!["main>main".into()], either("main>main", "PR-4>main"), vec!["PR-4>main".into()]]));
-    let load = scene.load(&requests);
-
-    pause().await;
-    bring(scene)?;
-    load.phase(Phase::During);
-    scene.roll_out().await?;
-    load.phase(Phase::After);
-    pause().await;
-
-    let tally = scene.unload(load).await?;
-    Ok(format!("{} requests, 0 failed, 0 misrouted", tally.sent))
+    under_load(scene, ["main>main", "PR-4>main"], async |scene| bring(scene)).await
 }
 
 /// Its fragment has expired: `prune` removes the file, then routes go before the Service.
 pub(super) async fn goes(scene: &mut Scene<'_>) -> Result<String> {
     bring(scene)?;
     scene.roll_out().await?;
-    let (going, steady) = (json!({"microservice-A": "PR-4"}), steady());
-    let mut requests: Vec<_> = steady.iter().map(|(claims, path)| (claims.as_ref(), always(path))).collect();
-    requests
-        .push((Some(&going), [vec!["PR-4>main".into()], either("main>main", "PR-4>main"), vec!["main>main".into()]]));
-    let load = scene.load(&requests);
+    under_load(scene, ["PR-4>main", "main>main"], async |scene| {
+        let pruned = scene.manifest_gen(&["prune", "-f", "variants/", "--now", "2099-01-01T00:00:00Z"]).await?;
+        let (name, _) = fragment("microservice-A", "PR-4");
+        ensure!(pruned.trim().ends_with(&name) && pruned.lines().count() == 1, "prune removed {pruned:?}");
+        scene.fragments.remove(&name);
+        scene.brought.clear();
+        Ok(())
+    })
+    .await
+}
 
+/// Changes the plan while requests come, and rolls it out: who answers the token of pull request 4 changes, nothing else does.
+async fn under_load(
+    scene: &mut Scene<'_>,
+    [before, after]: [&str; 2],
+    change: impl AsyncFnOnce(&mut Scene<'_>) -> Result<()>,
+) -> Result<String> {
+    let (changing, steady) = (json!({"microservice-A": "PR-4"}), steady());
+    let [before, after] = [before, after].map(|versions| vec![versions.to_owned()]);
+    let mut requests: Vec<_> = steady.iter().map(|(claims, path)| (claims.as_ref(), always(path))).collect();
+    requests.push((Some(&changing), [before.clone(), [before, after.clone()].concat(), after]));
+    let load = scene.load(&requests);
     pause().await;
-    let pruned = scene.manifest_gen(&["prune", "-f", "variants/", "--now", "2099-01-01T00:00:00Z"]).await?;
-    let (name, _) = fragment("microservice-A", "PR-4");
-    ensure!(pruned.trim().ends_with(&name) && pruned.lines().count() == 1, "prune removed {pruned:?}");
-    scene.fragments.remove(&name);
-    scene.brought.clear();
+    change(scene).await?;
     load.phase(Phase::During);
     scene.roll_out().await?;
     load.phase(Phase::After);
     pause().await;
-
     let tally = scene.unload(load).await?;
     Ok(format!("{} requests, 0 failed, 0 misrouted", tally.sent))
 }
@@ -71,14 +68,13 @@ pub(super) async fn wrong_order(scene: &mut Scene<'_>) -> Result<String> {
     scene.roll_out().await?;
     expect(&scene.enter(&of_pr_4).await?, "PR-4>main", &json!("once the Service is there"))?;
 
-    let service = std::mem::take(&mut scene.brought);
+    scene.brought.clear();
     scene.roll_out().await?;
     seen.push(scene.enter(&of_pr_4).await?.status);
     let (name, _) = fragment("microservice-A", "PR-4");
     scene.fragments.remove(&name);
     scene.roll_out().await?;
     expect(&scene.enter(&of_pr_4).await?, "main>main", &json!("once the route is gone"))?;
-    drop(service);
     ensure!(seen.iter().all(|status| (500..=599).contains(status)), "the wrong order gives {seen:?}");
     Ok(format!("its tokens get {seen:?}, then the right version"))
 }
@@ -127,10 +123,6 @@ fn steady() -> [(Option<Value>, &'static str); 3] {
 
 fn always(versions: &str) -> Allowed {
     [vec![versions.to_owned()], vec![versions.to_owned()], vec![versions.to_owned()]]
-}
-
-fn either(one: &str, other: &str) -> Vec<String> {
-    vec![one.to_owned(), other.to_owned()]
 }
 
 /// Lets the load run for a while.
