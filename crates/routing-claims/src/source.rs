@@ -4,6 +4,7 @@ use memchr::memchr;
 
 use crate::{
     config::{HeaderSourceConfig, PolicyConfig},
+    names::length_bit,
     policy::Policy,
 };
 
@@ -75,9 +76,13 @@ fn tokens<'h>(value: &'h [u8], prefix: &[u8]) -> impl Iterator<Item = &'h [u8]> 
 /// The pairs of a `cookie` line (RFC 6265 section 4.2.1) that have one of these names; what has no `=` has no name and is
 /// passed over. Gives the number of the name with the value.
 fn cookies<'h>(line: &'h [u8], names: &[String]) -> impl Iterator<Item = (usize, &'h [u8])> {
-    parts(line, b';').filter_map(|pair| {
+    let lengths = names.iter().fold(0, |bits, name| bits | length_bit(name.len()));
+    parts(line, b';').filter_map(move |pair| {
         let (name, value) = pair.split_at_checked(find(pair, b'=')?)?;
         let name = trim(name);
+        if lengths & length_bit(name.len()) == 0 {
+            return None;
+        }
         // Comparing one byte keeps most pairs from a call for each name.
         let same = |wanted: &String| {
             wanted.len() == name.len() && wanted.as_bytes().first() == name.first() && wanted.as_bytes() == name
