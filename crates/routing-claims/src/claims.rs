@@ -182,7 +182,7 @@ enum Twice {
 /// Orders entries by their keys in lower case, then as they are written, and marks claims for one header as conflicting.
 ///
 /// Six bytes at a time, and those alike in them by the next six: so what is compared and moved is a word, and no key is read
-/// again for each comparison, which takes a quarter off thousands of keys and three quarters off keys that are much alike.
+/// again for each comparison, which takes a quarter off thousands of keys and two thirds off keys that are much alike.
 #[inline(never)]
 fn sort(entries: &mut [u64], all: &mut [Claim], open: bool, payload: &[u8]) -> Twice {
     entries.sort_unstable();
