@@ -13,32 +13,31 @@ use crate::{
 pub(crate) struct Claims {
     /// In the order of the document.
     all: Vec<Claim>,
-    /// The number of each claim in `all` below what it is sorted by, in [`Claim::order`] and [`INDEX`].
-    sorted: Vec<u64>,
+    /// The number of each claim in `all`, below the start of its key.
+    sorted: Vec<Entry>,
+    /// There are more claims than are kept (R13).
+    pub(crate) too_many: bool,
 }
 
 /// What a payload says of one header, or of a key that names none.
 #[derive(Clone, Copy)]
 pub(crate) struct Claim {
-    /// What is compared first, and mostly last, when claims are sorted. Closed mode: the service, in order of header name.
-    /// Open mode: the start of the key in lower case, and [`NAMED`]. The bits of [`INDEX`] are zero.
-    order: u64,
     key: Span,
+    /// In closed mode.
+    service: u16,
     pub(crate) version: Result<Span, ClaimFault>,
 }
 
 impl Claims {
-    pub(crate) fn new(policy: &Policy) -> Self {
-        // The shortest member is `"a":1,`.
-        let payload_bytes = usize::try_from(policy.config().limits.max_payload_bytes).unwrap_or_default();
-        let most = payload_bytes.div_euclid(6).saturating_add(1);
-        Self { all: Vec::with_capacity(most), sorted: Vec::with_capacity(most) }
+    pub(crate) fn new() -> Self {
+        Self { all: Vec::with_capacity(limits::CLAIMS), sorted: Vec::with_capacity(limits::CLAIMS), too_many: false }
     }
 
     /// Reads the payload that was decoded into a buffer with room for [`PADDING`]; strings in it are unescaped in place.
     pub(crate) fn read(&mut self, policy: &Policy, decoded: Decoded, buffer: &mut [u8]) -> Result<Times, Outcome> {
         self.all.clear();
         self.sorted.clear();
+        self.too_many = false;
         let padded = buffer.get_mut(..decoded.length.saturating_add(PADDING)).unwrap_or_default();
         let (payload, padding) = padded.split_at_mut_checked(decoded.length).unwrap_or_default();
         if !decoded.ascii && std::str::from_utf8(payload).is_err() {
@@ -55,24 +54,29 @@ impl Claims {
 
     /// In order of header name, at most one for each; before them those whose key names no header.
     pub(crate) fn found(&self) -> impl Iterator<Item = &Claim> {
-        self.sorted.iter().filter_map(|entry| claim_of(&self.all, *entry))
+        self.sorted.iter().filter_map(|entry| entry.claim(&self.all))
     }
 
     /// Orders what was found, refuses a key that stands twice (R7), and makes one of the claims for one header (R11).
-    ///
-    /// Sorting takes n log n whatever the keys are; a hash table would have to be guarded against chosen keys.
     fn sort(&mut self, open: bool, payload: &[u8]) -> Result<(), Outcome> {
-        let Self { all, sorted } = self;
-        // Most tokens name few services, and each once.
-        if sorted.len() > 1 && sort(sorted, all, open, payload) == Twice::SomeKey {
-            return Err(Outcome::DuplicateKey);
+        let Self { all, sorted, .. } = self;
+        sorted.extend(all.iter().zip(0..).map(|(claim, number)| Entry::new(claim, number, open, payload)));
+        sorted.sort_unstable();
+        let mut conflicts = false;
+        for alike in sorted.chunk_by_mut(|a, b| a.start() == b.start()).filter(|alike| alike.len() > 1) {
+            let named = alike.first().is_some_and(|entry| entry.0 & NAMED != 0);
+            if named {
+                conflicts |= sort_from(START_BYTES, alike, all, payload)?;
+            } else if open {
+                unique(alike, all, payload)?;
+            } else {
+                conflict(alike, all, payload)?;
+                conflicts = true;
+            }
         }
-        sorted.dedup_by(|entry, first| {
-            let [Some(claim), Some(other)] = [claim_of(all, *entry), claim_of(all, *first)] else { return false };
-            claim.version == Err(ClaimFault::ConflictingName)
-                && claim.order == other.order
-                && claim.key.of(payload).eq_ignore_ascii_case(other.key.of(payload))
-        });
+        if conflicts {
+            sorted.retain(|entry| entry.0 & LEFT_OUT == 0);
+        }
         Ok(())
     }
 
@@ -129,130 +133,127 @@ impl Claims {
     /// Reads one member of the routes object.
     #[inline]
     fn claim(&mut self, policy: &Policy, json: &mut Scanner<'_>, key: Span) -> Result<(), Fault> {
-        let open = policy.is_open();
-        let order = match policy.service(json.text(key)) {
-            Some(service) => u64::from(service) << INDEX.count_ones(),
-            None if !open => return json.skip_value(),
-            None => {
-                let named = if is_name(json.text(key)) { NAMED } else { 0 };
-                (lower(json.word(key)) & !NAMED & !INDEX) | named
-            }
-        };
-        let index = self.all.len();
-        self.all.push(Claim { order, key, version: Err(ClaimFault::InvalidName) });
-        self.sorted.push(order | index as u64 & INDEX);
-        if open && order & NAMED == 0 {
+        if self.too_many {
             return json.skip_value();
         }
-        let version = version(json)?;
-        if let Some(claim) = self.all.get_mut(index) {
-            claim.version = version;
+        let mut service = 0;
+        if !policy.is_open() {
+            let Some(named) = policy.service(json.text(key)) else { return json.skip_value() };
+            service = named;
         }
-        Ok(())
+        if self.all.len() == limits::CLAIMS {
+            self.too_many = true;
+            return json.skip_value();
+        }
+        let (version, fault) = if !policy.is_open() || is_name(json.text(key)) {
+            (version(json), ClaimFault::InvalidValue)
+        } else {
+            (json.skip_value().map(|()| Err(ClaimFault::InvalidName)), ClaimFault::InvalidName)
+        };
+        // Also before a fault, as the key may stand twice.
+        self.all.push(Claim { key, service, version: version.unwrap_or(Err(fault)) });
+        version.map(|_| ())
     }
 }
 
 impl Claim {
     /// The header this is about: all of it in closed mode, what follows `headerPrefix` in open mode, there in any case.
     pub(crate) fn header<'a>(&self, policy: &'a Policy, payload: &'a [u8]) -> &'a [u8] {
-        if policy.is_open() {
-            self.key.of(payload)
-        } else {
-            policy.service_header(self.order >> INDEX.count_ones()).as_bytes()
-        }
+        if policy.is_open() { self.key.of(payload) } else { policy.service_header(self.service).as_bytes() }
     }
 }
 
-/// The claim of an entry of [`Claims::sorted`].
-fn claim_of(all: &[Claim], entry: u64) -> Option<&Claim> {
-    all.get(index(entry))
+/// A claim's number, below what claims are sorted by first: in open mode the first bytes of the key in lower case, and above
+/// them whether it can be part of a header's name; in closed mode the service.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry(u64);
+
+impl Entry {
+    fn new(claim: &Claim, number: u64, open: bool, payload: &[u8]) -> Self {
+        if !open {
+            return Self(u64::from(claim.service) << START.trailing_zeros() | number);
+        }
+        let named = if claim.version == Err(ClaimFault::InvalidName) { 0 } else { NAMED };
+        Self(lower(claim.key.word(payload, 0)) & START & !NAMED | named | number)
+    }
+
+    fn start(self) -> u64 {
+        self.0 & START
+    }
+
+    fn claim(self, claims: &[Claim]) -> Option<&Claim> {
+        claims.get(self.number())
+    }
+
+    fn key(self, claims: &[Claim]) -> Span {
+        self.claim(claims).map(|claim| claim.key).unwrap_or_default()
+    }
+
+    fn number(self) -> usize {
+        usize::try_from(self.0 & NUMBER).unwrap_or_default()
+    }
 }
 
-fn index(entry: u64) -> usize {
-    usize::try_from(entry & INDEX).unwrap_or_default()
-}
+/// The bytes of a key that fit beside the number.
+const START: u64 = 0xffff_ffff_ffff_0000;
 
-/// Whether a key stands twice.
-#[derive(PartialEq, Eq)]
-enum Twice {
-    SomeKey,
-    NoKey,
-}
+const START_BYTES: usize = 6;
 
-/// Orders entries by their keys in lower case, then as they are written, and marks claims for one header as conflicting.
+/// Set in a key that can be part of a header's name, which is ASCII and so has no such bit.
+const NAMED: u64 = 1 << 63;
+
+/// Set in all but one of the claims that conflict.
+const LEFT_OUT: u64 = 1 << 15;
+
+const NUMBER: u64 = LEFT_OUT - 1;
+
+/// Orders entries whose keys are names, alike in lower case up to a byte; whether any conflict is the result.
 ///
-/// Six bytes at a time, and those alike in them by the next six: so what is compared and moved is a word, and no key is read
-/// again for each comparison, which takes a quarter off thousands of keys and two thirds off keys that are much alike.
-#[inline(never)]
-fn sort(entries: &mut [u64], all: &mut [Claim], open: bool, payload: &[u8]) -> Twice {
-    entries.sort_unstable();
-    let key = |all: &[Claim], entry: u64| claim_of(all, entry).map(|claim| claim.key).unwrap_or_default();
-    // Runs of entries alike so far, each within the one before it: where it ends, and the step that sorted it.
-    let mut runs = [(0, 0); LAST];
-    let mut innermost = 0_usize;
-    let (mut at, mut end, mut step) = (0, entries.len(), 0);
-    loop {
-        if at == end {
-            let Some(outer) = innermost.checked_sub(1) else { return Twice::NoKey };
-            innermost = outer;
-            (end, step) = runs.get(outer).copied().unwrap_or_default();
-            continue;
-        }
-        let rest = entries.get_mut(at..end).unwrap_or_default();
-        let order = rest.first().map(|entry| entry & !INDEX);
-        let count = rest.iter().take_while(|entry| Some(*entry & !INDEX) == order).count();
-        let behind = at.saturating_add(count);
-        if count == 1 {
-            at = behind;
-            continue;
-        }
-        let run = rest.get_mut(..count).unwrap_or_default();
-        let longest = run.iter().map(|entry| key(all, *entry).length()).max().unwrap_or_default();
-        let next = step_after(step, open, longest);
-        if next == LAST {
-            run.sort_unstable_by(|a, b| key(all, *a).of(payload).cmp(key(all, *b).of(payload)));
-            let same = |pair: &[u64]| matches!(*pair, [a, b] if key(all, a).of(payload) == key(all, b).of(payload));
-            if run.windows(2).any(same) {
-                return Twice::SomeKey;
-            }
-            at = behind;
-            continue;
-        }
-        for entry in run.iter_mut() {
-            let chunk = next.checked_sub(CHUNKS).unwrap_or(next);
-            let word = key(all, *entry).word(payload, chunk.saturating_mul(CHUNK_BYTES));
-            let word = if next < CHUNKS { lower(word) } else { word };
-            *entry = word & !INDEX | *entry & INDEX;
-            // From here on they differ in nothing but case.
-            if next == CHUNKS
-                && let Some(claim) = all.get_mut(index(*entry))
-                && (!open || claim.order & NAMED != 0)
-            {
-                claim.version = Err(ClaimFault::ConflictingName);
-            }
-        }
-        run.sort_unstable();
-        if let Some(outer) = runs.get_mut(innermost) {
-            *outer = (end, step);
-        }
-        innermost = innermost.saturating_add(1);
-        (end, step) = (behind, next);
+/// Words are sorted instead of keys, so that it costs little whatever keys are sent: six bytes at a time, and those alike in
+/// them by the next six, up to the length of a name.
+fn sort_from(from: usize, entries: &mut [Entry], claims: &mut [Claim], payload: &[u8]) -> Result<bool, Outcome> {
+    if entries.iter().all(|entry| entry.key(claims).length() <= from) {
+        conflict(entries, claims, payload)?;
+        return Ok(true);
     }
+    for entry in &mut *entries {
+        *entry = Entry(lower(entry.key(claims).word(payload, from)) & START | entry.0 & NUMBER);
+    }
+    entries.sort_unstable();
+    let mut conflicts = false;
+    for alike in entries.chunk_by_mut(|a, b| a.start() == b.start()).filter(|alike| alike.len() > 1) {
+        conflicts |= sort_from(from.saturating_add(START_BYTES), alike, claims, payload)?;
+    }
+    Ok(conflicts)
 }
 
-/// By what a run of entries is sorted that the steps up to this one left alike: from 1 on, that chunk of the key in lower case;
-/// from [`CHUNKS`] on, the key's chunks as they are written; at last all of it. Chunks beyond the longest key are passed over,
-/// and in closed mode those in lower case, as the keys of one service differ in nothing but case.
-fn step_after(step: usize, open: bool, longest: usize) -> usize {
-    let beyond = |chunk: usize| chunk.saturating_mul(CHUNK_BYTES) >= longest;
-    let next = step.saturating_add(1);
-    if next < CHUNKS && (!open || beyond(next)) {
-        CHUNKS
-    } else if next > CHUNKS && beyond(next.saturating_sub(CHUNKS)) {
-        LAST
-    } else {
-        next.min(LAST)
+/// Marks claims whose keys differ in nothing but case, and leaves all but one of them out.
+fn conflict(entries: &mut [Entry], claims: &mut [Claim], payload: &[u8]) -> Result<(), Outcome> {
+    unique(entries, claims, payload)?;
+    for entry in &mut *entries {
+        if let Some(claim) = claims.get_mut(entry.number()) {
+            claim.version = Err(ClaimFault::ConflictingName);
+        }
     }
+    for entry in entries.iter_mut().skip(1) {
+        entry.0 |= LEFT_OUT;
+    }
+    Ok(())
+}
+
+/// Refuses a key that stands twice. Orders entries by their keys as they are written, each moved to its place: there are few.
+fn unique(entries: &mut [Entry], claims: &[Claim], payload: &[u8]) -> Result<(), Outcome> {
+    for end in 1..entries.len() {
+        let Some((entry, before)) = entries.get(..=end).and_then(<[Entry]>::split_last) else { break };
+        let (entry, key) = (*entry, entry.key(claims).of(payload));
+        let place = before.binary_search_by(|other| other.key(claims).of(payload).cmp(key));
+        let Err(place) = place else { return Err(Outcome::DuplicateKey) };
+        entries.copy_within(place..end, place.saturating_add(1));
+        if let Some(into) = entries.get_mut(place) {
+            *into = entry;
+        }
+    }
+    Ok(())
 }
 
 /// A word with its letters in lower case.
@@ -265,19 +266,6 @@ fn lower(word: u64) -> u64 {
     let upper = ascii.wrapping_add(each(0x80 - b'A')) & !ascii.wrapping_add(each(0x80 - b'Z' - 1)) & !word & HIGH_BITS;
     word | upper >> 2
 }
-
-/// Where the number of a claim stands beside what it is sorted by; no payload has more claims.
-const INDEX: u64 = 0xffff;
-
-/// What fits beside it.
-const CHUNK_BYTES: usize = 6;
-
-/// Enough for all that can be part of a header's name.
-const CHUNKS: usize = limits::NAME_BYTES.div_ceil(CHUNK_BYTES);
-const LAST: usize = 2 * CHUNKS;
-
-/// Set in the order of a key that can be part of a header's name, which is ASCII and so has no such bit.
-const NAMED: u64 = 1 << 63;
 
 impl From<Fault> for Outcome {
     fn from(fault: Fault) -> Self {

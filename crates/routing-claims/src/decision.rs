@@ -60,7 +60,7 @@ impl Decider {
         Self {
             digits: Digits::new(),
             payload: vec![0; payload_bytes.saturating_add(PADDING)].into_boxed_slice(),
-            claims: Claims::new(&policy),
+            claims: Claims::new(),
             lines: Vec::with_capacity(routes.saturating_mul(line_bytes).saturating_add(report_line_bytes)),
             report: Vec::with_capacity(limits::REPORT_BYTES),
             cache: Cache::new(),
@@ -127,6 +127,7 @@ impl Decider {
         let config = self.policy.config();
         let valid = || self.claims.found().filter_map(|claim| Some((claim, claim.version.ok()?)));
         match u32::try_from(valid().count()) {
+            _ if self.claims.too_many => return Outcome::TooManyRoutes,
             Ok(0) => return Outcome::NoRoutes,
             Ok(count) if count <= config.limits.max_routes => {}
             _ => return Outcome::TooManyRoutes,

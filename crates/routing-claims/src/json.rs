@@ -72,12 +72,6 @@ impl<'b> Scanner<'b> {
         span.of(self.bytes)
     }
 
-    /// The first eight bytes of a span, as [`Span::word`].
-    #[inline(always)]
-    pub(crate) fn word(&self, span: Span) -> u64 {
-        span.word(self.bytes, 0)
-    }
-
     /// The next member's key, unescaped, or none at the end of the object, which is left.
     #[inline(always)]
     pub(crate) fn key(&mut self) -> Result<Option<Span>, Fault> {
@@ -525,9 +519,13 @@ impl Span {
     pub(crate) fn word(self, bytes: &[u8], from: usize) -> u64 {
         // The padding is as long as a word.
         let word = bytes.get(self.start.wrapping_add(from)..).and_then(<[u8]>::first_chunk);
-        let beyond = PADDING.saturating_sub(self.length().saturating_sub(from)).wrapping_mul(8);
-        let mask = u32::try_from(beyond).ok().and_then(|bits| u64::MAX.checked_shl(bits)).unwrap_or_default();
-        word.map_or(0, |word| u64::from_be_bytes(*word)) & mask
+        let word = word.map_or(0, |word| u64::from_be_bytes(*word));
+        let length = self.length().saturating_sub(from);
+        if length >= PADDING {
+            return word;
+        }
+        let bits = u32::try_from(length.wrapping_mul(8)).unwrap_or_default();
+        word & !u64::MAX.wrapping_shr(bits)
     }
 
     /// The bytes of the span, of the buffer that was scanned.

@@ -27,6 +27,9 @@ pub(crate) const ROUTES: Bound = Bound { default: 32, min: 1, max: 64 };
 /// Nested objects and arrays of a payload, the payload itself included.
 pub(crate) const DEPTH: Bound = Bound { default: 16, min: 1, max: 64 };
 
+/// Claims of one token, valid or not (R13): twice the most routes. It bounds what a token costs that is made to be dear.
+pub(crate) const CLAIMS: usize = 128;
+
 /// Bytes of a service name (a claim's key).
 pub(crate) const NAME_BYTES: usize = 63;
 /// Bytes of a version (a claim's value).

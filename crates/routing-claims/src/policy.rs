@@ -23,6 +23,10 @@ struct Inner {
     managed: Names,
     /// As [`length_bit`]s, the lengths of managed headers and of those that may hold a token.
     read_lengths: u64,
+    /// The [`mark`] of each cookie's name.
+    cookies: Vec<u64>,
+    /// The [`end_bit`]s of none of these names, of the first, of the first two, and so on.
+    cookie_ends: Vec<u64>,
 }
 
 /// Why a configuration is no policy: every problem, each with its place.
@@ -80,6 +84,18 @@ impl Policy {
         self.0.read_lengths & length_bit(header.len()) != 0 || self.is_under_prefix(header)
     }
 
+    /// Which of the first so many cookies of the policy has this name.
+    #[inline]
+    pub(crate) fn cookie(&self, name: &[u8], count: usize) -> Option<usize> {
+        let Inner { cookies, cookie_ends, config, .. } = &*self.0;
+        let count = count.min(cookies.len());
+        // Most names are told by length and last byte, most others by their mark.
+        if cookie_ends.get(count)? & end_bit(name) == 0 || !cookies.get(..count)?.contains(&mark(name)) {
+            return None;
+        }
+        config.from_cookies.iter().take(count).position(|cookie| cookie.as_bytes() == name)
+    }
+
     #[inline]
     fn is_under_prefix(&self, header: &[u8]) -> bool {
         let Some(prefix) = &self.0.config.header_prefix else { return false };
@@ -99,8 +115,8 @@ impl Policy {
     }
 
     /// Header of the service at an index that [`Policy::service`] gave.
-    pub(crate) fn service_header(&self, index: u64) -> &str {
-        let header = usize::try_from(index).ok().and_then(|index| self.0.headers.get(index));
+    pub(crate) fn service_header(&self, index: u16) -> &str {
+        let header = self.0.headers.get(usize::from(index));
         header.map_or("", |header| header)
     }
 }
@@ -156,7 +172,27 @@ impl Inner {
         let cookie = (!config.from_cookies.is_empty()).then_some("cookie");
         let sources = config.from_headers.iter().map(|source| &*source.name).chain(cookie);
         let read_lengths = sources.fold(managed.lengths(), |bits, name| bits | length_bit(name.len()));
-        Self { open: config.services.is_none(), config, headers, services, managed, read_lengths }
+        let cookies = config.from_cookies.iter().map(|name| mark(name.as_bytes())).collect();
+        let mut cookie_ends = vec![0];
+        for name in &config.from_cookies {
+            cookie_ends.push(cookie_ends.last().copied().unwrap_or_default() | end_bit(name.as_bytes()));
+        }
+        Self { open: config.services.is_none(), config, headers, services, managed, read_lengths, cookies, cookie_ends }
+    }
+}
+
+/// Length and last byte of a name as a bit, which it has in common with few others; none of an empty one.
+#[inline]
+fn end_bit(name: &[u8]) -> u64 {
+    name.last().map_or(0, |last| 1 << (usize::from(*last).wrapping_add(name.len().wrapping_mul(29)) & 63))
+}
+
+/// The first and the last four bytes of a name, or all of a shorter one.
+#[inline]
+fn mark(name: &[u8]) -> u64 {
+    match (name.first_chunk(), name.last_chunk()) {
+        (Some(first), Some(last)) => u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)),
+        _ => name.iter().fold(1, |mark, byte| mark << 8 | u64::from(*byte)),
     }
 }
 
