@@ -4,7 +4,6 @@ use memchr::memchr;
 
 use crate::{
     config::{HeaderSourceConfig, PolicyConfig},
-    names::length_bit,
     policy::Policy,
 };
 
@@ -36,13 +35,11 @@ pub(crate) fn read<'h>(policy: &Policy, headers: impl IntoIterator<Item = (&'h [
         managed = managed || policy.is_managed(name);
         for (rank, HeaderSourceConfig { name: source, prefix }) in from_headers.iter().enumerate() {
             if same(name, source.as_bytes()) {
-                tokens(value, prefix.as_bytes()).for_each(|token| best.offer(rank, token));
+                best.read_header(rank, prefix.as_bytes(), value);
             }
         }
         if !from_cookies.is_empty() && same(name, b"cookie") {
-            for (rank, token) in cookies(value, from_cookies) {
-                best.offer(from_headers.len().saturating_add(rank), token);
-            }
+            best.read_cookies(policy, value);
         }
     }
     Request { token: best.token, managed }
@@ -55,6 +52,36 @@ struct Best<'h> {
 }
 
 impl<'h> Best<'h> {
+    // Each apart, they have the registers for themselves.
+    #[inline(never)]
+    fn read_header(&mut self, rank: usize, prefix: &[u8], value: &'h [u8]) {
+        for token in tokens(value, prefix) {
+            self.offer(rank, token);
+            // More of the same change nothing.
+            if rank >= self.open() {
+                return;
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn read_cookies(&mut self, policy: &Policy, line: &'h [u8]) {
+        let headers = policy.config().from_headers.len();
+        for (name, token) in cookies(line) {
+            if let Some(number) = policy.cookie(name, self.open().saturating_sub(headers)) {
+                self.offer(headers.saturating_add(number), token);
+            }
+        }
+    }
+
+    /// How many of the first sources could still change what was found.
+    fn open(&self) -> usize {
+        match self.token {
+            Source::Ambiguous => self.rank,
+            _ => self.rank.saturating_add(1),
+        }
+    }
+
     fn offer(&mut self, rank: usize, token: &'h [u8]) {
         if rank < self.rank {
             *self = Self { rank, token: Source::One(trim(token)) };
@@ -64,30 +91,44 @@ impl<'h> Best<'h> {
     }
 }
 
+/// The bit that tells a letter's case.
+const CASE: u8 = 0x20;
+
 /// What follows the prefix in the parts of a value. Lines may arrive joined by commas (RFC 9110 section 5.3), and Envoy
 /// joins those of `authorization`; no token has a comma.
 fn tokens<'h>(value: &'h [u8], prefix: &[u8]) -> impl Iterator<Item = &'h [u8]> {
-    parts(value, b',').filter_map(|part| {
+    parts(value, b',').filter(|part| part.len() >= prefix.len()).filter_map(|part| {
         let (start, token) = trim(part).split_at_checked(prefix.len())?;
-        same(start, prefix).then_some(token)
+        // Most others are told by their last byte.
+        let [last, other] = [start, prefix].map(|text| text.last().map(|byte| byte | CASE));
+        (last == other && same(start, prefix)).then_some(token)
     })
 }
 
-/// The pairs of a `cookie` line (RFC 6265 section 4.2.1) that have one of these names; what has no `=` has no name and is
-/// passed over. Gives the number of the name with the value.
-fn cookies<'h>(line: &'h [u8], names: &[String]) -> impl Iterator<Item = (usize, &'h [u8])> {
-    let lengths = names.iter().fold(0, |bits, name| bits | length_bit(name.len()));
-    parts(line, b';').filter_map(move |pair| {
-        let (name, value) = pair.split_at_checked(find(pair, b'=')?)?;
-        let name = trim(name);
-        if lengths & length_bit(name.len()) == 0 {
-            return None;
+/// Name and value of the pairs of a `cookie` line (RFC 6265 section 4.2.1); what has no name is
+/// passed over.
+fn cookies(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        loop {
+            let mut text = rest?;
+            while let [b';', behind @ ..] = text {
+                text = behind;
+            }
+            // Most of what costs much is near.
+            let near = text.first_chunk().and_then(|word| Some((first_lane(*word, b';')?, first_lane(*word, b'='))));
+            let (end, name_end) = near.unwrap_or_else(|| {
+                let end = memchr(b';', text).unwrap_or(text.len());
+                (end, memchr(b'=', text.get(..end).unwrap_or_default()))
+            });
+            let pair = text.get(..end)?;
+            rest = text.get(end.saturating_add(1)..);
+            if let Some((name, value)) = pair.split_at_checked(name_end.unwrap_or_default())
+                && !name.is_empty()
+            {
+                return Some((trim(name), value.get(1..)?));
+            }
         }
-        // Comparing one byte keeps most pairs from a call for each name.
-        let same = |wanted: &String| {
-            wanted.len() == name.len() && wanted.as_bytes().first() == name.first() && wanted.as_bytes() == name
-        };
-        Some((names.iter().position(same)?, value.get(1..)?))
     })
 }
 
@@ -111,11 +152,17 @@ fn parts(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
 /// from costing five times as much as others.
 #[inline]
 fn find(text: &[u8], byte: u8) -> Option<usize> {
-    let each = |byte: u8| u64::from_le_bytes([byte; 8]);
     let Some(word) = text.first_chunk() else { return text.iter().position(|other| *other == byte) };
-    let word = u64::from_le_bytes(*word) ^ each(byte);
+    first_lane(*word, byte).or_else(|| memchr(byte, text))
+}
+
+/// The first place of a byte among eight.
+#[inline]
+fn first_lane(word: [u8; 8], byte: u8) -> Option<usize> {
+    let each = |byte: u8| u64::from_le_bytes([byte; 8]);
+    let word = u64::from_le_bytes(word) ^ each(byte);
     let hits = word.wrapping_sub(each(1)) & !word & each(0x80);
-    if hits == 0 { memchr(byte, text) } else { usize::try_from(hits.trailing_zeros() >> 3).ok() }
+    if hits == 0 { None } else { usize::try_from(hits.trailing_zeros() >> 3).ok() }
 }
 
 /// Whether both are equal without regard to case; most come as they are written.
