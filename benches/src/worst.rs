@@ -43,7 +43,12 @@ pub fn worst() -> Vec<Input> {
             &keys(BYTES, |number| format!("microservice-{}", short_name(number + 2))),
             "no-routes",
         ),
-        closed("one service in all cases", &keys(BYTES, |number| cased("microservice-a", number)), "no-routes"),
+        closed("one service in all cases", &keys(BYTES, |number| cased("microservice-a", number)), "too-many-routes"),
+        closed(
+            "one service in as many cases as are read",
+            &filled(&read_keys("1", |number| cased("microservice-a", number))),
+            "no-routes",
+        ),
         Input::with_payload(
             "keys near 1,000 services",
             thousand_services(),
@@ -58,36 +63,54 @@ pub fn worst() -> Vec<Input> {
         ),
         open("open, many keys", &under_r(&keys(BYTES, short_name)), "too-many-routes"),
         open("open, thousands of keys", &under_r(&keys(LARGEST, short_name)), "too-many-routes"),
-        open("open, keys in all cases", &under_r(&keys(LARGEST, |number| cased("abcdefghijklm", number))), "no-routes"),
-        open(
-            "open, keys alike to the end",
-            &under_r(&keys(LARGEST, |number| format!("{}{}", "k".repeat(59), padded(number)))),
-            "too-many-routes",
-        ),
         open(
             "open, long invalid names alike to the end",
             &under_r(&keys(LARGEST, |number| format!("{}{}", " ".repeat(1000), padded(number)))),
             "no-routes",
         ),
+        open("open, as many keys as are read", &filled(&under_r(&read_keys("1", short_name))), "applied"),
+        open("open, faults in the report", &filled(&under_r(&read_keys("[]", short_name))), "no-routes"),
         open(
-            "open, faults in the report",
-            &under_r(&keys(LARGEST * 5 / 6, short_name).replace(":1", ":[]")),
+            "open, keys in all cases",
+            &filled(&under_r(&read_keys("1", |number| cased("abcdefghijklm", number)))),
             "no-routes",
+        ),
+        open(
+            "open, long keys in all cases",
+            &under_r(&read_keys("1", |number| cased(&"abcdefghi".repeat(7), number * 0x0101_0101_0101_0101))),
+            "no-routes",
+        ),
+        open(
+            "open, long keys alike to the end",
+            &under_r(&read_keys("1", |number| format!("{}{}", "k".repeat(59), padded(number)))),
+            "too-many-routes",
         ),
         header("commas", b"authorization", ",", "no-token"),
         header("commas and spaces", b"authorization", " ,\t", "no-token"),
         header("schemes", b"authorization", "Bearex,", "no-token"),
         header("cookies", b"cookie", "=;", "no-token"),
         header("cookies of a name's length", b"cookie", "ab=;", "no-token"),
+        header("cookies of names wanted", b"cookie", "hh=;aa=;", "ambiguous-token"),
+        cookies("cookies of one letter", ["a", "b", "c", "d", "e", "f", "g", "h"], "z=;", "no-token"),
+        cookies("cookies much alike", ["a1z", "a2z", "a3z", "a4z", "a5z", "a6z", "a7z", "a8z"], "a9z=;", "no-token"),
         many_headers(),
     ]
 }
 
 /// A header line of 8 KB.
 fn header(name: &str, header: &[u8], part: &str, outcome: &'static str) -> Input {
+    line(name, ["aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh"], header, part, outcome)
+}
+
+/// A line of 8 KB of cookies, for a policy that knows others.
+fn cookies(name: &str, known: [&str; 8], part: &str, outcome: &'static str) -> Input {
+    line(name, known, b"cookie", part, outcome)
+}
+
+fn line(name: &str, cookies: [&str; 8], header: &[u8], part: &str, outcome: &'static str) -> Input {
     let policy = json!({
         "fromHeaders": [{ "name": "authorization", "prefix": "Bearer " }],
-        "fromCookies": ["aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh"],
+        "fromCookies": cookies,
         "services": [{ "name": "microservice-A" }],
     });
     Input {
@@ -130,6 +153,18 @@ fn keys(bytes: usize, key: impl Fn(usize) -> String) -> String {
         object += &member;
     }
     object + "}"
+}
+
+/// An object of as many keys as are read, all of one value.
+fn read_keys(value: &str, key: impl Fn(usize) -> String) -> String {
+    let members: Vec<_> = (0..128).map(|number| format!(r#""{}":{value}"#, key(number))).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// An object filled up by a member that is passed over.
+fn filled(object: &str) -> String {
+    let rest = repeated("1", ",", BYTES - object.len());
+    format!(r#"{},"filler":[{rest}]}}"#, object.strip_suffix('}').unwrap_or(object))
 }
 
 fn repeated(part: &str, separator: &str, bytes: usize) -> String {

@@ -49,9 +49,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
         println!("not compared with {BASELINE}: it is of {}, this is {}", baseline.compiler.host, compiler.host);
     }
     if problems.is_empty() {
-        println!(
-            "no decision grew by more than {GROWTH_PERCENT} %; no other byte costs more than {WORST} typical ones"
-        );
+        println!("no decision grew by more than {GROWTH_PERCENT} %; no byte costs more than {WORST} typical ones");
         return Ok(ExitCode::SUCCESS);
     }
     println!("{}", problems.join("\n"));
@@ -205,16 +203,12 @@ fn changes(counts: &[Count], baseline: &Baseline) -> Vec<String> {
     problems
 }
 
-/// Inputs whose bytes cost too much beside those of a typical token, but for those that are known to.
+/// Inputs whose bytes cost too much beside those of a typical token.
 fn too_dear(counts: &[Count]) -> Result<Vec<String>> {
     let typical = typical(counts)?;
     let dear = counts.iter().filter(|count| count.group == "worst" && count.per_byte() > WORST * typical);
-    let (known, unknown): (Vec<_>, Vec<_>) = dear.partition(|count| KNOWN_TO_BE_DEAR.contains(&&*count.name));
     let say = |count: &Count| format!("{}: a byte costs {:.1} typical ones", count.key(), count.per_byte() / typical);
-    for count in known {
-        println!("{} (known, see docs/performance.md)", say(count));
-    }
-    Ok(unknown.into_iter().map(say).collect())
+    Ok(dear.map(say).collect())
 }
 
 /// Instructions for a byte of a typical token, one of the size of the worst.
@@ -247,16 +241,6 @@ const GROWTH_PERCENT: f64 = 5.0;
 
 /// How many times a typical byte a byte may cost.
 const WORST: f64 = 4.0;
-
-/// Hundreds of keys and more, which are sorted, n log n; and cookies of no name. They may not grow either.
-const KNOWN_TO_BE_DEAR: [&str; 6] = [
-    "one service in all cases",
-    "open, many keys",
-    "open, thousands of keys",
-    "open, keys in all cases",
-    "open, faults in the report",
-    "cookies of a name's length",
-];
 
 /// The typical token that the worst inputs are compared with: as large as they are.
 const TYPICAL: &str = "typical: 8 KB payload";
