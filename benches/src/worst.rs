@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{Input, services, widest};
 
-/// Inputs of 8 KB and more that a policy's limits allow.
+/// Inputs that a policy's limits allow, most of 8 KB and more.
 #[must_use]
 pub fn worst() -> Vec<Input> {
     let closed = |name, payload: &str, outcome| Input::with_payload(name, services(2), payload, outcome);
@@ -85,6 +85,19 @@ pub fn worst() -> Vec<Input> {
             &under_r(&read_keys("1", |number| format!("{}{}", "k".repeat(59), padded(number)))),
             "too-many-routes",
         ),
+        // Of few bytes, each of which is dear.
+        closed(
+            "nothing but one service in as many cases as are read",
+            &read_keys("1", |number| cased("microservice-a", number)),
+            "no-routes",
+        ),
+        open("open, nothing but as many keys as are read", &under_r(&read_keys("1", short_name)), "applied"),
+        open(
+            "open, nothing but keys in all cases",
+            &under_r(&read_keys("1", |number| cased("abcdefgh", number * 37))),
+            "no-routes",
+        ),
+        open("open, nothing but faults in the report", &under_r(&read_keys("[]", short_name)), "no-routes"),
         header("commas", b"authorization", ",", "no-token"),
         header("commas and spaces", b"authorization", " ,\t", "no-token"),
         header("schemes", b"authorization", "Bearex,", "no-token"),

@@ -94,7 +94,7 @@ pub struct LimitsConfig {
     /// Bytes of a decoded payload: 64 to 49152.
     #[cfg_attr(feature = "schema", schemars(range(min = limits::PAYLOAD_BYTES.min, max = limits::PAYLOAD_BYTES.max)))]
     pub max_payload_bytes: u32,
-    /// Valid claims of one token: 1 to 64.
+    /// Valid claims of one token: 1 to 64. Whatever it is, over 128 keys in the routes object are too many.
     #[cfg_attr(feature = "schema", schemars(range(min = limits::ROUTES.min, max = limits::ROUTES.max)))]
     pub max_routes: u32,
     /// Nested objects and arrays of a payload, the payload itself included: 1 to 64.

@@ -86,8 +86,8 @@ codes! {
             "The token is used before its time minus `clockSkewSeconds`, or a clock is wrong.",
             "Wait, or check the clocks.";
         TooManyRoutes = "too-many-routes":
-            "The token has more valid claims than allowed; none is applied.",
-            "`limits.maxRoutes` is smaller than the number of services the token names.",
+            "The token has more valid claims than allowed, or over 128 claims of any kind; none is applied.",
+            "`limits.maxRoutes` is smaller than the number of services the token names, or the routes object has over 128 keys.",
             "Name fewer services, or raise the limit.";
     }
 }

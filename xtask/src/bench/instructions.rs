@@ -49,7 +49,10 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
         println!("not compared with {BASELINE}: it is of {}, this is {}", baseline.compiler.host, compiler.host);
     }
     if problems.is_empty() {
-        println!("no decision grew by more than {GROWTH_PERCENT} %; no byte costs more than {WORST} typical ones");
+        println!(
+            "no decision grew by more than {GROWTH_PERCENT} %; no byte costs more than {WORST} typical ones, or no more than \
+             {WORST_IN_ALL} typical tokens in all"
+        );
         return Ok(ExitCode::SUCCESS);
     }
     println!("{}", problems.join("\n"));
@@ -76,6 +79,12 @@ impl Count {
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     fn per_byte(&self) -> f64 {
         self.instructions as f64 / self.bytes as f64
+    }
+
+    /// How many times another it is.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    fn of(&self, other: &Self) -> f64 {
+        self.instructions as f64 / other.instructions as f64
     }
 }
 
@@ -203,18 +212,18 @@ fn changes(counts: &[Count], baseline: &Baseline) -> Vec<String> {
     problems
 }
 
-/// Inputs whose bytes cost too much beside those of a typical token.
+/// Inputs whose bytes cost too much beside those of a typical token, but for tokens that are small enough not to cost much in
+/// all: the keys that a small one may be full of are dear, and few.
 fn too_dear(counts: &[Count]) -> Result<Vec<String>> {
-    let typical = typical(counts)?;
-    let dear = counts.iter().filter(|count| count.group == "worst" && count.per_byte() > WORST * typical);
-    let say = |count: &Count| format!("{}: a byte costs {:.1} typical ones", count.key(), count.per_byte() / typical);
-    Ok(dear.map(say).collect())
-}
-
-/// Instructions for a byte of a typical token, one of the size of the worst.
-fn typical(counts: &[Count]) -> Result<f64> {
     let typical = counts.iter().find(|count| count.key() == TYPICAL);
-    typical.map(Count::per_byte).with_context(|| format!("`{TYPICAL}` was not counted"))
+    let typical = typical.with_context(|| format!("`{TYPICAL}` was not counted"))?;
+    let problems = counts.iter().filter(|count| count.group == "worst").filter_map(|count| {
+        let of_byte = count.per_byte() / typical.per_byte();
+        let of_all = count.of(typical);
+        let dear = of_byte > WORST && of_all > WORST_IN_ALL;
+        dear.then(|| format!("{}: {of_all:.1} typical tokens; a byte costs {of_byte:.1} typical ones", count.key()))
+    });
+    Ok(problems.collect())
 }
 
 fn table(counts: &[Count], baseline: &Baseline, comparable: bool) -> Table {
@@ -241,6 +250,9 @@ const GROWTH_PERCENT: f64 = 5.0;
 
 /// How many times a typical byte a byte may cost.
 const WORST: f64 = 4.0;
+
+/// How many typical tokens a token may cost whose bytes cost more.
+const WORST_IN_ALL: f64 = 1.5;
 
 /// The typical token that the worst inputs are compared with: as large as they are.
 const TYPICAL: &str = "typical: 8 KB payload";
