@@ -105,8 +105,7 @@ fn tokens<'h>(value: &'h [u8], prefix: &[u8]) -> impl Iterator<Item = &'h [u8]> 
     })
 }
 
-/// Name and value of the pairs of a `cookie` line (RFC 6265 section 4.2.1); what has no name is
-/// passed over.
+/// Name and value of the pairs of a `cookie` line (RFC 6265 section 4.2.1); what has no name is passed over.
 fn cookies(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
@@ -115,7 +114,7 @@ fn cookies(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
             while let [b';', behind @ ..] = text {
                 text = behind;
             }
-            // Most of what costs much is near.
+            // The ends of short pairs, which lines made to be dear are full of, are near.
             let near = text.first_chunk().and_then(|word| Some((first_lane(*word, b';')?, first_lane(*word, b'='))));
             let (end, name_end) = near.unwrap_or_else(|| {
                 let end = memchr(b';', text).unwrap_or(text.len());
