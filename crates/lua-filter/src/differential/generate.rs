@@ -292,8 +292,18 @@ impl Payload<'_, '_, '_> {
             ));
         }
         if level == path.len() && self.dice.once_in(32) {
-            let length = self.dice.roll(60);
-            members.extend((0..70).map(|index| (format!("{}{index}", "k".repeat(length)), Role::Claim)));
+            // More than the most routes, or about as many keys as are read (R13).
+            let count = if self.dice.once_in(2) { 122 + self.dice.roll(12) } else { 70 };
+            let start = "k".repeat(self.dice.roll(60));
+            let in_cases = self.dice.once_in(2);
+            let open = self.policy.services.is_none();
+            let key = |index| match (in_cases, open) {
+                (true, true) => in_case("abcdefgh", index),
+                (true, false) => in_case(&format!("many-{}", index % 60), index / 60),
+                (false, _) => format!("{start}{index}"),
+            };
+            let role = self.dice.pick(&[Role::Claim, Role::Plain("1"), Role::Plain("null")]);
+            members.extend((0..count).map(|index| (key(index), role.clone())));
         }
         if self.dice.once_in(16) && !members.is_empty() {
             members.push(self.dice.pick(&members));
@@ -313,6 +323,10 @@ impl Payload<'_, '_, '_> {
                 self.space(out);
             }
             self.string(out, &key);
+            if let Role::Plain(value) = role {
+                _ = write!(out, ":{value}");
+                continue;
+            }
             self.space(out);
             out.push(':');
             self.space(out);
@@ -539,5 +553,15 @@ enum Role {
     Time,
     Step,
     Claim,
+    /// A claim of this value, for which nothing more is chosen: among many, one would go wrong.
+    Plain(&'static str),
     Noise,
+}
+
+/// A name with each of its first eight letters in upper case whose bit is set.
+fn in_case(name: &str, bits: usize) -> String {
+    let upper = |(place, letter): (usize, char)| {
+        if place < 8 && bits >> place & 1 == 1 { letter.to_ascii_uppercase() } else { letter }
+    };
+    name.chars().enumerate().map(upper).collect()
 }
