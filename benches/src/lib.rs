@@ -78,12 +78,12 @@ impl Input {
 /// Decides and reads the decision as a proxy does, and gives its outcome.
 pub fn decide(decider: &mut Decider, lines: &[Line]) -> &'static str {
     let decision = decider.decide(lines.iter().map(|(name, value)| (name.as_slice(), value.as_slice())), NOW);
-    if decision.strips_any() {
+    if decision.removes_any() {
         for (name, _) in lines {
-            std::hint::black_box(decision.strips(name));
+            std::hint::black_box(decision.removes(name));
         }
     }
-    for header in decision.headers() {
+    for header in decision.set_headers() {
         std::hint::black_box(header);
     }
     decision.outcome().code()

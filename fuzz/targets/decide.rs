@@ -79,7 +79,7 @@ fn decide(decider: &mut Decider, lines: &Lines, now: i64) -> Seen {
     let policy = decider.policy().clone();
     let decision = decider.decide(lines.iter().map(|(name, value)| (&**name, &**value)), now);
     check(policy.config(), lines, &decision);
-    let set = decision.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let set = decision.set_headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     Seen { outcome: decision.outcome(), faults: decision.faults().collect(), set }
 }
 
@@ -96,12 +96,12 @@ fn is_timeless(outcome: Outcome) -> bool {
 fn check(config: &PolicyConfig, lines: &Lines, decision: &Decision) {
     let mut any = false;
     for (name, _) in lines {
-        assert_eq!(decision.strips(name), is_managed(config, name), "R1: {}", name.escape_ascii());
-        any |= decision.strips(name);
+        assert_eq!(decision.removes(name), is_managed(config, name), "R1: {}", name.escape_ascii());
+        any |= decision.removes(name);
     }
-    assert_eq!(decision.strips_any(), any, "R1");
+    assert_eq!(decision.removes_any(), any, "R1");
 
-    let mut routes: Vec<(&str, &str)> = decision.headers().collect();
+    let mut routes: Vec<(&str, &str)> = decision.set_headers().collect();
     assert_eq!(decision.changes_request(), any || !routes.is_empty(), "R15");
     assert!(routes.iter().all(|(name, _)| is_managed(config, name.as_bytes())), "R1: {routes:?}");
     let report = config.report_header.as_ref().map(|header| {

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
-use routing_claims::{ClaimFault, Explanation, Outcome, PolicyConfig};
+use routing_claims::{ClaimFault, Description, Outcome, PolicyConfig};
 use serde_json::Value;
 use similar::TextDiff;
 use testbed::workspace_dir;
@@ -50,16 +50,16 @@ fn outcomes() -> Result<String> {
     let mut page = String::from(OUTCOMES);
     writeln!(page, "\n## Outcomes\n\nOne per request.")?;
     for outcome in Outcome::ALL {
-        explain(&mut page, outcome.code(), outcome.explanation())?;
+        describe(&mut page, outcome.code(), outcome.description())?;
     }
     writeln!(page, "\n## Claim faults\n\nOne claim was skipped; the others of the token are not affected.")?;
     for fault in ClaimFault::ALL {
-        explain(&mut page, fault.code(), fault.explanation())?;
+        describe(&mut page, fault.code(), fault.description())?;
     }
     Ok(page)
 }
 
-fn explain(page: &mut String, code: &str, Explanation { meaning, cause, remedy }: Explanation) -> Result<()> {
+fn describe(page: &mut String, code: &str, Description { meaning, cause, remedy, .. }: Description) -> Result<()> {
     writeln!(page, "\n### `{code}`\n\n{meaning}\n\n- **Cause:** {cause}\n- **Remedy:** {remedy}")?;
     Ok(())
 }

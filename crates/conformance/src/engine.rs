@@ -57,8 +57,8 @@ impl Engine for Core {
     async fn send(&mut self, policy: &Map<String, Value>, request: &Lines, now: i64) -> Result<Seen> {
         let decision =
             self.decider(policy)?.decide(request.iter().map(|(name, value)| (name.as_slice(), value.as_slice())), now);
-        let kept = request.iter().filter(|(name, _)| !decision.strips(name)).cloned();
-        let set = decision.headers().map(|(name, value)| (name.into(), value.into()));
+        let kept = request.iter().filter(|(name, _)| !decision.removes(name)).cloned();
+        let set = decision.set_headers().map(|(name, value)| (name.into(), value.into()));
         let lines = kept.chain(set).map(|(name, value): (Vec<u8>, _)| (name.to_ascii_lowercase(), value)).collect();
         Ok(Seen { lines, rerouted: decision.changes_request() })
     }

@@ -39,14 +39,14 @@ fn allocations_are_counted() {
 
 /// Asks a decision all it can tell.
 fn read<'h>(decision: &Decision<'_>, names: impl Iterator<Item = &'h [u8]>) {
-    black_box((decision.outcome().code(), decision.strips_any(), decision.changes_request()));
+    black_box((decision.outcome().code(), decision.removes_any(), decision.changes_request()));
     for name in names {
-        black_box(decision.strips(name));
+        black_box(decision.removes(name));
     }
     for fault in decision.faults() {
         black_box(fault);
     }
-    for header in decision.headers() {
+    for header in decision.set_headers() {
         black_box(header);
     }
 }

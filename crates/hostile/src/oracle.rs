@@ -82,7 +82,7 @@ fn judge_at(
 
     let managed = |line: &&(Vec<u8>, Vec<u8>)| target.manages(&line.0);
     let got = || seen.headers.iter().filter(managed).map(|(name, value)| (name.as_slice(), value.as_slice()));
-    let decided: Vec<_> = decision.headers().collect();
+    let decided: Vec<_> = decision.set_headers().collect();
     let set = decided.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let others = |seen: &Seen| seen.headers.iter().filter(|line| !managed(line)).cloned().collect::<Vec<_>>();
 

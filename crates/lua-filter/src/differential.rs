@@ -62,8 +62,8 @@ impl Pair {
             let slices = || lines.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
 
             let decision = decider.decide(slices(), now);
-            let kept = lines.iter().filter(|(name, _)| !decision.strips(name)).cloned();
-            let set = decision.headers().map(|(name, value)| (name.into(), value.into()));
+            let kept = lines.iter().filter(|(name, _)| !decision.removes(name)).cloned();
+            let set = decision.set_headers().map(|(name, value)| (name.into(), value.into()));
             let expected: Lines =
                 kept.chain(set).map(|(name, value): (Vec<u8>, _)| (name.to_ascii_lowercase(), value)).collect();
             let changes = decision.changes_request();

@@ -259,11 +259,11 @@ fn decide(filter: &Filter<'_>, request: &mut Request, now: i64, explanation: &mu
     let decision = decider.decide(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), now);
     explanation.outcome = Some(decision.outcome().code());
     explanation.faults = decision.faults().map(|(fault, count)| (fault.code(), count)).collect();
-    request.headers.retain(|(name, _)| !decision.strips(name.as_bytes()));
+    request.headers.retain(|(name, _)| !decision.removes(name.as_bytes()));
     explanation.removed =
-        lines.iter().filter(|(name, _)| decision.strips(name.as_bytes())).map(|(name, _)| name.clone()).collect();
+        lines.iter().filter(|(name, _)| decision.removes(name.as_bytes())).map(|(name, _)| name.clone()).collect();
     explanation.removed.dedup();
-    explanation.set = decision.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    explanation.set = decision.set_headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     request.headers.extend(explanation.set.iter().cloned());
 }
 

@@ -297,12 +297,12 @@ fn version(json: &mut Scanner<'_>) -> Result<Result<Span, ClaimFault>, Fault> {
     Ok(if valid { Ok(span) } else { Err(ClaimFault::InvalidValue) })
 }
 
-fn is_version(text: &[u8]) -> bool {
+pub(crate) fn is_version(text: &[u8]) -> bool {
     let ends = [text.first(), text.last()];
     is_name(text) && ends.into_iter().all(|end| end.is_some_and(u8::is_ascii_alphanumeric))
 }
 
-fn is_name(text: &[u8]) -> bool {
+pub(crate) fn is_name(text: &[u8]) -> bool {
     (1..=limits::NAME_BYTES).contains(&text.len())
         && text.iter().all(|byte| NAME_BYTES.get(usize::from(*byte)) == Some(&true))
 }

@@ -29,8 +29,8 @@ pub struct Decider {
     cache: Cache,
 }
 
-/// What to do with a request: remove each managed header that [`strips`](Decision::strips) names, then set
-/// [`headers`](Decision::headers).
+/// What to do with a request: remove each managed header that [`removes`](Decision::removes) names, then set
+/// [`set_headers`](Decision::set_headers).
 #[derive(Clone, Copy)]
 pub struct Decision<'d> {
     policy: &'d Policy,
@@ -170,7 +170,7 @@ impl Decider {
         }
         let mut faults = [0_u32; ClaimFault::ALL.len()];
         for fault in self.claims.found().filter_map(|claim| claim.version.err()) {
-            if let Some(count) = faults.get_mut(fault as usize) {
+            if let Some(count) = faults.get_mut(fault.index()) {
                 *count = count.saturating_add(1);
             }
         }
@@ -190,20 +190,20 @@ impl<'d> Decision<'d> {
         ClaimFault::ALL.iter().copied().zip(self.verdict.faults).filter(|(_, count)| *count > 0)
     }
 
-    /// Whether any header of the request must be removed before [`headers`](Self::headers) are set.
+    /// Whether any header of the request must be removed before [`set_headers`](Self::set_headers) are set.
     #[must_use]
-    pub fn strips_any(&self) -> bool {
+    pub fn removes_any(&self) -> bool {
         self.managed
     }
 
     /// Whether the request's lines of this header (name in any case) must be removed (R1).
     #[must_use]
-    pub fn strips(&self, header: &[u8]) -> bool {
+    pub fn removes(&self, header: &[u8]) -> bool {
         self.managed && self.policy.is_managed(header)
     }
 
     /// The headers to set, each name once, the report last: names in lower case, values in visible ASCII and spaces.
-    pub fn headers(&self) -> impl Iterator<Item = (&'d str, &'d str)> + use<'d> {
+    pub fn set_headers(&self) -> impl Iterator<Item = (&'d str, &'d str)> + use<'d> {
         let mut lines = std::str::from_utf8(self.lines).unwrap_or_default();
         std::iter::from_fn(move || {
             let (line, rest) = next_line(lines)?;
@@ -307,7 +307,7 @@ mod tests {
         let secret = bearer(payload);
         for _ in 0..2 {
             let decision = decider.decide([(&b"authorization"[..], secret.as_bytes())], NOW);
-            assert!(decision.headers().any(|header| header == ("shop", "hidden-version")));
+            assert!(decision.set_headers().any(|header| header == ("shop", "hidden-version")));
             assert_eq!(format!("{decision:?}"), "Decision { outcome: Applied, .. }");
             let texts = [format!("{decision:#?}"), format!("{decider:?}"), format!("{decider:#?}")];
             for text in texts {
@@ -377,9 +377,9 @@ mod tests {
         let policy = br#"{"services": [{"name": "shop"}, {"name": "cart"}]}"#;
         let mut decider = Decider::new(Policy::from_json(policy).unwrap());
         let decision = decider.decide([(&b"Shop"[..], &b"1"[..]), (b"host", b"a")], NOW);
-        assert!(decision.strips_any() && decision.strips(b"SHOP") && !decision.strips(b"host"));
+        assert!(decision.removes_any() && decision.removes(b"SHOP") && !decision.removes(b"host"));
         let decision = decider.decide([(&b"host"[..], &b"a"[..])], NOW);
-        assert!(!decision.strips_any() && !decision.strips(b"shop"));
+        assert!(!decision.removes_any() && !decision.removes(b"shop"));
     }
 
     fn bearer(payload: &str) -> String {

@@ -23,8 +23,8 @@
 //! let decision = decider.decide(request.iter().copied(), now);
 //!
 //! assert_eq!(decision.outcome(), Outcome::Applied);
-//! assert!(decision.strips(b"microservice-b"));
-//! assert!(decision.headers().eq([("microservice-a", "PR-1")]));
+//! assert!(decision.removes(b"microservice-b"));
+//! assert!(decision.set_headers().eq([("microservice-a", "PR-1")]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -65,8 +65,27 @@ mod token;
 
 pub use config::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, TokenFormat};
 pub use decision::{Decider, Decision};
-pub use outcome::{ClaimFault, Explanation, Outcome};
+pub use outcome::{ClaimFault, Description, Outcome};
 pub use policy::{InvalidPolicy, Policy, PolicyProblem};
+
+/// Whether a claim's value is a version (R12): 1 to 63 of `A-Z a-z 0-9 . _ -`, the first and the last alphanumeric.
+///
+/// ```
+/// assert!(routing_claims::is_version("PR-1"));
+/// assert!(!routing_claims::is_version("PR 1"));
+/// ```
+#[must_use]
+pub fn is_version(text: &str) -> bool {
+    claims::is_version(text.as_bytes())
+}
+
+/// Whether a claim's key can name a service in prefix mode (R10): 1 to 63 of `A-Z a-z 0-9 . _ -`.
+///
+/// In listed mode the policy names its services itself, and a name may be any 1 to 63 bytes of UTF-8.
+#[must_use]
+pub fn is_service_name(text: &str) -> bool {
+    claims::is_name(text.as_bytes())
+}
 
 /// Whether the scanner reads a text as `serde_json` does, for the fuzz target `json`; only `cargo fuzz` builds this.
 #[cfg(fuzzing)]

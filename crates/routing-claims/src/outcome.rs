@@ -7,6 +7,7 @@ macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $code:literal: $meaning:literal, $cause:literal, $remedy:literal;)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
         pub enum $name {
             $(#[doc = $meaning] $variant,)*
         }
@@ -21,11 +22,17 @@ macro_rules! codes {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// What it means, how it comes about and what to do, one sentence or more each.
+            /// Its place in [`ALL`](Self::ALL), for tables such as one counter per code.
             #[must_use]
-            pub const fn explanation(self) -> Explanation {
+            pub const fn index(self) -> usize {
+                self as usize
+            }
+
+            /// What it means, what causes it and what to do about it.
+            #[must_use]
+            pub const fn description(self) -> Description {
                 match self {
-                    $(Self::$variant => Explanation { meaning: $meaning, cause: $cause, remedy: $remedy },)*
+                    $(Self::$variant => Description { meaning: $meaning, cause: $cause, remedy: $remedy },)*
                 }
             }
         }
@@ -39,7 +46,10 @@ macro_rules! codes {
 }
 
 codes! {
-    /// What became of a request. One per request.
+    /// What became of a request: exactly one per request.
+    ///
+    /// A later version may add an outcome, so a `match` needs a wildcard arm. What to do with the request is in the
+    /// [`Decision`](crate::Decision) and never depends on that match; the outcome is for counters, logs and people.
     Outcome {
         Applied = "applied":
             "At least one routing header was set.",
@@ -93,7 +103,9 @@ codes! {
 }
 
 codes! {
-    /// Why one claim was skipped. The other claims of the token are not affected.
+    /// Why one claim was skipped. The token's other claims are not affected.
+    ///
+    /// A later version may add a fault, so a `match` needs a wildcard arm.
     ClaimFault {
         InvalidName = "invalid-name":
             "The key can't be part of a header's name.",
@@ -110,12 +122,13 @@ codes! {
     }
 }
 
-/// What the documentation says of a code.
+/// What the documentation says about a code: one sentence or more in each field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Explanation {
+#[non_exhaustive]
+pub struct Description {
     /// What it means for the request.
     pub meaning: &'static str,
-    /// How it comes about.
+    /// What causes it.
     pub cause: &'static str,
     /// What to do.
     pub remedy: &'static str,
@@ -132,6 +145,8 @@ mod tests {
         let codes: Vec<_> =
             Outcome::ALL.iter().map(|o| o.code()).chain(ClaimFault::ALL.iter().map(|f| f.code())).collect();
         assert_eq!(codes.iter().collect::<BTreeSet<_>>().len(), codes.len());
+        assert!(Outcome::ALL.iter().enumerate().all(|(index, outcome)| outcome.index() == index));
+        assert!(ClaimFault::ALL.iter().enumerate().all(|(index, fault)| fault.index() == index));
         for code in codes {
             assert!(
                 code.split('-').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase())),

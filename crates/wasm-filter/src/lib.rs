@@ -29,17 +29,17 @@ impl Filter {
     fn handle_request(&mut self) {
         let headers = host::RequestHeaders::read();
         let decision = self.decider.decide(headers.iter(), host::unix_seconds());
-        if decision.strips_any() {
-            for (name, _) in headers.iter().filter(|(name, _)| decision.strips(name)) {
+        if decision.removes_any() {
+            for (name, _) in headers.iter().filter(|(name, _)| decision.removes(name)) {
                 host::remove_request_header(name);
             }
         }
-        for (name, value) in decision.headers() {
+        for (name, value) in decision.set_headers() {
             host::set_request_header(name, value);
         }
-        self.outcomes.get(decision.outcome() as usize).inspect(|counter| counter.add(1));
+        self.outcomes.get(decision.outcome().index()).inspect(|counter| counter.add(1));
         for (fault, count) in decision.faults() {
-            self.faults.get(fault as usize).inspect(|counter| counter.add(count));
+            self.faults.get(fault.index()).inspect(|counter| counter.add(count));
         }
     }
 }

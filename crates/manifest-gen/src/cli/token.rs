@@ -165,7 +165,7 @@ impl Decode {
         let now = self.now.unwrap_or_else(Timestamp::now).as_second();
         let decision = decider.decide([(line.0.as_bytes(), line.1.as_bytes())], now);
         let skipped = decision.faults().map(|(fault, count)| format!("skipped    {count} {fault}\n"));
-        let set = decision.headers().map(|(name, value)| format!("sets       {name}: {value}\n"));
+        let set = decision.set_headers().map(|(name, value)| format!("sets       {name}: {value}\n"));
         std::iter::once(format!("outcome    {}\n", decision.outcome())).chain(skipped).chain(set).collect()
     }
 }
