@@ -9,7 +9,12 @@
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "the SDK's macro makes a public function")]
 
-use std::{cell::RefCell, rc::Rc, time::SystemTime};
+use std::{
+    cell::RefCell,
+    panic::{self, PanicHookInfo},
+    rc::Rc,
+    time::SystemTime,
+};
 
 use proxy_wasm::{
     hostcalls,
@@ -19,6 +24,7 @@ use proxy_wasm::{
 use routing_claims::{ClaimFault, Decider, InvalidPolicy, Outcome, Policy};
 
 proxy_wasm::main! {{
+    panic::set_hook(Box::new(log_trap));
     proxy_wasm::set_root_context(|_| Box::new(Root { plugin: None }));
 }}
 
@@ -131,7 +137,15 @@ fn unix_seconds() -> i64 {
 }
 
 /// What the host gave, or a trap.
+#[track_caller]
 #[expect(clippy::panic, reason = "a trap is the one answer that never lets a request pass as it came")]
 fn or_trap<T>(result: Result<T, Status>) -> T {
     result.unwrap_or_else(|status| panic!("the proxy refuses a call: {status:?}"))
+}
+
+/// Logs where the filter traps. A panic's message may repeat bytes of the request, so it is left out (R17).
+fn log_trap(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    // The trap comes with or without its line in the log.
+    hostcalls::log(LogLevel::Critical, &format!("routing-claims: trap at {place}")).ok();
 }
