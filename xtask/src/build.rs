@@ -1,9 +1,9 @@
 //! `cargo xtask build`: what is shipped, in `target/dist`.
 
+mod module;
 mod sbom;
 
 use std::{
-    collections::BTreeSet,
     env,
     fmt::Write as _,
     fs,
@@ -14,7 +14,6 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest as _, Sha256};
 use testbed::{target_dir, workspace_dir};
-use wasmparser::{ExternalKind, Parser, Payload};
 
 /// Builds what is shipped, or of it only the filters, and gives the paths: the WASM filter, the Lua filter with an example
 /// policy, and the command line; a bill of materials of each that has dependencies; and the checksums of all of them. Each is
@@ -26,8 +25,8 @@ pub(crate) fn run(filters_only: bool) -> Result<Vec<PathBuf>> {
 
     add_wasm_target()?;
     cargo_build(&["--profile", "wasm", "--package", "wasm-filter", "--target", WASM_TARGET])?;
-    let wasm = ship(&target.join(WASM_TARGET).join("wasm/wasm_filter.wasm"), dist.join("routing-claims.wasm"))?;
-    check(&fs::read(&wasm)?)?;
+    let wasm = dist.join("routing-claims.wasm");
+    module::ship(&target.join(WASM_TARGET).join("wasm/wasm_filter.wasm"), &wasm)?;
     let lua = ship(&workspace_dir().join("crates/lua-filter/src/routing-claims.lua"), dist.join("routing-claims.lua"))?;
     let mut shipped = vec![sbom::write(&wasm, "wasm-filter", Some(WASM_TARGET))?, wasm, lua];
     if !filters_only {
@@ -104,41 +103,4 @@ fn remapped_paths() -> Result<String> {
     Ok(flags.join("\u{1f}"))
 }
 
-/// Checks what must hold of the module: its size, and that it exports what the filter needs and nothing else, since Envoy
-/// calls every callback that it finds, for each request.
-fn check(module: &[u8]) -> Result<()> {
-    ensure!(
-        module.len() <= MAX_WASM_BYTES,
-        "the WASM filter has {} bytes, at most {MAX_WASM_BYTES} are allowed",
-        module.len()
-    );
-    let mut functions = BTreeSet::new();
-    for payload in Parser::new(0).parse_all(module) {
-        if let Payload::ExportSection(exports) = payload? {
-            for export in exports {
-                let export = export?;
-                if export.kind == ExternalKind::Func {
-                    functions.insert(export.name);
-                }
-            }
-        }
-    }
-    let wanted = BTreeSet::from(CALLBACKS);
-    ensure!(functions == wanted, "the WASM filter exports {functions:?}, wanted are {wanted:?}");
-    Ok(())
-}
-
 pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
-
-/// A Kubernetes object may hold the module in base64, twice over where `kubectl apply` keeps a copy of 256 KiB at most.
-const MAX_WASM_BYTES: usize = 100_000;
-
-const CALLBACKS: [&str; 7] = [
-    "proxy_abi_version_0_2_1",
-    "proxy_on_configure",
-    "proxy_on_context_create",
-    "proxy_on_delete",
-    "proxy_on_memory_allocate",
-    "proxy_on_request_headers",
-    "proxy_on_vm_start",
-];
