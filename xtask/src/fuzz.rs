@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::builder::PossibleValuesParser;
 use jiff::SignedDuration;
-use testbed::{Group, target_dir, workspace_dir};
+use testbed::{Group, cargo, target_dir, workspace_dir};
 use tokio::{process::Command, task::JoinSet};
 
 /// What to fuzz, and for how long.
@@ -175,8 +175,7 @@ async fn cargo_fuzz() -> Result<PathBuf> {
     let program = root.join("bin/cargo-fuzz");
     if !program.exists() {
         println!("installing cargo-fuzz {CARGO_FUZZ} into {}", root.display());
-        let mut command =
-            crate::cargo(&["install", "--quiet", "--locked", "--version", CARGO_FUZZ, "cargo-fuzz", "--root"]);
+        let mut command = cargo(&["install", "--quiet", "--locked", "--version", CARGO_FUZZ, "cargo-fuzz", "--root"]);
         let status = Group::spawn(command.arg(&root))?.wait().await?;
         ensure!(status.success(), "cargo-fuzz can't be installed (see above)");
     }
@@ -195,7 +194,7 @@ async fn host() -> Result<String> {
 /// Writes the corpus of cases in the form of the targets' inputs.
 async fn write_seeds() -> Result<()> {
     let arguments = ["run", "--quiet", "--package", "conformance", "--example", "fuzz-seeds", "--"];
-    let mut command = crate::cargo(&arguments);
+    let mut command = cargo(&arguments);
     let status = Group::spawn(command.arg(target_dir().join("fuzz/seeds")))?.wait().await?;
     ensure!(status.success(), "the corpus can't be written as seeds (see above)");
     Ok(())

@@ -1,14 +1,11 @@
 //! The project's commands: `cargo xtask --help`.
 
-mod bench;
 mod build;
-mod demo;
 mod fuzz;
-mod r#gen;
 mod program;
 mod test;
 
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -26,7 +23,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Shows a token choosing which version answers, at two hops of a real Envoy mesh on this machine.
-    Demo(demo::Args),
+    Demo(program::Args),
     /// Runs every check: format, lints, docs, tests, generated files, and the corpus on a real Envoy.
     Test(test::Args),
     /// Runs libFuzzer on the fuzz targets; fails on a crash, and says how to see it again.
@@ -41,15 +38,10 @@ enum Command {
         #[arg(long)]
         filters: bool,
     },
-    /// Measures what it costs, beside other ways to do it.
-    #[command(subcommand)]
-    Bench(bench::Bench),
+    /// Measures what the filter costs, beside other ways to do the same.
+    Bench(program::Args),
     /// Writes the files that are generated from the code.
-    Gen {
-        /// Change nothing; fail when a file is not what would be written.
-        #[arg(long)]
-        check: bool,
-    },
+    Gen(program::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,7 +57,7 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Demo(args) => until_signal(demo::run(args)),
+        Command::Demo(args) => until_signal(DEMO.run(args)),
         Command::Test(args) => until_signal(test::run(args)),
         Command::Fuzz(args) => until_signal(fuzz::run(args)),
         Command::E2e(args) => until_signal(E2E.run(args)),
@@ -76,23 +68,32 @@ fn run(command: &Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Bench(bench) => until_signal(bench::run(bench)),
-        Command::Gen { check } => r#gen::run(*check).map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => until_signal(BENCH.run(args)),
+        Command::Gen(args) => until_signal(DOCGEN.run(args)),
     }
 }
 
-/// Cargo, in the workspace.
-fn cargo(args: &[&str]) -> tokio::process::Command {
-    let mut command = tokio::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(args).current_dir(testbed::workspace_dir()).stdin(Stdio::null());
-    command
-}
+const DEMO: Program = Program {
+    cargo: &["--package", "demo"],
+    build: Some(&["--filters"]),
+    // The Lua filter is part of the program.
+    unless: &["-h", "--help", "lua", "--engine=lua"],
+};
 
-const E2E: Program = Program { cargo: &["--package", "e2e"], build: &[], only_tells: &["-h", "--help", "--tools"] };
+const E2E: Program = Program { cargo: &["--package", "e2e"], build: Some(&[]), unless: &["-h", "--help", "--tools"] };
 
-/// Optimized: it is to keep Envoy busy, not itself.
+/// Optimized, so that Envoy is the bottleneck.
 const HOSTILE: Program =
-    Program { cargo: &["--release", "--package", "hostile"], build: &["--filters"], only_tells: &["-h", "--help"] };
+    Program { cargo: &["--release", "--package", "hostile"], build: Some(&["--filters"]), unless: &["-h", "--help"] };
+
+/// Optimized: it signs thousands of tokens.
+const BENCH: Program = Program {
+    cargo: &["--release", "--package", "bench"],
+    build: Some(&["--filters"]),
+    unless: &["-h", "--help", "core", "instructions"],
+};
+
+const DOCGEN: Program = Program { cargo: &["--package", "docgen"], build: None, unless: &[] };
 
 const EXAMPLES: &str = "\
 Examples:

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::Result;
-use testbed::Group;
+use testbed::{Group, cargo};
 
 /// The program's own arguments; `--help` is among them.
 #[derive(clap::Args)]
@@ -14,30 +14,29 @@ pub(crate) struct Args {
     arguments: Vec<OsString>,
 }
 
-/// A program, and what it works on.
+/// A program, and what it needs built.
 pub(crate) struct Program {
     /// `cargo run` with these arguments.
     pub(crate) cargo: &'static [&'static str],
-    /// `cargo xtask build` with these arguments comes first.
-    pub(crate) build: &'static [&'static str],
-    /// Arguments with which it needs nothing built.
-    pub(crate) only_tells: &'static [&'static str],
+    /// `cargo xtask build` with these arguments runs first.
+    pub(crate) build: Option<&'static [&'static str]>,
+    /// The build is skipped when one of these is among the program's arguments.
+    pub(crate) unless: &'static [&'static str],
 }
 
 impl Program {
-    /// Builds what it works on, and runs it.
+    /// Builds what the program needs, and runs it.
     pub(crate) async fn run(&self, args: &Args) -> Result<ExitCode> {
-        let only_tells = args.arguments.iter().any(|one| self.only_tells.iter().any(|tells| one == tells));
-        if !only_tells {
+        let skipped = args.arguments.iter().any(|given| self.unless.iter().any(|one| given == one));
+        if let Some(build) = self.build.filter(|_| !skipped) {
             println!("building what is shipped");
-            let mut build = crate::cargo(&["xtask", "build"]);
-            // It names what it built.
-            let status = Group::spawn(build.args(self.build).stdout(Stdio::null()))?.wait().await?;
-            if !status.success() {
+            // It prints the files that it builds.
+            let mut command = cargo(&["xtask", "build"]);
+            if !Group::spawn(command.args(build).stdout(Stdio::null()))?.wait().await?.success() {
                 return Ok(ExitCode::FAILURE);
             }
         }
-        let mut run = crate::cargo(&["run", "--quiet"]);
+        let mut run = cargo(&["run", "--quiet"]);
         let status = Group::spawn(run.args(self.cargo).arg("--").args(&args.arguments))?.wait().await?;
         Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
     }

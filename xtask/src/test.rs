@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 async fn run_step(step: &Step, env: Option<(&str, OsString)>) -> Result<bool> {
     println!("\n== {}: cargo {}", step.name, step.cargo.join(" "));
     let begin = Instant::now();
-    let mut group = Group::spawn(crate::cargo(step.cargo).env("RUSTDOCFLAGS", "-D warnings").envs(env))?;
+    let mut group = Group::spawn(testbed::cargo(step.cargo).env("RUSTDOCFLAGS", "-D warnings").envs(env))?;
     let status = group.wait().await?;
     let seconds = begin.elapsed().as_secs_f32();
     if status.success() {

@@ -192,7 +192,7 @@ async fn build(module: &str, package: &str, to: &Path) -> Result<()> {
         }
     }
     if !group.wait().await?.success() {
-        bail!("`go build {package}` in tools/{module} failed:\n{}", errors.join("\n"));
+        bail!("`go build {package}` in crates/e2e/tools/{module} failed:\n{}", errors.join("\n"));
     }
     fs::rename(&new, to)?;
     println!("  {package} was built in {} s", begin.elapsed().as_secs());
@@ -231,7 +231,7 @@ async fn go(module: &str, arguments: &[&str]) -> Result<String> {
     let output = group.output().await?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        bail!("`go {}` in tools/{module} failed:\n{}", arguments.join(" "), errors.trim_end());
+        bail!("`go {}` in crates/e2e/tools/{module} failed:\n{}", arguments.join(" "), errors.trim_end());
     }
     Ok(String::from_utf8(output.stdout)?)
 }
@@ -247,7 +247,7 @@ fn go_command(module: &str) -> Command {
 }
 
 fn module_file(module: &str) -> PathBuf {
-    testbed::workspace_dir().join("tools").join(module)
+    testbed::workspace_dir().join("crates/e2e/tools").join(module)
 }
 
 fn cache_dir() -> Result<PathBuf> {

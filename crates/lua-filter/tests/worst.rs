@@ -4,7 +4,7 @@
 
 mod measure;
 
-use benches::{Input, NOW};
+use bench_inputs::{Input, NOW};
 use lua_filter::luajit::Filter;
 use routing_claims::Policy;
 
@@ -12,10 +12,10 @@ use self::measure::instructions;
 
 #[test]
 fn no_byte_costs_more_than_four_typical_ones() {
-    let typical = benches::typical().into_iter().find(|input| input.name == "8 KB payload").unwrap();
+    let typical = bench_inputs::typical().into_iter().find(|input| input.name == "8 KB payload").unwrap();
     let limit = 4.0 * cost_per_byte(&typical);
     let mut dear = Vec::new();
-    for input in benches::worst() {
+    for input in bench_inputs::worst() {
         let cost = cost_per_byte(&input);
         println!("{:8.1} a byte, {:.1} times a typical one: {}", cost, 4.0 * cost / limit, input.name);
         if cost > limit {

@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use tokio::process::Command;
 
-use crate::Group;
+use crate::{Group, target_dir};
 
 /// An Envoy that ran and told its version.
 #[derive(Clone, Debug)]
@@ -46,21 +46,6 @@ impl fmt::Display for Version {
 pub async fn locate(progress: impl FnMut(&str)) -> Result<EnvoyBinary> {
     let path = env::var_os("PATH").unwrap_or_default();
     locate_in(env::var_os(ENVOY_BIN).as_deref(), &path, &target_dir(), progress).await
-}
-
-/// Where cargo writes what it builds: `CARGO_TARGET_DIR`, else `target`, in the workspace.
-#[must_use]
-pub fn target_dir() -> PathBuf {
-    let dir = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    // An absolute one replaces the workspace's path.
-    workspace_dir().join(dir)
-}
-
-/// The directory of the workspace's `Cargo.toml`.
-#[must_use]
-pub fn workspace_dir() -> &'static Path {
-    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
-    crate_dir.ancestors().nth(2).unwrap_or(crate_dir)
 }
 
 async fn locate_in(

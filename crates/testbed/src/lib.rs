@@ -14,12 +14,14 @@ mod group;
 mod offer;
 mod signal;
 mod wire;
+mod workspace;
 
-pub use binary::{EnvoyBinary, Version, locate, target_dir, workspace_dir};
+pub use binary::{EnvoyBinary, Version, locate};
 pub use envoy::{Envoy, Options};
 pub use group::Group;
 pub use offer::{Answer, Offer};
 pub use signal::{signalled, until_signal};
+pub use workspace::{cargo, target_dir, workspace_dir};
 
 /// Header lines as they stand on the wire, in order: name and value, any bytes.
 pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;

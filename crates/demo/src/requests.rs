@@ -10,10 +10,10 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use testbed::client::Http1;
 
-use super::mesh::REPORT;
+use crate::mesh::REPORT;
 
 /// One request through the gateway.
-pub(super) struct Request {
+pub(crate) struct Request {
     shows: &'static str,
     /// The token's claims as the table shows them.
     claims: String,
@@ -25,14 +25,14 @@ pub(super) struct Request {
 
 /// Which versions answered, and what the gateway's filter reported.
 #[derive(PartialEq)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     a: String,
     b: String,
     report: String,
 }
 
 /// All requests, in the order of the table.
-pub(super) fn all() -> Result<Vec<Request>> {
+pub(crate) fn all() -> Result<Vec<Request>> {
     let an_hour_ago = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() - 3600;
     Ok(vec![
         Request::new("No token").leads_to("main", "main", "no-token"),
@@ -108,7 +108,7 @@ impl Request {
     }
 
     /// Sends the request and reads who answered.
-    pub(super) async fn send(&self, gateway: SocketAddr) -> Result<Answer> {
+    pub(crate) async fn send(&self, gateway: SocketAddr) -> Result<Answer> {
         let headers: Vec<_> =
             self.headers().into_iter().map(|(name, value)| (name.into(), value.into_bytes())).collect();
         let response = Http1::connect(gateway).await?.get("a.qa.example", "/", &headers).await?;
@@ -123,7 +123,7 @@ impl Request {
     }
 
     /// Adds the request's row; true when what came back is what must come back.
-    pub(super) fn add_to(&self, table: &mut Table, got: &Result<Answer>) -> bool {
+    pub(crate) fn add_to(&self, table: &mut Table, got: &Result<Answer>) -> bool {
         let shows = match self.spoofed {
             Some((name, value)) => format!("{}\n({name}: {value})", self.shows),
             None => self.shows.to_owned(),
@@ -146,7 +146,7 @@ impl Request {
 }
 
 /// An empty table with its head.
-pub(super) fn table() -> Table {
+pub(crate) fn table() -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_FULL)
@@ -161,7 +161,7 @@ pub(super) fn table() -> Table {
 }
 
 /// The requests to try by hand, and how to make a token.
-pub(super) fn curl_lines(requests: &[Request], gateway: SocketAddr) -> String {
+pub(crate) fn curl_lines(requests: &[Request], gateway: SocketAddr) -> String {
     let url = format!("http://{gateway}/");
     let mut lines = Vec::new();
     for request in requests {

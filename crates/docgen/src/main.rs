@@ -1,15 +1,34 @@
 //! `cargo xtask gen`: the pages of `docs/` that come from the code.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
+use clap::Parser;
 use routing_claims::{ClaimFault, Description, Outcome, PolicyConfig};
 use serde_json::Value;
 use similar::TextDiff;
 use testbed::workspace_dir;
 
-/// Writes the pages; with `check` only compares, and fails with what would change.
-pub(crate) fn run(check: bool) -> Result<()> {
+/// Writes the files that are generated from the code.
+#[derive(Parser)]
+#[command(name = "cargo xtask gen", bin_name = "cargo xtask gen")]
+struct Args {
+    /// Write nothing; fail and show the difference when a file is out of date.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().check) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(check: bool) -> Result<()> {
     let schema = serde_json::to_value(schemars::schema_for!(PolicyConfig))?;
     let pages = [
         ("docs/outcomes.md", outcomes()?),

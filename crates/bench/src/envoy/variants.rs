@@ -161,7 +161,7 @@ impl Filter {
             filter["typed_config"]["config"]["vm_config"]["vm_id"] = json!(instance);
             filter
         };
-        let bench = |name: &str| workspace_dir().join("benches").join(name);
+        let bench = |name: &str| workspace_dir().join("crates/bench/filters").join(name);
         let lua = |name| -> Result<_> {
             let file = bench(name);
             Ok(config::lua_filter(

@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use testbed::{Envoy, EnvoyBinary, Group, config, target_dir};
+use testbed::{Envoy, EnvoyBinary, Group, cargo, config, target_dir};
 
 use self::{
     load::{CONNECTIONS, Connections, Cores, Requests, WorkerClock},
@@ -28,7 +28,6 @@ use self::{
     tokens::Key,
     variants::{Case, Filter, REFERENCE, Sources, Tokens},
 };
-use crate::build::WASM_TARGET;
 
 /// How long to measure.
 #[derive(clap::Args)]
@@ -43,7 +42,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let effort = if args.quick { QUICK } else { FULL };
     let binary = testbed::locate(|line| println!("  {line}")).await?;
     println!("Envoy {}: {}", binary.version, binary.path.display());
-    let wasm = crate::demo::build_filters().await?;
+    let wasm = target_dir().join("dist/routing-claims.wasm");
     let naive_wasm = build_naive().await?;
     println!("signing tokens");
     let dir = tempfile::Builder::new().prefix("routing-claims-bench-").tempdir()?;
@@ -225,7 +224,7 @@ fn resident_kib(process: u32) -> Result<u64> {
 async fn build_naive() -> Result<std::path::PathBuf> {
     println!("building the naive filter");
     let arguments = ["build", "--quiet", "--locked", "--release", "--package", "naive-wasm", "--target", WASM_TARGET];
-    let status = Group::spawn(&mut crate::cargo(&arguments))?.wait().await?;
+    let status = Group::spawn(&mut cargo(&arguments))?.wait().await?;
     if !status.success() {
         bail!("`cargo {}` failed", arguments.join(" "));
     }
@@ -242,6 +241,8 @@ struct Effort {
     rounds: usize,
     latency_rounds: usize,
 }
+
+const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 const QUICK: Effort = Effort { rounds: 20, latency_rounds: 4 };
 const FULL: Effort = Effort { rounds: 100, latency_rounds: 20 };

@@ -17,22 +17,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// One version of one service; dropping it stops the server.
-pub(super) struct Server {
-    pub(super) addr: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
     accepting: JoinHandle<()>,
 }
 
 /// Another service that each request calls.
 #[derive(Clone)]
-pub(super) struct Call {
-    pub(super) host: String,
+pub(crate) struct Call {
+    pub(crate) host: String,
     /// Where the calls go, as in a real mesh: the outbound listener of the caller's sidecar, known once that is up.
-    pub(super) sidecar: Arc<OnceLock<SocketAddr>>,
+    pub(crate) sidecar: Arc<OnceLock<SocketAddr>>,
 }
 
 impl Server {
     /// Starts a server on a free port that answers with its service, its version and what the service it calls said.
-    pub(super) async fn start(service: &'static str, version: &'static str, call: Option<Call>) -> Result<Self> {
+    pub(crate) async fn start(service: &'static str, version: &'static str, call: Option<Call>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let accepting = tokio::spawn(async move {

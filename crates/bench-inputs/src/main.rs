@@ -6,11 +6,12 @@
 use std::hint::black_box;
 
 use anyhow::Result;
-use benches::{Input, Line};
+use bench_inputs::{Input, Line};
 use routing_claims::Decider;
 
 fn main() -> Result<()> {
-    for (group, inputs) in [("typical", benches::typical()), ("fault", benches::faults()), ("worst", benches::worst())]
+    for (group, inputs) in
+        [("typical", bench_inputs::typical()), ("fault", bench_inputs::faults()), ("worst", bench_inputs::worst())]
     {
         for input in inputs {
             let mut decider = input.decider()?;
@@ -31,5 +32,5 @@ fn run(group: &str, input: &Input, suffix: &str, decider: &mut Decider) {
 /// What is counted: valgrind finds it by its name.
 #[inline(never)]
 fn counted(decider: &mut Decider, lines: &[Line]) {
-    black_box(benches::decide(black_box(decider), black_box(lines)));
+    black_box(bench_inputs::decide(black_box(decider), black_box(lines)));
 }

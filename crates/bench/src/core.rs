@@ -5,7 +5,7 @@ use std::{fs, io, path::Path, process::ExitCode, time::SystemTime};
 use anyhow::{Context as _, Result, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
-use testbed::{Group, target_dir};
+use testbed::{Group, cargo, target_dir};
 
 pub(crate) async fn run() -> Result<ExitCode> {
     let results = target_dir().join("criterion/core");
@@ -13,7 +13,7 @@ pub(crate) async fn run() -> Result<ExitCode> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).context("cannot clear old results"),
         _ => {}
     }
-    let mut bench = Group::spawn(&mut crate::cargo(&["bench", "--package", "benches", "--bench", "core"]))?;
+    let mut bench = Group::spawn(&mut cargo(&["bench", "--package", "bench-inputs", "--bench", "core"]))?;
     ensure!(bench.wait().await?.success(), "`cargo bench` failed (see above)");
 
     let times = read(&results)?;
@@ -106,7 +106,7 @@ fn cell(number: Option<f64>) -> String {
 }
 
 /// A table that is Markdown, too; its first column is of words, the others of numbers.
-pub(super) fn table<const COLUMNS: usize>(head: [&str; COLUMNS]) -> Table {
+pub(crate) fn table<const COLUMNS: usize>(head: [&str; COLUMNS]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(head);
     for column in table.column_iter_mut().skip(1) {

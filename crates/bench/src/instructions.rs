@@ -1,7 +1,7 @@
 //! `cargo xtask bench instructions`: the instructions of each decision, counted by valgrind, beside those recorded.
 //!
 //! A count is the same on every run, so it shows a change that a clock can't. A program that makes each decision once
-//! (`benches/src/main.rs`) runs under callgrind, which writes one file for each call of its function `counted`. No framework
+//! (`crates/bench-inputs/src/main.rs`) runs under callgrind, which writes one file for each call of its function `counted`. No framework
 //! stands between: those keep their baselines under `target`, not in the repository.
 
 use std::{
@@ -14,13 +14,13 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use comfy_table::Table;
 use serde_json::{Value, json};
-use testbed::{Group, target_dir, workspace_dir};
+use testbed::{Group, cargo, target_dir, workspace_dir};
 use tokio::process::Command;
 
 /// Whether to compare or to record.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Record the counts in `benches/instructions.json` instead of comparing them.
+    /// Record the counts in `crates/bench/instructions.json` instead of comparing them.
     #[arg(long)]
     update: bool,
 }
@@ -108,8 +108,7 @@ impl Compiler {
 
 /// Builds and runs the program that is counted.
 async fn count() -> Result<Vec<Count>> {
-    let mut build =
-        Group::spawn(&mut crate::cargo(&["build", "--profile", "bench", "--package", "benches", "--bin", "benches"]))?;
+    let mut build = Group::spawn(&mut cargo(&["build", "--profile", "bench", "--package", "bench-inputs"]))?;
     ensure!(build.wait().await?.success(), "the program to count does not build (see above)");
 
     let dir = target_dir().join("bench/callgrind");
@@ -124,8 +123,8 @@ async fn count() -> Result<Vec<Count>> {
         .args([
             "--tool=callgrind",
             "--compress-strings=no",
-            "--toggle-collect=benches::counted",
-            "--dump-after=benches::counted",
+            "--toggle-collect=bench_inputs::counted",
+            "--dump-after=bench_inputs::counted",
         ])
         .arg(format!("--callgrind-out-file={}", dir.join("out").display()))
         .arg(target_dir().join("release/benches"))
@@ -155,7 +154,7 @@ fn read(row: &str, profile: &Path) -> Result<Count> {
     let text = fs::read_to_string(profile).with_context(|| format!("callgrind wrote no {}", profile.display()))?;
     let instructions = text.lines().find_map(|line| line.strip_prefix("totals: ")?.parse().ok());
     let instructions =
-        instructions.filter(|count| *count > 0).context("callgrind counted nothing in `benches::counted`")?;
+        instructions.filter(|count| *count > 0).context("callgrind counted nothing in `bench_inputs::counted`")?;
     Ok(Count { group: group.to_owned(), name: name.to_owned(), bytes: bytes.parse()?, instructions })
 }
 
@@ -242,7 +241,7 @@ fn table(counts: &[Count], baseline: &Baseline, comparable: bool) -> Table {
     table
 }
 
-const BASELINE: &str = "benches/instructions.json";
+const BASELINE: &str = "crates/bench/instructions.json";
 const UPDATE: &str = "cargo xtask bench instructions --update";
 
 /// By how many percent a decision may grow before it must be recorded anew.

@@ -15,10 +15,10 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use testbed::{Envoy, EnvoyBinary, config};
 
-use super::services::{Call, Server};
+use crate::services::{Call, Server};
 
 /// A running mesh; dropping it stops all of it.
-pub(super) struct Mesh {
+pub(crate) struct Mesh {
     gateway: SocketAddr,
     _envoys: [Envoy; 3],
     _servers: Vec<Server>,
@@ -26,7 +26,7 @@ pub(super) struct Mesh {
 
 impl Mesh {
     /// Starts the services, then the Envoys from the last hop to the first, as each must know the ports of the next.
-    pub(super) async fn start(envoy: &EnvoyBinary, filter: &Value, dir: &Path) -> Result<Self> {
+    pub(crate) async fn start(envoy: &EnvoyBinary, filter: &Value, dir: &Path) -> Result<Self> {
         for service in [A, B] {
             println!("starting {}: {}", service.name, service.versions.join(", "));
         }
@@ -62,13 +62,13 @@ impl Mesh {
     }
 
     /// Where requests from outside go.
-    pub(super) fn gateway(&self) -> SocketAddr {
+    pub(crate) fn gateway(&self) -> SocketAddr {
         self.gateway
     }
 }
 
 /// What the filters of this mesh are configured with.
-pub(super) fn policy() -> Value {
+pub(crate) fn policy() -> Value {
     json!({"services": [{"name": A.name}, {"name": B.name}], "reportHeader": REPORT})
 }
 
@@ -158,4 +158,4 @@ const A: Service = Service { name: "microservice-A", versions: &["main", "PR-1",
 const B: Service = Service { name: "microservice-B", versions: &["main", "PR-1", "PR-2"] };
 
 /// The header that the filter writes its report to.
-pub(super) const REPORT: &str = "x-routing-claims-report";
+pub(crate) const REPORT: &str = "x-routing-claims-report";

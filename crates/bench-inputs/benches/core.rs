@@ -3,7 +3,7 @@
 use std::{borrow::Cow, hint::black_box, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use benches::{Input, Line, decide, faults, typical, worst};
+use bench_inputs::{Input, Line, decide, faults, typical, worst};
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
 use serde::Deserialize;
 use serde_json::Value;

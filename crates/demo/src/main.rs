@@ -4,20 +4,20 @@ mod mesh;
 mod requests;
 mod services;
 
-use std::path::PathBuf;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use clap::Parser;
 use routing_claims::Policy;
 use serde_json::Value;
-use testbed::Group;
 
 use mesh::Mesh;
 
-/// What to show.
-#[derive(clap::Args)]
-pub(crate) struct Args {
+/// Shows a token choosing which version answers, at two hops of a mesh of real Envoys on this machine.
+#[derive(Parser)]
+#[command(name = "cargo xtask demo", bin_name = "cargo xtask demo", after_help = EXAMPLES)]
+struct Args {
     /// Keep the mesh up afterwards, and print curl lines to try.
     #[arg(long)]
     serve: bool,
@@ -33,10 +33,13 @@ enum Engine {
 }
 
 impl Engine {
-    /// The Envoy filter that runs this with that policy, built where it must be.
-    async fn filter(self, policy: &Value) -> Result<Value> {
+    /// The Envoy filter that runs this engine with that policy. `cargo xtask demo` has built the WASM module.
+    fn filter(self, policy: &Value) -> Result<Value> {
         match self {
-            Self::Wasm => Ok(testbed::config::wasm_filter(&build_filters().await?, policy)),
+            Self::Wasm => {
+                let module = testbed::target_dir().join("dist/routing-claims.wasm");
+                Ok(testbed::config::wasm_filter(&module, policy))
+            }
             Self::Lua => {
                 let policy = Policy::from_json(policy.to_string().as_bytes())?;
                 Ok(testbed::config::lua_filter(&lua_filter::source(&policy)))
@@ -45,12 +48,22 @@ impl Engine {
     }
 }
 
-pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
+fn main() -> ExitCode {
+    match testbed::until_signal(run(&Args::parse())) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: &Args) -> Result<ExitCode> {
     let begin = Instant::now();
     let envoy = testbed::locate(|line| println!("  {line}")).await?;
     println!("Envoy {}: {}", envoy.version, envoy.path.display());
 
-    let filter = args.engine.filter(&mesh::policy()).await?;
+    let filter = args.engine.filter(&mesh::policy())?;
 
     // Declared before the mesh, so that it goes after the Envoys that write there.
     let mut dir = tempfile::Builder::new().prefix("routing-claims-demo-").tempdir()?;
@@ -88,13 +101,8 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs `cargo xtask build --filters` as a child, so that a signal stops it too; gives the WASM filter.
-pub(crate) async fn build_filters() -> Result<PathBuf> {
-    println!("building the filter");
-    // It names what it built.
-    let mut group = Group::spawn(crate::cargo(&["xtask", "build", "--filters"]).stdout(Stdio::null()))?;
-    if !group.wait().await?.success() {
-        bail!("`cargo xtask build` failed");
-    }
-    Ok(testbed::target_dir().join("dist/routing-claims.wasm"))
-}
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask demo               a mesh, a set of requests, a table of who answered
+  cargo xtask demo --engine lua  the same with the Lua filter
+  cargo xtask demo --serve       keep the mesh up afterwards, for requests of your own";
