@@ -26,6 +26,7 @@
 //! ]);
 //! ```
 
+pub mod diagnostic;
 pub mod diff;
 pub mod explain;
 pub mod lint;
