@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use libfuzzer_sys::{Corpus, fuzz_target};
-use manifest_gen::{
+use routing_plan::{
     diff,
     explain::{self, Request},
     lint, manifests,

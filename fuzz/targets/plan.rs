@@ -6,7 +6,7 @@ use std::{io, sync::Arc};
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use manifest_gen::{
+use routing_plan::{
     diff, lint,
     manifests::Manifest,
     model::{self, Expiry},
@@ -48,7 +48,7 @@ fn check(problems: &[Problem]) {
         assert!(!problem.message.is_empty());
         assert!(problem.place.is_some() || problem.message.contains(PLAN), "no place: {problem}");
         let mut shown = String::new();
-        let report = problem.report();
+        let report = manifest_gen::show::report(problem);
         GraphicalReportHandler::new().render_report(&mut shown, report.as_ref()).expect("a place that can be shown");
     }
 }

@@ -15,7 +15,7 @@ use kube::{
     config::AuthInfo,
     core::{ApiResource, GroupVersionKind, TypeMeta},
 };
-use manifest_gen::{
+use routing_plan::{
     manifests::{self, Manifest},
     yaml::{self, File},
 };
@@ -168,7 +168,7 @@ impl Cluster {
     }
 }
 
-fn readable(problems: &[manifest_gen::problem::Problem]) -> anyhow::Error {
+fn readable(problems: &[routing_plan::problem::Problem]) -> anyhow::Error {
     anyhow!(problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; "))
 }
 

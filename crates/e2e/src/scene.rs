@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use e2e::{Cluster, Load, Proxy, Steady, Tally, load};
 use jiff::Timestamp;
-use manifest_gen::explain::{self, Explanation};
+use routing_plan::explain::{self, Explanation};
 use serde_json::{Value, json};
 use testbed::client::Http1;
 use tokio::process::Command;

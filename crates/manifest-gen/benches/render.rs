@@ -3,7 +3,7 @@
 use std::{fmt::Write, hint::black_box, sync::Arc};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use manifest_gen::{
+use routing_plan::{
     model::{self, Expiry},
     plan, render, resources,
     yaml::File,

@@ -21,11 +21,11 @@ use jiff::Timestamp;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::json;
 
-use crate::{
+use crate::{show, token::without_tokens};
+use routing_plan::{
     model,
     plan::{self, RoutingPlan, RoutingVariant},
     problem::Problem,
-    token::without_tokens,
 };
 
 /// One plan to every manifest of a mesh that routes by JWT claims, and answers before the cluster sees it.
@@ -227,7 +227,7 @@ fn show(problems: &[Problem]) {
     let handler = GraphicalReportHandler::new_themed(theme).with_width(120).with_links(false);
     for problem in problems {
         let mut text = String::new();
-        if handler.render_report(&mut text, problem.report().as_ref()).is_err() {
+        if handler.render_report(&mut text, show::report(problem).as_ref()).is_err() {
             text = problem.to_string();
         }
         note(&text);

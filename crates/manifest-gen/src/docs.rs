@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use clap::{Command, CommandFactory};
 
-use crate::{
-    cli::Cli,
+use crate::cli::Cli;
+use routing_plan::{
     lint,
     plan::{self, RoutingPlan, RoutingVariant},
 };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use manifest_gen::{
+use routing_plan::{
     explain::{Request, explain},
     manifests::Manifest,
     model::{self, Expiry},

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Exit, Format, Result, files, print};
-use crate::{
+use routing_plan::{
     diff,
     manifests::{self, Manifest},
     model::Expiry,

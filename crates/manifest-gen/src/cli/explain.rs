@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use jiff::Timestamp;
 
 use super::{Exit, Format, Result, files, parse_time, print};
-use crate::{
+use routing_plan::{
     explain::{self, Request},
     manifests::{self, Manifest},
     model::Expiry,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::Result;
-use crate::{
+use routing_plan::{
     model::{self, Expiry, Mesh},
     plan,
     problem::Problem,

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{Exit, Result, files, note, parse_time, print};
-use crate::{
-    lint::{self, Format, Severity},
+use crate::findings::Format;
+use routing_plan::{
+    lint::{self, Severity},
     manifests,
     model::Expiry,
     problem::Problem,

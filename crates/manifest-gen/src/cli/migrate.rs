@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Exit, Result, files, note, print};
-use crate::{migrate, yaml};
+use routing_plan::{migrate, yaml};
 
 /// Bring an `EnvoyFilter` of Istio before 1.6 to today's form.
 ///

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 use jiff::Timestamp;
 
 use super::{Exit, Result, files, note, parse_time, print};
-use crate::{
+use routing_plan::{
     model, plan,
     problem::Problem,
     yaml::{self, File, Place},

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{Exit, Result, files, note, parse_time, print};
-use crate::{model::Expiry, render, resources};
+use routing_plan::{model::Expiry, render, resources};
 
 /// Write every manifest of a plan and its fragments.
 ///

@@ -8,11 +8,8 @@ use routing_claims::Decider;
 use serde_json::{Map, Value, json};
 
 use super::{Exit, Result, files, parse_time, print};
-use crate::{
-    model::Expiry,
-    problem::Problem,
-    token::{self, Signature},
-};
+use crate::token::{self, Signature};
+use routing_plan::{model::Expiry, problem::Problem};
 
 /// Make a test token, or look into one.
 #[derive(clap::Args)]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
-use manifest_gen::{
+use routing_plan::{
     model::{self, Expiry, Mesh},
     plan,
     problem::Problem,

@@ -8,7 +8,7 @@ const A: &str = "  - {name: a, namespace: a, variants: [{name: PR-1}]}";
 /// Places and messages.
 fn problems(files: &[(&str, &str)], others: &[(&str, &[u8])]) -> Vec<String> {
     let problems = build(files, others).map(|mesh| panic!("no problem: {mesh:?}")).unwrap_err();
-    let line = |problem: &manifest_gen::problem::Problem| match &problem.place {
+    let line = |problem: &routing_plan::problem::Problem| match &problem.place {
         Some(place) => format!("{place} {}", problem.message),
         None => problem.message.clone(),
     };

@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::common::build;
-use manifest_gen::{
+use proptest::prelude::*;
+use routing_plan::{
     resources,
     yaml::{self, File},
 };
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// A valid plan as JSON, with fragments.

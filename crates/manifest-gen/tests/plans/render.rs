@@ -1,7 +1,7 @@
 //! What a plan gives.
 
 use crate::common::{build, only, plan, render};
-use manifest_gen::{render::is_own, resources};
+use routing_plan::{render::is_own, resources};
 use serde_json::{Value, json};
 
 const LUA: &str = "engine: lua, istioVersion: '1.24'";

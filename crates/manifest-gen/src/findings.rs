@@ -1,8 +1,7 @@
 //! Findings as text, JSON, SARIF, and GitHub's workflow commands.
 
+use routing_plan::lint::{ALL, Finding, Lint, Severity};
 use serde_json::{Value, json};
-
-use super::{ALL, Finding, Lint, Severity};
 
 /// A form of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -1,7 +1,6 @@
 //! What would break or mislead on a real mesh, found in the plan and the manifests alone.
 
 mod filters;
-mod format;
 mod routes;
 
 use std::fmt::{self, Write};
@@ -15,7 +14,6 @@ use crate::{
     yaml::Place,
 };
 
-pub use format::Format;
 pub(crate) use routes::service_parent;
 
 /// How bad a finding is.
