@@ -69,7 +69,7 @@ pub fn run(mesh: Option<&Mesh>, manifests: Vec<Manifest>, now: Timestamp) -> Vec
         for variant in &service.variants {
             if let Some(time) = variant.expires_at.filter(|time| *time <= now) {
                 let message = format!("the variant `{}` of `{}` has expired at {time}", variant.name, service.claim);
-                report.push(&VARIANT_EXPIRED, message, &variant.place);
+                report.push(Finding::new(&VARIANT_EXPIRED, message, &variant.place));
             }
         }
     }
@@ -120,29 +120,42 @@ struct Report {
 impl Report {
     /// A finding in a resource, unless the resource says to ignore it.
     fn add(&mut self, lint: &'static Lint, manifest: &Manifest, path: &str, message: impl Into<String>) {
+        self.add_finding(manifest, Finding::new(lint, message, manifest.place(path)));
+    }
+
+    /// As [`Report::add`], with the other resource that plays a part.
+    fn add_pair(
+        &mut self,
+        lint: &'static Lint,
+        (manifest, path): (&Manifest, &str),
+        (other, other_path): (&Manifest, &str),
+        message: impl Into<String>,
+    ) {
+        let finding = Finding::new(lint, message, manifest.place(path));
+        self.add_finding(manifest, Finding { also: Some(other.place(other_path).clone()), ..finding });
+    }
+
+    fn add_finding(&mut self, manifest: &Manifest, finding: Finding) {
         let ignored =
             manifest.value["metadata"]["annotations"]["routing-claims.dev/ignore"].as_str().unwrap_or_default();
-        if !ignored.split(',').any(|code| code.trim() == lint.code) {
-            self.push(lint, message, manifest.place(path));
+        if !ignored.split(',').any(|code| code.trim() == finding.lint.code) {
+            self.push(finding);
         }
     }
 
-    fn push(&mut self, lint: &'static Lint, message: impl Into<String>, place: &Place) {
-        let finding = Finding { lint, message: message.into(), place: place.clone(), also: None };
+    fn push(&mut self, finding: Finding) {
         // A generated resource has one place for all of it, so one text can come twice.
         if !self.findings.iter().any(|found| found.message == finding.message && found.place == finding.place) {
             self.findings.push(finding);
         }
     }
-
-    fn also(&mut self, manifest: &Manifest, path: &str) {
-        if let Some(last) = self.findings.last_mut() {
-            last.also = Some(manifest.place(path).clone());
-        }
-    }
 }
 
 impl Finding {
+    fn new(lint: &'static Lint, message: impl Into<String>, place: &Place) -> Self {
+        Self { lint, message: message.into(), place: place.clone(), also: None }
+    }
+
     fn order(&self) -> (&str, usize, usize, &str, &str) {
         (&self.place.file.name, self.place.line, self.place.column, self.lint.code, &self.message)
     }

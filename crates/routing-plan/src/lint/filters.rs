@@ -95,8 +95,7 @@ fn priorities(world: &World<'_>, report: &mut Report) {
             {
                 let message =
                     format!("{} has no `priority`, and {} inserts at the same spot", manifest.id(), other.id());
-                report.add(&FILTER_PRIORITY, manifest, "spec", message);
-                report.also(other, "spec");
+                report.add_pair(&FILTER_PRIORITY, (manifest, "spec"), (other, "spec"), message);
             }
         }
     }

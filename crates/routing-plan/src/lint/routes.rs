@@ -78,8 +78,8 @@ fn duplicate_hosts(world: &World<'_>, report: &mut Report) {
                 continue;
             }
             let message = format!("{} and {} are both for `{host}`", first.id(), manifest.id());
-            report.add(&DUPLICATE_HOST, manifest, &format!("spec/hosts/{index}"), message);
-            report.also(first, &format!("spec/hosts/{first_index}"));
+            let here = (manifest, &*format!("spec/hosts/{index}"));
+            report.add_pair(&DUPLICATE_HOST, here, (first, &format!("spec/hosts/{first_index}")), message);
         }
     }
 }

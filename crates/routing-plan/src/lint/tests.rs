@@ -237,6 +237,18 @@ fn findings_can_be_ignored() {
     assert_eq!(codes(bad), [""; 0]);
 }
 
+/// The second place of an ignored finding was attached to the finding before it.
+#[test]
+fn an_ignored_finding_leaves_no_trace() {
+    let text = virtual_service("x", "{hosts: [a, b]}")
+        + &virtual_service("y", "{hosts: [a]}")
+        + &virtual_service("z, annotations: {routing-claims.dev/ignore: duplicate-host}", "{hosts: [b]}");
+    let file = File { name: "a.yaml".into(), text };
+    let found = run(None, manifests::read(&[Arc::new(file)]).unwrap(), Timestamp::UNIX_EPOCH);
+    let also: Vec<_> = found.iter().map(|found| found.also.as_ref().unwrap().text()).collect();
+    assert_eq!(also, ["a"]);
+}
+
 #[test]
 fn codes_are_unique_and_documented() {
     let mut codes: Vec<_> = ALL.iter().map(|lint| lint.code).collect();
