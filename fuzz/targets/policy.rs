@@ -4,20 +4,23 @@
 
 use libfuzzer_sys::fuzz_target;
 use lua_filter::luajit::Filter;
-use routing_claims::{Policy, PolicyConfig};
+use routing_claims::{Policy, PolicyConfig, PolicyDiagnostic};
 
 fuzz_target!(|text: &[u8]| {
     let policy = match Policy::from_json(text) {
         Ok(policy) => policy,
         Err(error) => {
-            assert!(!error.problems().is_empty());
-            assert!(error.problems().iter().all(|problem| !problem.path.is_empty() && !problem.message.is_empty()));
+            assert!(!error.diagnostics().is_empty());
+            for PolicyDiagnostic { expected, found, .. } in error.diagnostics() {
+                assert!(!expected.is_empty() && !found.is_empty(), "{error}");
+            }
             // It goes to logs.
-            assert!(!error.to_string().contains(char::is_control), "{:?}", error.to_string());
+            let text = error.to_string();
+            assert!(!text.contains(char::is_control) && text.len() < 100_000, "{text:?}");
             return;
         }
     };
-    let by_serde: PolicyConfig = serde_json::from_slice(text).expect("serde takes what the reader takes");
+    let by_serde: PolicyConfig = serde_json::from_slice(text).expect("JSON of a configuration");
     assert_eq!(Policy::new(by_serde).expect("the same configuration").config(), policy.config());
 
     let written = serde_json::to_vec(policy.config()).expect("a configuration can be written");

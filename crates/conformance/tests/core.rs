@@ -86,8 +86,9 @@ fn bad_policies_name_the_place_and_the_reason() {
         match Policy::from_json(reject.policy.as_bytes()) {
             Ok(_) => wrong.push(format!("{}: the policy was accepted", reject.name)),
             Err(error) => {
-                let fits = error.problems().iter().any(|problem| {
-                    (reject.at.is_empty() || problem.path == reject.at) && problem.to_string().contains(&reject.says)
+                let fits = error.diagnostics().iter().any(|diagnostic| {
+                    (reject.at.is_empty() || diagnostic.path.to_string() == reject.at)
+                        && diagnostic.to_string().contains(&reject.says)
                 });
                 if !fits {
                     wrong.push(format!(

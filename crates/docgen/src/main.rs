@@ -167,9 +167,9 @@ Any service (open mode), for tokens such as `{"sub": "alice", "routing": {"cart"
 {"claimPath": ["routing"], "headerPrefix": "x-route-", "reportHeader": "x-routing-report"}
 ```
 
-A policy that is not valid never loads. The error names the field and says what was found and what is allowed:
+An invalid policy never loads. The error names each field at fault and says what was expected and what was found:
 
-    services[0].header: found `x-envoy-a`, which is protected: the mesh or HTTP itself needs it
+    services[0].header: expected a header that a policy may manage, found `x-envoy-a`, which is protected: HTTP or the mesh needs it
 "#;
 
 const POLICY_END: &str = r"

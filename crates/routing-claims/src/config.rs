@@ -2,15 +2,14 @@
 //!
 //! Nothing here is judged but the shape; [`Policy::new`](crate::Policy::new) judges the rest.
 
-use std::fmt::Write;
+use std::{fmt, marker::PhantomData};
 
-use serde::{Deserialize, Serialize};
-
-use crate::{
-    json::{Fault, Kind, PADDING, Scanner, Span},
-    limits::{self, Bound},
-    policy::{PolicyProblem, on_one_line, quoted},
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
 };
+
+use crate::limits;
 
 /// What a user configures. [`Policy::new`](crate::Policy::new) checks it.
 ///
@@ -21,17 +20,19 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PolicyConfig {
     /// Where a token may stand, in order: header lines of this name that start with this prefix.
+    #[serde(deserialize_with = "objects")]
     pub from_headers: Vec<HeaderSourceConfig>,
     /// Cookies that may hold a token, in order, looked at after the headers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub from_cookies: Vec<String>,
     /// What the token is.
+    #[serde(deserialize_with = "variant")]
     pub format: TokenFormat,
     /// Literal path to the object that maps a service to its version; empty: the payload itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub claim_path: Vec<String>,
     /// Closed mode: the only services that may be routed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "optional_objects")]
     pub services: Option<Vec<ServiceConfig>>,
     /// Open mode: any service may be routed, to the header of this prefix plus its name in lower case. Needs a
     /// `claimPath`.
@@ -44,6 +45,7 @@ pub struct PolicyConfig {
     #[cfg_attr(feature = "schema", schemars(range(min = limits::CLOCK_SKEW_SECONDS.min, max = limits::CLOCK_SKEW_SECONDS.max)))]
     pub clock_skew_seconds: u32,
     /// Bounds of what is read.
+    #[serde(deserialize_with = "object")]
     pub limits: LimitsConfig,
 }
 
@@ -129,210 +131,47 @@ impl Default for LimitsConfig {
     }
 }
 
-/// Reads a configuration from JSON, as serde would, but with the field's path in errors and in a tenth of the code,
-/// which counts where a configuration is read: in a WASM module that clusters carry around in base64.
-pub(crate) fn from_json(text: &[u8]) -> Result<PolicyConfig, PolicyProblem> {
-    let mut path = String::new();
-    read(text, &mut path)
-        .map_err(|message| PolicyProblem { path: if path.is_empty() { "policy".into() } else { path }, message })
-}
+/// A struct read from an object only. What `derive` writes takes a list of the fields' values too, a form that no one
+/// means and that would change its meaning with the order of the fields.
+pub(crate) struct Object<T>(pub(crate) T);
 
-fn read(text: &[u8], path: &mut String) -> Read<PolicyConfig> {
-    std::str::from_utf8(text).map_err(|error| error.to_string())?;
-    let mut padded = [text, &[0; PADDING]].concat();
-    let mut json = Scanner::object(&mut padded, MAX_DEPTH).map_err(|_| "found no JSON object".to_owned())?;
-    let config = Reader { json: &mut json, path }.policy()?;
-    json.finish().map_err(|_| "found more after the JSON object".to_owned())?;
-    Ok(config)
-}
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
 
-/// Reads values, with the path of the field at hand. On an error the path stays where it was.
-struct Reader<'r, 'b> {
-    json: &'r mut Scanner<'b>,
-    path: &'r mut String,
-}
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
 
-/// What was read, or what is wrong with it.
-type Read<T> = Result<T, String>;
-
-impl Reader<'_, '_> {
-    fn policy(&mut self) -> Read<PolicyConfig> {
-        let fields = [
-            "fromHeaders",
-            "fromCookies",
-            "format",
-            "claimPath",
-            "services",
-            "headerPrefix",
-            "reportHeader",
-            "clockSkewSeconds",
-            "limits",
-        ];
-        let mut config = PolicyConfig::default();
-        self.members(&fields, &mut |reader, field| {
-            match field {
-                "fromHeaders" => config.from_headers = reader.items(Self::header_source)?,
-                "fromCookies" => config.from_cookies = reader.items(Self::text)?,
-                "format" => config.format = reader.format()?,
-                "claimPath" => config.claim_path = reader.items(Self::text)?,
-                "services" => config.services = reader.optional(|reader| reader.items(Self::service))?,
-                "headerPrefix" => config.header_prefix = reader.optional(Self::text)?,
-                "reportHeader" => config.report_header = reader.optional(Self::text)?,
-                "clockSkewSeconds" => config.clock_skew_seconds = reader.number(limits::CLOCK_SKEW_SECONDS)?,
-                _ => config.limits = reader.limits()?,
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
             }
-            Ok(())
-        })?;
-        Ok(config)
-    }
 
-    fn header_source(&mut self) -> Read<HeaderSourceConfig> {
-        let (mut name, mut prefix) = (None, String::new());
-        self.enter(Kind::Object, "an object")?;
-        self.members(&["name", "prefix"], &mut |reader, field| {
-            match field {
-                "name" => name = Some(reader.text()?),
-                _ => prefix = reader.text()?,
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
             }
-            Ok(())
-        })?;
-        Ok(HeaderSourceConfig { name: name.ok_or(MISSING_NAME)?, prefix })
-    }
-
-    fn service(&mut self) -> Read<ServiceConfig> {
-        let (mut name, mut header) = (None, None);
-        self.enter(Kind::Object, "an object")?;
-        self.members(&["name", "header"], &mut |reader, field| {
-            match field {
-                "name" => name = Some(reader.text()?),
-                _ => header = reader.optional(Self::text)?,
-            }
-            Ok(())
-        })?;
-        Ok(ServiceConfig { name: name.ok_or(MISSING_NAME)?, header })
-    }
-
-    fn limits(&mut self) -> Read<LimitsConfig> {
-        let mut config = LimitsConfig::default();
-        self.enter(Kind::Object, "an object")?;
-        self.members(&["maxTokenBytes", "maxPayloadBytes", "maxRoutes", "maxDepth"], &mut |reader, field| {
-            match field {
-                "maxTokenBytes" => config.max_token_bytes = reader.number(limits::TOKEN_BYTES)?,
-                "maxPayloadBytes" => config.max_payload_bytes = reader.number(limits::PAYLOAD_BYTES)?,
-                "maxRoutes" => config.max_routes = reader.number(limits::ROUTES)?,
-                _ => config.max_depth = reader.number(limits::DEPTH)?,
-            }
-            Ok(())
-        })?;
-        Ok(config)
-    }
-
-    fn format(&mut self) -> Read<TokenFormat> {
-        match &*self.text()? {
-            "jwt" => Ok(TokenFormat::Jwt),
-            "payload" => Ok(TokenFormat::Payload),
-            other => Err(format!("found {}, allowed are `jwt` and `payload`", quoted(other))),
         }
-    }
 
-    /// Reads the members of the object that was entered: each by its name, which must be one of `fields`, once.
-    fn members(
-        &mut self,
-        fields: &[&'static str],
-        read: &mut dyn FnMut(&mut Self, &'static str) -> Read<()>,
-    ) -> Read<()> {
-        let outer = self.path.len();
-        let mut seen = Vec::new();
-        while let Some(key) = self.json.key().map_err(|fault| self.fault(fault))? {
-            if outer > 0 {
-                self.path.push('.');
-            }
-            let key = self.owned(key);
-            self.path.push_str(&on_one_line(&key));
-            let Some(field) = fields.iter().find(|field| **field == key) else {
-                return Err(format!("unknown field, allowed are `{}`", fields.join("`, `")));
-            };
-            if seen.contains(field) {
-                return Err("the field stands twice".into());
-            }
-            seen.push(*field);
-            self.json.value().map_err(|fault| self.fault(fault))?;
-            read(self, field)?;
-            self.path.truncate(outer);
-        }
-        Ok(())
-    }
-
-    fn items<T>(&mut self, mut read: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
-        self.enter(Kind::Array, "a list")?;
-        let outer = self.path.len();
-        let mut items = Vec::new();
-        while self.json.item().map_err(|fault| self.fault(fault))? {
-            // Writing to a string never fails.
-            let _ = write!(self.path, "[{}]", items.len());
-            items.push(read(self)?);
-            self.path.truncate(outer);
-        }
-        Ok(items)
-    }
-
-    fn optional<T>(&mut self, read: impl FnOnce(&mut Self) -> Read<T>) -> Read<Option<T>> {
-        if self.json.kind() != Ok(Kind::Literal) {
-            return read(self).map(Some);
-        }
-        let literal = self.json.literal().map_err(|fault| self.fault(fault))?;
-        match self.json.text(literal) {
-            b"null" => Ok(None),
-            _ => Err("found `true` or `false`".into()),
-        }
-    }
-
-    fn text(&mut self) -> Read<String> {
-        self.kind(Kind::String, "a string")?;
-        let text = self.json.string().map_err(|fault| self.fault(fault))?;
-        Ok(self.owned(text))
-    }
-
-    fn number(&mut self, bound: Bound) -> Read<u32> {
-        self.kind(Kind::Number, "a whole number")?;
-        let number = self.json.number().map_err(|fault| self.fault(fault))?;
-        let number = self.owned(number);
-        number.parse().map_err(|_| format!("found {number}, allowed is a whole number, {}..={}", bound.min, bound.max))
-    }
-
-    fn enter(&mut self, kind: Kind, wanted: &str) -> Read<()> {
-        self.kind(kind, wanted)?;
-        self.json.enter().map_err(|fault| self.fault(fault))
-    }
-
-    fn kind(&self, kind: Kind, wanted: &str) -> Read<()> {
-        let found = match self.json.kind().map_err(|fault| self.fault(fault))? {
-            found if found == kind => return Ok(()),
-            Kind::Object => "an object",
-            Kind::Array => "a list",
-            Kind::String => "a string",
-            Kind::Number => "a number",
-            Kind::Literal => "`true`, `false` or `null`",
-        };
-        Err(format!("wrong type: found {found}, allowed is {wanted}"))
-    }
-
-    fn owned(&self, span: Span) -> String {
-        String::from_utf8_lossy(self.json.text(span)).into_owned()
-    }
-
-    fn fault(&self, fault: Fault) -> String {
-        match fault {
-            Fault::Malformed => format!("found no JSON at byte {}", self.json.position()),
-            Fault::TooDeep => format!("nests too deep at byte {}", self.json.position()),
-        }
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
     }
 }
 
-const MISSING_NAME: &str = "the field `name` is missing";
+fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|Object(value)| value)
+}
 
-/// No configuration nests deeper.
-const MAX_DEPTH: u32 = 8;
+fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let objects: Vec<Object<T>> = Deserialize::deserialize(deserializer)?;
+    Ok(objects.into_iter().map(|Object(value)| value).collect())
+}
 
-#[cfg(test)]
-mod tests;
+fn optional_objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let objects: Option<Vec<Object<T>>> = Deserialize::deserialize(deserializer)?;
+    Ok(objects.map(|objects| objects.into_iter().map(|Object(value)| value).collect()))
+}
+
+/// A unit variant read from its name only: what `derive` writes takes `{"jwt": null}` too.
+fn variant<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(deserializer)?.into_deserializer())
+}

@@ -61,11 +61,6 @@ impl<'b> Scanner<'b> {
         Ok(scanner)
     }
 
-    /// How many bytes have been read.
-    pub(crate) fn position(&self) -> usize {
-        self.at
-    }
-
     /// The bytes of a span.
     #[inline(always)]
     pub(crate) fn text(&self, span: Span) -> &[u8] {
@@ -85,11 +80,6 @@ impl<'b> Scanner<'b> {
     #[inline(always)]
     pub(crate) fn value(&mut self) -> Result<Kind, Fault> {
         kind(self.colon()?)
-    }
-
-    /// Whether another item of the array follows; if not, the array is left.
-    pub(crate) fn item(&mut self) -> Result<bool, Fault> {
-        Ok(self.member(b']')?.is_some())
     }
 
     /// Enters the container that comes next.
@@ -167,19 +157,6 @@ impl<'b> Scanner<'b> {
     pub(crate) fn finish(mut self) -> Result<(), Fault> {
         self.next();
         if self.at.wrapping_add(PADDING) == self.bytes.len() { Ok(()) } else { Err(Fault::Malformed) }
-    }
-
-    /// The kind of the value that comes next.
-    pub(crate) fn kind(&self) -> Result<Kind, Fault> {
-        kind(peek(self.bytes, self.at))
-    }
-
-    /// Reads `true`, `false` or `null`; the span is its text.
-    pub(crate) fn literal(&mut self) -> Result<Span, Fault> {
-        let start = self.at;
-        self.at = literal_end(self.bytes, start).map_err(|fault| self.stop(fault))?;
-        self.fresh = false;
-        Ok(Span { start, end: self.at })
     }
 
     /// Takes the colon after a key and gives the first byte of the value.

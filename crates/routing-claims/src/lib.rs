@@ -54,6 +54,7 @@ mod cache;
 mod claims;
 mod config;
 mod decision;
+mod diagnostic;
 mod json;
 mod limits;
 mod names;
@@ -65,8 +66,9 @@ mod token;
 
 pub use config::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, TokenFormat};
 pub use decision::{Decider, Decision};
+pub use diagnostic::{FieldPath, FieldSegment, PolicyDiagnostic, PolicyDiagnosticKind, PolicyError};
 pub use outcome::{ClaimFault, Description, Outcome};
-pub use policy::{InvalidPolicy, Policy, PolicyProblem};
+pub use policy::Policy;
 
 /// Whether a claim's value is a version (R12): 1 to 63 of `A-Z a-z 0-9 . _ -`, the first and the last alphanumeric.
 ///

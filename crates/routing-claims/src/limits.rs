@@ -1,6 +1,6 @@
 //! Every limit: its name, default, range and unit.
 
-use std::ops::RangeInclusive;
+use std::{fmt, ops::RangeInclusive};
 
 /// A bounded number of the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -10,10 +10,29 @@ pub(crate) struct Bound {
     pub(crate) max: u32,
 }
 
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a whole number from {} to {}", self.min, self.max)
+    }
+}
+
 impl Bound {
     pub(crate) const fn range(self) -> RangeInclusive<u32> {
         self.min..=self.max
     }
+}
+
+/// What the number of a configuration's field must be, in words.
+pub(crate) fn range_of(field: &str) -> Option<String> {
+    let bound = match field {
+        "clockSkewSeconds" => CLOCK_SKEW_SECONDS,
+        "maxTokenBytes" => TOKEN_BYTES,
+        "maxPayloadBytes" => PAYLOAD_BYTES,
+        "maxRoutes" => ROUTES,
+        "maxDepth" => DEPTH,
+        _ => return None,
+    };
+    Some(bound.to_string())
 }
 
 /// Seconds by which `exp` and `nbf` may be missed.

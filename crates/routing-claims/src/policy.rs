@@ -1,10 +1,13 @@
 //! What was configured, validated: a [`Policy`] that exists can be followed on every request.
 
-use std::{fmt, ops::RangeInclusive, sync::Arc};
+mod read;
+mod validate;
+
+use std::{fmt, sync::Arc};
 
 use crate::{
-    config::{self, HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig},
-    limits::{self, Bound},
+    config::{PolicyConfig, ServiceConfig},
+    diagnostic::PolicyError,
     names::{Names, length_bit},
 };
 
@@ -29,40 +32,25 @@ struct Inner {
     cookie_ends: Vec<u64>,
 }
 
-/// Why a configuration is no policy: every problem, each with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidPolicy {
-    problems: Vec<PolicyProblem>,
-}
-
-/// One thing that is wrong with a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyProblem {
-    /// Path of the field, such as `services[1].header`.
-    pub path: String,
-    /// What was found and what is allowed.
-    pub message: String,
-}
-
 impl Policy {
     /// Validates a configuration.
     ///
     /// # Errors
     ///
-    /// Every problem found, in the order of the fields.
-    pub fn new(config: PolicyConfig) -> Result<Self, InvalidPolicy> {
+    /// Everything that is wrong with it, in the order of the fields.
+    pub fn new(config: PolicyConfig) -> Result<Self, PolicyError> {
         let config = normalize(config);
-        let problems = Check::of(&config);
-        if problems.is_empty() { Ok(Self(Arc::new(Inner::new(config)))) } else { Err(InvalidPolicy { problems }) }
+        let diagnostics = validate::validate(&config);
+        if diagnostics.is_empty() { Ok(Self(Arc::new(Inner::new(config)))) } else { Err(PolicyError::new(diagnostics)) }
     }
 
     /// Reads a configuration as JSON and validates it.
     ///
     /// # Errors
     ///
-    /// The place and reason at which the text is no JSON or does not fit [`PolicyConfig`]; else as [`Policy::new`].
-    pub fn from_json(text: &[u8]) -> Result<Self, InvalidPolicy> {
-        config::from_json(text).map_err(|problem| InvalidPolicy { problems: vec![problem] }).and_then(Self::new)
+    /// The first field at which the text is not JSON or does not fit [`PolicyConfig`]; otherwise as [`Policy::new`].
+    pub fn from_json(text: &[u8]) -> Result<Self, PolicyError> {
+        read::read(text).map_err(|diagnostic| PolicyError::new(vec![diagnostic])).and_then(Self::new)
     }
 
     /// The configuration with its defaults filled in: each service has its `header`, names of header sources are in
@@ -127,32 +115,6 @@ impl fmt::Debug for Policy {
     }
 }
 
-impl InvalidPolicy {
-    /// Every problem, in the order of the fields; at least one.
-    #[must_use]
-    pub fn problems(&self) -> &[PolicyProblem] {
-        &self.problems
-    }
-}
-
-impl fmt::Display for InvalidPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for InvalidPolicy {}
-
-impl fmt::Display for PolicyProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
-    }
-}
-
 impl Inner {
     fn new(config: PolicyConfig) -> Self {
         let services = || config.services.iter().flatten();
@@ -208,258 +170,6 @@ fn normalize(mut config: PolicyConfig) -> PolicyConfig {
     config
 }
 
-/// Adds a text to a sorted list and says whether it was new.
-fn insert(list: &mut Vec<String>, text: String) -> bool {
-    match list.binary_search(&text) {
-        Ok(_) => false,
-        Err(at) => {
-            list.insert(at, text);
-            true
-        }
-    }
-}
-
-/// Collects the problems of a configuration, in the order of its fields.
-struct Check<'c> {
-    config: &'c PolicyConfig,
-    problems: Vec<PolicyProblem>,
-}
-
-impl<'c> Check<'c> {
-    fn of(config: &'c PolicyConfig) -> Vec<PolicyProblem> {
-        let mut check = Self { config, problems: Vec::new() };
-        check.sources();
-        check.claim_path();
-        match (&config.services, &config.header_prefix) {
-            (Some(services), None) => check.services(services),
-            (None, Some(prefix)) => check.header_prefix(prefix),
-            (None, None) => check.problem("services", "missing: give either `services` or `headerPrefix`"),
-            (Some(_), Some(_)) => check.problem("headerPrefix", "given beside `services`: give only one of the two"),
-        }
-        check.report_header();
-        check.number("clockSkewSeconds", config.clock_skew_seconds, limits::CLOCK_SKEW_SECONDS);
-        let LimitsConfig { max_token_bytes, max_payload_bytes, max_routes, max_depth } = config.limits;
-        check.number("limits.maxTokenBytes", max_token_bytes, limits::TOKEN_BYTES);
-        check.number("limits.maxPayloadBytes", max_payload_bytes, limits::PAYLOAD_BYTES);
-        check.number("limits.maxRoutes", max_routes, limits::ROUTES);
-        check.number("limits.maxDepth", max_depth, limits::DEPTH);
-        check.problems
-    }
-
-    fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(PolicyProblem { path: path.into(), message: message.into() });
-    }
-
-    fn number(&mut self, path: &str, found: u32, bound: Bound) {
-        if !bound.range().contains(&found) {
-            self.problem(path, format!("found {found}, allowed is {}..={}", bound.min, bound.max));
-        }
-    }
-
-    fn length(&mut self, path: &str, text: &str, allowed: RangeInclusive<usize>) {
-        if !allowed.contains(&text.len()) {
-            let (min, max) = allowed.into_inner();
-            self.problem(path, format!("found {} bytes, allowed are {min}..={max}", text.len()));
-        }
-    }
-
-    fn count(&mut self, path: &str, found: usize, allowed: RangeInclusive<usize>) {
-        if !allowed.contains(&found) {
-            let (min, max) = allowed.into_inner();
-            self.problem(path, format!("found {found} entries, allowed are {min}..={max}"));
-        }
-    }
-
-    fn sources(&mut self) {
-        let PolicyConfig { from_headers, from_cookies, .. } = self.config;
-        if from_headers.is_empty() && from_cookies.is_empty() {
-            self.problem("fromHeaders", "empty, and `fromCookies` too: a token must be able to come from somewhere");
-        }
-        self.count("fromHeaders", from_headers.len(), 0..=limits::SOURCES);
-        self.count("fromCookies", from_cookies.len(), 0..=limits::SOURCES);
-        for (index, HeaderSourceConfig { name, prefix }) in from_headers.iter().enumerate() {
-            let mut before = from_headers.iter().take(index);
-            let path = format!("fromHeaders[{index}].name");
-            if name == "cookie" {
-                self.problem(path, "found `cookie`: name the cookie in `fromCookies`");
-            } else if !is_token(name) {
-                self.problem(
-                    path,
-                    format!("found {}, allowed is the name of a header (RFC 9110 section 5.1)", quoted(name)),
-                );
-            } else if before.any(|other| other.name == *name && other.prefix.eq_ignore_ascii_case(prefix)) {
-                self.problem(path, format!("{} with this prefix stands twice", quoted(name)));
-            }
-            let path = format!("fromHeaders[{index}].prefix");
-            self.length(&path, prefix, 0..=limits::SOURCE_PREFIX_BYTES);
-            if !prefix.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b',') || prefix.starts_with(' ') {
-                let allowed = "printable ASCII characters without `,`, the first no space";
-                self.problem(path, format!("found {}, allowed are {allowed}", quoted(prefix)));
-            }
-        }
-        for (index, name) in from_cookies.iter().enumerate() {
-            let path = format!("fromCookies[{index}]");
-            if !is_token(name) {
-                self.problem(
-                    path,
-                    format!("found {}, allowed is the name of a cookie (RFC 6265 section 4.1.1)", quoted(name)),
-                );
-            } else if from_cookies.iter().take(index).any(|other| other == name) {
-                self.problem(path, format!("{} stands twice", quoted(name)));
-            }
-        }
-    }
-
-    fn claim_path(&mut self) {
-        let PolicyConfig { claim_path, limits: LimitsConfig { max_depth, .. }, .. } = self.config;
-        for (index, segment) in claim_path.iter().enumerate() {
-            self.length(&format!("claimPath[{index}]"), segment, 1..=limits::PATH_SEGMENT_BYTES);
-        }
-        if let Some(first) = claim_path.first()
-            && is_time_claim(first)
-        {
-            self.problem("claimPath[0]", format!("found {}, which is a number (RFC 7519 section 4.1)", quoted(first)));
-        }
-        let depth = claim_path.len().saturating_add(1);
-        if depth > usize::try_from(*max_depth).unwrap_or(usize::MAX) {
-            self.problem("claimPath", format!("leads to depth {depth}, `limits.maxDepth` is {max_depth}"));
-        }
-    }
-
-    fn services(&mut self, services: &[ServiceConfig]) {
-        self.count("services", services.len(), 1..=limits::SERVICES);
-        let (mut names, mut headers) = (Vec::new(), Vec::new());
-        for (index, ServiceConfig { name, header }) in services.iter().enumerate() {
-            let path = format!("services[{index}].name");
-            self.length(&path, name, 1..=limits::NAME_BYTES);
-            let folded = name.to_ascii_lowercase();
-            if self.config.claim_path.is_empty() && is_time_claim(&folded) {
-                self.problem(path, format!("found {}, which is the token's time; give a `claimPath`", quoted(name)));
-            } else if !insert(&mut names, folded) {
-                self.problem(
-                    path,
-                    format!("{} stands twice (names are compared without regard to case)", quoted(name)),
-                );
-            }
-            let path = format!("services[{index}].header");
-            let header = header.as_deref().unwrap_or_default();
-            if self.managed_header(&path, header) && !insert(&mut headers, header.to_owned()) {
-                self.problem(path, format!("{} stands twice", quoted(header)));
-            }
-        }
-    }
-
-    fn header_prefix(&mut self, prefix: &str) {
-        let path = "headerPrefix";
-        if self.config.claim_path.is_empty() {
-            self.problem(path, "needs a `claimPath`: without one, `sub` and `email` would become headers");
-        }
-        self.length(path, prefix, limits::HEADER_PREFIX_BYTES);
-        if !is_lower_token(prefix) || !prefix.ends_with('-') {
-            self.problem(
-                path,
-                format!("found {}, allowed is the start of a lower-case header name, up to a `-`", quoted(prefix)),
-            );
-            return;
-        }
-        let sources = self.config.from_headers.iter().map(|source| &*source.name);
-        let under =
-            PROTECTED.iter().chain(PROTECTED_FAMILIES).copied().chain(sources).find(|name| name.starts_with(prefix));
-        let over = PROTECTED_FAMILIES.iter().find(|family| prefix.starts_with(**family));
-        if let Some(name) = under {
-            self.problem(path, format!("found {}, under which {} falls", quoted(prefix), quoted(name)));
-        } else if let Some(family) = over {
-            self.problem(path, format!("found {}, which falls under the protected `{family}*`", quoted(prefix)));
-        }
-    }
-
-    fn report_header(&mut self) {
-        let PolicyConfig { report_header: Some(report), services, header_prefix, .. } = self.config else { return };
-        let path = "reportHeader";
-        if !self.managed_header(path, report) {
-            return;
-        }
-        if services.iter().flatten().any(|service| service.header.as_ref() == Some(report)) {
-            self.problem(path, format!("{} is the header of a service", quoted(report)));
-        } else if header_prefix.as_ref().is_some_and(|prefix| report.starts_with(&**prefix)) {
-            self.problem(path, format!("found {}, which falls under `headerPrefix`", quoted(report)));
-        }
-    }
-
-    /// Whether the header may be managed; if not, says why.
-    fn managed_header(&mut self, path: &str, header: &str) -> bool {
-        let message = if header.len() > limits::HEADER_BYTES {
-            format!("found {} bytes, allowed are 1..={}", header.len(), limits::HEADER_BYTES)
-        } else if !is_lower_token(header) {
-            format!("found {}, allowed is a lower-case header name (RFC 9110 section 5.1)", quoted(header))
-        } else if PROTECTED.contains(&header) || PROTECTED_FAMILIES.iter().any(|family| header.starts_with(family)) {
-            format!("found {}, which is protected: the mesh or HTTP itself needs it", quoted(header))
-        } else if self.config.from_headers.iter().any(|source| source.name == header) {
-            format!("found {}, which is a source of the token", quoted(header))
-        } else {
-            return true;
-        };
-        self.problem(path, message);
-        false
-    }
-}
-
-/// A text of the configuration in backticks, on one line.
-pub(crate) fn quoted(text: &str) -> String {
-    format!("`{}`", on_one_line(text))
-}
-
-/// A text of the configuration on one line, whatever it holds: messages go to logs.
-pub(crate) fn on_one_line(text: &str) -> String {
-    let mut line = String::new();
-    for character in text.chars() {
-        if character.is_control() {
-            line.extend(character.escape_default());
-        } else {
-            line.push(character);
-        }
-    }
-    line
-}
-
-/// RFC 7519 section 4.1: the registered claims that the policy reads itself.
-fn is_time_claim(name: &str) -> bool {
-    matches!(name, "exp" | "nbf")
-}
-
-fn is_lower_token(text: &str) -> bool {
-    is_token(text) && !text.bytes().any(|byte| byte.is_ascii_uppercase())
-}
-
-/// `token = 1*tchar` (RFC 9110 section 5.6.2).
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-}
-
-/// Headers that no policy may manage.
-const PROTECTED: &[&str] = &[
-    "host",
-    "authorization",
-    "cookie",
-    "connection",
-    "content-length",
-    "content-type",
-    "transfer-encoding",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-    "forwarded",
-    "via",
-    "x-request-id",
-    "traceparent",
-    "tracestate",
-    "baggage",
-];
-
-/// Starts of header names that no policy may manage. Pseudo-headers (`:path`) are no tokens to begin with.
-const PROTECTED_FAMILIES: &[&str] = &["x-envoy-", "x-forwarded-", "x-istio-", "x-b3-"];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -494,12 +204,12 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_told_in_one_text() {
+    fn all_diagnostics_are_given_at_once() {
         let error = Policy::from_json(br#"{"fromHeaders": [], "clockSkewSeconds": 301}"#).unwrap_err();
-        let paths: Vec<_> = error.problems().iter().map(|problem| &*problem.path).collect();
+        let paths: Vec<_> = error.diagnostics().iter().map(|diagnostic| diagnostic.path.to_string()).collect();
         assert_eq!(paths, ["fromHeaders", "services", "clockSkewSeconds"]);
-        let texts: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
+        let texts: Vec<_> = error.diagnostics().iter().map(ToString::to_string).collect();
         assert_eq!(error.to_string(), texts.join("; "));
-        assert_eq!(texts[2], "clockSkewSeconds: found 301, allowed is 0..=300");
+        assert_eq!(texts[2], "clockSkewSeconds: expected a whole number from 0 to 300, found 301");
     }
 }

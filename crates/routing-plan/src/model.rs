@@ -8,7 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use routing_claims::{Policy, PolicyConfig, ServiceConfig, TokenFormat};
+use routing_claims::{FieldSegment, Policy, PolicyConfig, PolicyDiagnostic, ServiceConfig, TokenFormat};
 use serde_json::Value;
 
 use crate::{
@@ -464,18 +464,29 @@ impl<'i> Builder<'i> {
         match Policy::new(config.clone()).and_then(|_| Policy::new(sorted(config))) {
             Ok(policy) => Some(policy),
             Err(invalid) => {
-                for problem in invalid.problems() {
-                    // A header that is not written comes from the name, whose problem says enough.
-                    let service = problem.path.strip_suffix(".header");
-                    let name = service.map(|service| format!("{service}.name"));
-                    if name.is_some_and(|name| invalid.problems().iter().any(|other| other.path == name)) {
+                for PolicyDiagnostic { path, expected, found, .. } in invalid.diagnostics() {
+                    // A header that is not written comes from the name, whose diagnostic says enough.
+                    if let [list, index, FieldSegment::Field(field)] = path.segments()
+                        && field == "header"
+                        && invalid.diagnostics().iter().any(|other| {
+                            let name = FieldSegment::Field("name".into());
+                            other.path.segments() == [list.clone(), index.clone(), name]
+                        })
+                    {
                         continue;
                     }
-                    let path = problem.path.replace('[', "/").replace("].", "/").replace(']', "").replace('.', "/");
-                    let field = problem.path.rsplit('.').next().unwrap_or_default();
-                    let under = if path.starts_with("services") { "spec" } else { "spec/policy" };
-                    let place = self.place(&format!("{under}/{path}"));
-                    self.problem(Problem::at(place, format!("{field}: {}", problem.message)));
+                    let under = match path.segments().first() {
+                        Some(FieldSegment::Field(field)) if field == "services" => "spec",
+                        _ => "spec/policy",
+                    };
+                    let place = path.segments().iter().fold(under.to_owned(), |place, segment| match segment {
+                        FieldSegment::Field(field) => format!("{place}/{field}"),
+                        FieldSegment::Index(index) => format!("{place}/{index}"),
+                    });
+                    let place = self.place(&place);
+                    let path = path.to_string();
+                    let field = path.rsplit('.').next().unwrap_or_default();
+                    self.problem(Problem::at(place, format!("{field}: expected {expected}, found {found}")));
                 }
                 None
             }

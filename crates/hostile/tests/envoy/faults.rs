@@ -27,7 +27,10 @@ async fn a_bad_policy_is_refused_and_the_old_one_stays() {
         let scene = Scene::start(by, &filter(Engine::Wasm, &good)).await;
         let mut kept = scene.connect().await;
         for (bad, reason) in [
-            (json!({"services": [{"name": "a", "header": "x-envoy-a"}]}), "services[0].header: found `x-envoy-a`"),
+            (
+                json!({"services": [{"name": "a", "header": "x-envoy-a"}]}),
+                "services[0].header: expected a header that a policy may manage, found `x-envoy-a`",
+            ),
             (json!({"service": []}), "service: unknown field"),
             (json!("{"), "policy: found no JSON object"),
         ] {

@@ -17,7 +17,7 @@ async fn no_part_of_a_token_is_logged() {
             let bad = filter(engine, &json!({"services": [{"name": "a", "header": "host"}]}));
             assert_eq!(scene.offer(&bad).await, Answer::Refused);
             attack(&scene).await;
-            scene.logs(0, "services[0].header: found `host`").await;
+            scene.logs(0, "services[0].header: expected a header that a policy may manage, found `host`").await;
         }
         let log = scene.envoy.log().unwrap();
         assert_eq!(leaks(&log), Vec::<&str>::new(), "{engine:?}");

@@ -138,7 +138,7 @@ fn both_places_of_a_clash_are_named() {
     );
     says(
         &plan(LUA, "  - {name: a, namespace: x}\n  - {name: A, namespace: z}", ""),
-        &["p:8:12 name: `A` stands twice"],
+        &["p:8:12 name: expected each name once (case-insensitive), found duplicate `A`"],
     );
     says(
         &plan(LUA, "  - {name: a, namespace: x}\n  - {name: b, namespace: x, host: a.x.svc.cluster.local}", ""),
@@ -161,7 +161,10 @@ fn the_policys_problems_have_places() {
     says(&plan(LUA, A, &policy), &["the policy's services come from `spec.services`"]);
     says(
         &plan(LUA, A, &policy.replace(", services: []", "")),
-        &["p:8:57 name: found `a b`", "reportHeader: found `host`, which is protected"],
+        &[
+            "p:8:57 name: expected a header name (RFC 9110 section 5.1), found `a b`",
+            "reportHeader: expected a header that a policy may manage, found `host`",
+        ],
     );
 }
 

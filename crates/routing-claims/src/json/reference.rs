@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Fault, Kind, PADDING, Scanner, Span};
+use super::{Fault, Kind, PADDING, Scanner, Span, kind, literal_end, peek};
 
 /// Reading event by event and skipping both judge a text as `serde_json` does, or it is told where not.
 pub(crate) fn agreement(text: &[u8]) -> Result<(), String> {
@@ -45,6 +45,27 @@ impl Tree {
             Self::Array(items) => 1 + items.iter().map(Self::depth).max().unwrap_or(0),
             Self::String(_) | Self::Number(_) | Self::Literal(_) => 0,
         }
+    }
+}
+
+/// Events that reading a policy's claims does without.
+impl Scanner<'_> {
+    /// Whether another item of the array follows; if not, the array is left.
+    fn item(&mut self) -> Result<bool, Fault> {
+        Ok(self.member(b']')?.is_some())
+    }
+
+    /// The kind of the value that comes next.
+    fn kind(&self) -> Result<Kind, Fault> {
+        kind(peek(self.bytes, self.at))
+    }
+
+    /// Reads `true`, `false` or `null`; the span is its text.
+    fn literal(&mut self) -> Result<Span, Fault> {
+        let start = self.at;
+        self.at = literal_end(self.bytes, start).map_err(|fault| self.stop(fault))?;
+        self.fresh = false;
+        Ok(Span { start, end: self.at })
     }
 }
 
@@ -103,7 +124,7 @@ pub(super) fn skip(text: &[u8], max_depth: u32) -> Result<(), (Fault, usize)> {
     let mut text = padded(text);
     let mut json = Scanner::object(&mut text, max_depth).map_err(|fault| (fault, 0))?;
     let skipped = skip_members(&mut json);
-    let at = json.position();
+    let at = json.at;
     skipped.and_then(|()| json.finish()).map_err(|fault| (fault, at))
 }
 
