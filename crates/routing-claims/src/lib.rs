@@ -48,7 +48,7 @@
 //! - `schema`: JSON Schema of [`PolicyConfig`] by `schemars`.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod cache;
 mod claims;

@@ -21,7 +21,7 @@ use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
     types::{Action, BufferType, ContextType, LogLevel, MapType, MetricType, Status},
 };
-use routing_claims::{ClaimFault, Decider, InvalidPolicy, Outcome, Policy};
+use routing_claims::{ClaimFault, Decider, Outcome, Policy, PolicyError};
 
 proxy_wasm::main! {{
     panic::set_hook(Box::new(log_trap));
@@ -57,10 +57,7 @@ impl RootContext for Root {
                 true
             }
             Err(error) => {
-                or_trap(hostcalls::log(
-                    LogLevel::Error,
-                    &format!("routing-claims: the policy is not valid: {error}"),
-                ));
+                or_trap(hostcalls::log(LogLevel::Error, &format!("routing-claims: the policy is not valid: {error}")));
                 false
             }
         }
@@ -87,7 +84,7 @@ impl HttpContext for RequestContext {
 }
 
 impl Plugin {
-    fn new(policy: &[u8]) -> Result<Self, InvalidPolicy> {
+    fn new(policy: &[u8]) -> Result<Self, PolicyError> {
         let policy = Policy::from_json(policy)?;
         Ok(Self {
             decider: Decider::new(policy),

@@ -1,6 +1,6 @@
 //! What must hold of a configuration beyond its types.
 
-use std::{collections::HashSet, ops::RangeInclusive};
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use crate::{
     config::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig},
@@ -94,7 +94,7 @@ impl Validator<'_> {
 
     fn services(&mut self, services: &[ServiceConfig]) {
         self.count("services", services.len(), 1..=limits::SERVICES);
-        let (mut names, mut headers) = (HashSet::new(), HashSet::new());
+        let (mut names, mut headers) = (BTreeSet::new(), BTreeSet::new());
         for (index, ServiceConfig { name, header }) in services.iter().enumerate() {
             let field = |field: &str| FieldPath::from("services").index(index).field(field);
             self.length(field("name"), name, 1..=limits::NAME_BYTES);
