@@ -6,7 +6,6 @@ use crate::{
     outcome::{ClaimFault, Outcome},
     policy::Policy,
     time::{self, Times},
-    token::Decoded,
 };
 
 /// The claims of one payload. It is kept from one token to the next, so that reading allocates nothing.
@@ -34,13 +33,13 @@ impl Claims {
     }
 
     /// Reads the payload that was decoded into a buffer with room for [`PADDING`]; strings in it are unescaped in place.
-    pub(crate) fn read(&mut self, policy: &Policy, decoded: Decoded, buffer: &mut [u8]) -> Result<Times, Outcome> {
+    pub(crate) fn read(&mut self, policy: &Policy, length: usize, buffer: &mut [u8]) -> Result<Times, Outcome> {
         self.all.clear();
         self.sorted.clear();
         self.too_many = false;
-        let padded = buffer.get_mut(..decoded.length.saturating_add(PADDING)).unwrap_or_default();
-        let (payload, padding) = padded.split_at_mut_checked(decoded.length).unwrap_or_default();
-        if !decoded.ascii && std::str::from_utf8(payload).is_err() {
+        let padded = buffer.get_mut(..length.saturating_add(PADDING)).unwrap_or_default();
+        let (payload, padding) = padded.split_at_mut_checked(length).unwrap_or_default();
+        if std::str::from_utf8(payload).is_err() {
             return Err(Outcome::MalformedPayload);
         }
         if let Some(padding) = padding.first_chunk_mut() {

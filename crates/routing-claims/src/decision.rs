@@ -12,7 +12,7 @@ use crate::{
     policy::Policy,
     source::{self, Source},
     time::Validity,
-    token::{self, Digits},
+    token,
 };
 
 /// Follows one [`Policy`], request by request: the memory that deciding needs, and the cache of decisions (R16).
@@ -21,7 +21,6 @@ use crate::{
 /// policy, so decisions of one policy can't be mistaken for another's.
 pub struct Decider {
     policy: Policy,
-    digits: Digits,
     payload: Box<[u8]>,
     claims: Claims,
     lines: Vec<u8>,
@@ -58,7 +57,6 @@ impl Decider {
         let line_bytes = LENGTH_BYTES + limits::HEADER_BYTES + limits::VERSION_BYTES;
         let report_line_bytes = LENGTH_BYTES + limits::HEADER_BYTES + limits::REPORT_BYTES;
         Self {
-            digits: Digits::new(),
             payload: vec![0; payload_bytes.saturating_add(PADDING)].into_boxed_slice(),
             claims: Claims::new(),
             lines: Vec::with_capacity(routes.saturating_mul(line_bytes).saturating_add(report_line_bytes)),
@@ -111,7 +109,7 @@ impl Decider {
     fn judge(&mut self, token: &[u8], now: i64) -> Verdict {
         self.lines.clear();
         let config = self.policy.config();
-        let times = token::decode_unverified(config, &self.digits, token, &mut self.payload)
+        let times = token::decode_unverified(config, token, &mut self.payload)
             .and_then(|decoded| self.claims.read(&self.policy, decoded, &mut self.payload));
         let (fault, validity) = match times {
             Ok(times) => times.judge(now, config.clock_skew_seconds),
