@@ -175,9 +175,15 @@ mod tests {
 
     #[test]
     fn padding_is_complete_or_absent() {
-        for (text, expected) in
-            [("QQ", true), ("QQ=", false), ("QQ==", true), ("QUE", true), ("QUE=", true), ("QUE==", false), ("=", false)]
-        {
+        for (text, expected) in [
+            ("QQ", true),
+            ("QQ=", false),
+            ("QQ==", true),
+            ("QUE", true),
+            ("QUE=", true),
+            ("QUE==", false),
+            ("=", false),
+        ] {
             assert_eq!(decoded(text.as_bytes()).is_some(), expected, "{text}");
         }
     }
@@ -224,7 +230,8 @@ mod tests {
         let bits: String = sextets.iter().map(|sextet| format!("{sextet:06b}")).collect();
         let (bytes, unused) = bits.split_at(bits.len() / 8 * 8);
         let valid = (padding.is_empty() || complete) && digits.len() % 4 != 1 && !unused.contains('1');
-        let octets = bytes.as_bytes().chunks(8).map(|octet| u8::from_str_radix(std::str::from_utf8(octet).unwrap(), 2).unwrap());
+        let octets =
+            bytes.as_bytes().chunks(8).map(|octet| u8::from_str_radix(std::str::from_utf8(octet).unwrap(), 2).unwrap());
         valid.then(|| octets.collect())
     }
 }
