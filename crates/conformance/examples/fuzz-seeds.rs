@@ -1,4 +1,4 @@
-//! Writes the corpus as seeds of the fuzz targets, each in the form that its target reads: `fuzz-seeds FOLDER`.
+//! Writes the corpus as seeds of the fuzz targets, each in the format that its target reads: `fuzz-seeds FOLDER`.
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
@@ -8,7 +8,7 @@ use conformance::{Case, Corpus};
 use serde_json::Value;
 
 fn main() -> Result<()> {
-    let folder = env::args_os().nth(1).context("name the folder to write to")?;
+    let folder = env::args_os().nth(1).context("expected the folder to write to")?;
     let folder = Path::new(&folder);
     let corpus = Corpus::load()?;
     let (mut policies, mut payloads, mut requests) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -27,7 +27,7 @@ fn policy(case: &Case) -> Vec<u8> {
     Value::from(case.policy.clone()).to_string().into_bytes()
 }
 
-/// The policy in one line, the header lines, an empty line, the payload; `@` stands for the token.
+/// The policy in one line, the header lines, an empty line, and the payload. `@` is the token.
 fn request(case: &Case) -> Result<Vec<u8>> {
     let mut seed = policy(case);
     let payload = case.payload(NOW)?.unwrap_or_default();

@@ -12,29 +12,29 @@ use serde_json::{Map, Value};
 
 use crate::{engine::Lines, macros::Macros};
 
-/// All cases, in order of file and place.
+/// All cases, in the order of their files and of their lines.
 #[derive(Debug)]
 pub struct Corpus {
-    /// What a request becomes.
+    /// Requests and their expected results.
     pub cases: Vec<Case>,
     /// Policies that must not load.
     pub rejects: Vec<Reject>,
 }
 
-/// A request and what must become of it.
+/// A request and its expected result.
 #[derive(Debug)]
 pub struct Case {
-    /// Unique.
+    /// Its name, unique in the corpus.
     pub name: String,
-    /// The rules it is about, such as `R7`.
+    /// The rules that it tests, such as `R7`.
     pub rules: Vec<String>,
     /// The policy as JSON.
     pub policy: Map<String, Value>,
-    /// The report that must result (R18).
+    /// The expected report (R18).
     pub expect: String,
-    /// Headers that must be set, where the report is cut and does not tell.
+    /// The expected headers, if the report is cut off and does not contain them.
     pub set: Option<BTreeMap<String, String>>,
-    /// What must become of it when it is sent again later.
+    /// The expected results when the request is sent again later.
     pub later: Vec<Later>,
     payload: Option<String>,
     headers: Vec<(String, String)>,
@@ -44,9 +44,9 @@ pub struct Case {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Later {
-    /// After the first time.
+    /// The time since the first request.
     pub seconds: u32,
-    /// The report that must result then.
+    /// The expected report at that time.
     pub expect: String,
 }
 
@@ -54,13 +54,13 @@ pub struct Later {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reject {
-    /// Unique.
+    /// Its name, unique in the corpus.
     pub name: String,
-    /// JSON text, or what is none.
+    /// The text of the policy, valid JSON or not.
     pub policy: String,
-    /// Path of the field in the error; empty: any.
+    /// The path of the field in the error. If empty, any path is accepted.
     pub at: String,
-    /// Part of the error's text.
+    /// A part of the error's text.
     pub says: String,
 }
 
@@ -71,7 +71,7 @@ impl Corpus {
         let mut files: Vec<_> = fs::read_dir(&folder)?
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<_>>()
-            .context("listing the cases")?;
+            .context("cannot list the cases")?;
         files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
         files.sort();
         let mut corpus = Self { cases: Vec::new(), rejects: Vec::new() };
@@ -86,7 +86,7 @@ impl Corpus {
             .collect();
         let mut unique = BTreeSet::new();
         for name in names {
-            ensure!(unique.insert(name), "two cases are called {name:?}");
+            ensure!(unique.insert(name), "duplicate case name `{name}`");
         }
         Ok(corpus)
     }
@@ -94,9 +94,9 @@ impl Corpus {
     fn add(&mut self, text: &str) -> Result<()> {
         let File { policies, case, reject } = toml::from_str(text)?;
         for CaseText { name, rules, policy, payload, headers, expect, set, later } in case {
-            let policy = policies.get(&policy).with_context(|| format!("{name}: no policy {policy:?} in this file"))?;
-            let policy = serde_json::to_value(policy)?.as_object().cloned().context("a policy is a table")?;
-            ensure!(!rules.is_empty(), "{name}: no rule named");
+            let policy = policies.get(&policy).with_context(|| format!("{name}: unknown policy `{policy}`"))?;
+            let policy = serde_json::to_value(policy)?.as_object().cloned().context("expected a table for a policy")?;
+            ensure!(!rules.is_empty(), "{name}: expected at least one rule");
             self.cases.push(Case { name, rules, policy, expect, set, later, payload, headers });
         }
         for mut reject in reject {
@@ -108,19 +108,19 @@ impl Corpus {
 }
 
 impl Case {
-    /// The request's header lines when it is sent at a Unix time.
+    /// The header lines of the request if it is sent at this Unix time.
     pub fn request(&self, now: i64) -> Result<Lines> {
         let macros = Macros::new(now, self.payload.as_deref())?;
         self.headers.iter().map(|(name, value)| Ok((macros.expand(name)?, macros.expand(value)?))).collect()
     }
 
-    /// The payload of its token when it is sent at a Unix time, if it has one.
+    /// The payload of its token, if it has one, if the request is sent at this Unix time.
     pub fn payload(&self, now: i64) -> Result<Option<Vec<u8>>> {
         let macros = Macros::new(now, None)?;
         self.payload.as_deref().map(|text| macros.expand(text)).transpose()
     }
 
-    /// Whether the request is another one every second.
+    /// Whether the request is different every second.
     #[must_use]
     pub fn depends_on_time(&self) -> bool {
         let headers = self.headers.iter().flat_map(|(name, value)| [name, value]);

@@ -1,4 +1,4 @@
-//! What runs a case.
+//! The engines that run cases.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -13,18 +13,18 @@ use serde_json::{Map, Value};
 /// Header lines: names and values as bytes.
 pub type Lines = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// What came out behind an engine.
+/// The result of a request that passed through an engine.
 #[derive(Debug)]
 pub struct Seen {
     /// The header lines that arrived upstream, names in lower case.
     pub lines: Lines,
-    /// Whether the route was chosen anew (R15).
+    /// Whether the route was recomputed (R15).
     pub rerouted: bool,
 }
 
 /// An implementation of the rules, with every policy of the corpus loaded.
 pub trait Engine {
-    /// Sends a request through the filter of this policy. The time is for engines that have no clock of their own.
+    /// Sends a request through the filter with this policy. Engines without a clock of their own use the time `now`.
     fn send(&mut self, policy: &Map<String, Value>, request: &Lines, now: i64) -> impl Future<Output = Result<Seen>>;
 }
 
@@ -35,7 +35,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// The decider of a policy, which stays the same from request to request.
+    /// The decider of a policy. All requests with the same policy share it.
     fn decider(&mut self, policy: &Map<String, Value>) -> Result<&mut Decider> {
         Ok(match self.deciders.entry(serde_json::to_string(policy)?) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -80,7 +80,7 @@ impl Engine for LuaJit {
     }
 }
 
-/// An error of `mlua` stays in its thread.
+/// Copies the text of an error of `mlua`, which cannot leave its thread.
 fn script_error(error: impl Display) -> Error {
     Error::msg(error.to_string())
 }

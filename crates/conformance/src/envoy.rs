@@ -27,9 +27,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Mesh {
     envoy: Envoy,
-    /// Port of each policy's listener.
+    /// The port of each policy's listener.
     ports: BTreeMap<String, u16>,
-    /// Requests sent by all engines.
+    /// The number of requests that all engines sent.
     sent: AtomicU64,
     _upstreams: [Echo; 2],
 }
@@ -58,7 +58,7 @@ enum Connection {
 }
 
 impl Mesh {
-    /// Starts Envoy with the filter that `filter` configures for a policy. Logs go to `folder`.
+    /// Starts Envoy with the filter that `filter` configures for each policy. Writes logs to `folder`.
     pub async fn start(
         binary: &EnvoyBinary,
         corpus: &Corpus,
@@ -88,14 +88,14 @@ impl Mesh {
         Ok(Self { envoy, ports, sent: AtomicU64::new(0), _upstreams: upstreams })
     }
 
-    /// The engine over a protocol.
+    /// The engine over this protocol.
     #[must_use]
     pub fn over(&self, protocol: Protocol) -> OnEnvoy<'_> {
         OnEnvoy { mesh: self, protocol, connections: BTreeMap::new() }
     }
 
-    /// Checks the WASM filter's counters: one for each outcome and claim fault, all of which the corpus brings about, and
-    /// one outcome for each request (R14).
+    /// Checks the WASM filter's counters (R14): the corpus causes every outcome and claim fault, and each request counts one
+    /// outcome.
     pub async fn counts_every_request(&self) -> Result<()> {
         let counters = self.envoy.counters(COUNTERS).await?;
         let count = |code: &str| counters.get(&format!("{COUNTERS}{}", code.replace('-', "_"))).copied().unwrap_or(0);
@@ -112,7 +112,7 @@ impl Mesh {
 impl Engine for OnEnvoy<'_> {
     async fn send(&mut self, policy: &Map<String, Value>, request: &Lines, _now: i64) -> Result<Seen> {
         let port =
-            *self.mesh.ports.get(&Value::from(policy.clone()).to_string()).context("no listener for the policy")?;
+            *self.mesh.ports.get(&Value::from(policy.clone()).to_string()).context("the policy has no listener")?;
         let connection = match self.connections.entry(port) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -136,8 +136,8 @@ impl Engine for OnEnvoy<'_> {
     }
 }
 
-/// Offers a running Envoy a listener for each policy that must not load, and checks that each is refused and that the log
-/// names the field and the reason.
+/// Offers a running Envoy a listener for each policy that must not load. Checks that Envoy rejects each, and that the log
+/// contains the field and the reason.
 pub async fn refuses_bad_policies(binary: &EnvoyBinary, corpus: &Corpus, folder: &Path) -> Result<()> {
     let module = built("routing-claims.wasm")?;
     let upstream = echo::serve("unused").await?;
@@ -150,12 +150,12 @@ pub async fn refuses_bad_policies(binary: &EnvoyBinary, corpus: &Corpus, folder:
     for rejects in corpus.rejects.chunks(POLICIES_OF_AN_OFFER) {
         let listeners: Vec<_> = rejects.iter().map(|reject| listener_with(&module, reject)).collect();
         let answer = offer.offer_listeners(&envoy, &listeners).await?;
-        ensure!(answer == Answer::Refused, "Envoy did not refuse an update");
+        ensure!(answer == Answer::Refused, "Envoy did not reject an update");
     }
     let listeners = String::from_utf8(envoy.admin_get("/listeners").await?)?;
-    ensure!(listeners.is_empty(), "Envoy took listeners: {listeners}");
+    ensure!(listeners.is_empty(), "Envoy accepted listeners: {listeners}");
     let log = envoy.log()?;
-    // A module's words come without the plugin's name; the line that gives it comes after them.
+    // The line with the module's error does not contain the name of the plugin. The line after it does.
     let mut reasons = BTreeMap::new();
     let mut reason = "";
     for line in log.lines() {
@@ -166,11 +166,8 @@ pub async fn refuses_bad_policies(binary: &EnvoyBinary, corpus: &Corpus, folder:
         }
     }
     for Reject { name, at, says, .. } in &corpus.rejects {
-        let reason = reasons.get(name.as_str()).with_context(|| format!("{name}: the log does not tell of it"))?;
-        ensure!(
-            reason.contains(at) && reason.contains(says),
-            "{name}: expected {says:?} at {at:?}, the log says {reason}"
-        );
+        let reason = reasons.get(name.as_str()).with_context(|| format!("{name}: not found in the log"))?;
+        ensure!(reason.contains(at) && reason.contains(says), "{name}: expected {says:?} at {at:?}, found {reason}");
     }
     Ok(())
 }
@@ -193,14 +190,14 @@ pub fn lua_filter(policy: &Value) -> Result<Value> {
     Ok(config::lua_filter(&::lua_filter::source(&policy)))
 }
 
-/// What `cargo xtask build` made.
+/// An artifact of `cargo xtask build`.
 fn built(name: &str) -> Result<PathBuf> {
     let path = testbed::target_dir().join("dist").join(name);
-    ensure!(path.is_file(), "{} is not there; run `cargo xtask build`", path.display());
+    ensure!(path.is_file(), "cannot find {}; run `cargo xtask build`", path.display());
     Ok(path)
 }
 
-/// Routes by a header that is not there yet when Envoy chooses the route for the first time.
+/// Routes by a header that does not exist yet when Envoy computes the route for the first time.
 fn routes() -> Value {
     let to = |cluster: &str| json!({ "cluster": cluster });
     json!({"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
@@ -209,7 +206,7 @@ fn routes() -> Value {
     ]}]})
 }
 
-/// A filter before ours that adds the header of [`routes`] and has no route chosen anew.
+/// A filter before ours that adds the header of [`routes`] and does not clear the route cache.
 fn late_header() -> Value {
     let code = format!("function envoy_on_request(handle) handle:headers():replace('{LATE_HEADER}', '1') end");
     let mut filter = config::lua_filter(&code);
@@ -224,7 +221,7 @@ const LATE_HEADER: &str = "x-conformance-late";
 const KEPT: &str = "kept";
 const REROUTED: &str = "rerouted";
 
-/// Envoy compiles the module anew for each policy that it refuses, and answers nothing meanwhile.
+/// Envoy recompiles the module for each policy that it rejects, and answers nothing in the meantime.
 const POLICIES_OF_AN_OFFER: usize = 8;
 
 /// Headers that the client or this Envoy adds to every request.

@@ -1,6 +1,6 @@
 //! The corpus of cases and its runner: every engine runs every case.
 //!
-//! The form of a case is described in `cases/README.md`.
+//! `cases/README.md` describes the format of a case.
 
 mod corpus;
 mod engine;

@@ -1,16 +1,16 @@
-//! `<<…>>` in the texts of a case.
+//! Replaces `<<…>>` in the texts of a case.
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
-/// What macros are replaced by.
+/// The values of the macros.
 pub(crate) struct Macros {
     now: i64,
     payload: Option<String>,
 }
 
 impl Macros {
-    /// For a case run at a Unix time.
+    /// The macros of a case that runs at this Unix time.
     pub(crate) fn new(now: i64, payload: Option<&str>) -> Result<Self> {
         let mut macros = Self { now, payload: None };
         macros.payload = payload.map(|text| macros.expand(text)).transpose()?.map(|bytes| base64url(&bytes));
@@ -55,7 +55,7 @@ impl Macros {
                 let offset: i64 = if time == "now" { 0 } else { time.trim_start_matches("now").parse()? };
                 (self.now + offset).to_string().into_bytes()
             }
-            other => bail!("no macro is called {other:?}"),
+            other => bail!("unknown macro `{other}`"),
         })
     }
 
@@ -65,14 +65,14 @@ impl Macros {
 }
 
 fn counted(argument: &[u8]) -> Result<(usize, &[u8])> {
-    let colon = argument.iter().position(|byte| *byte == b':').context("a count, a colon and a text are wanted")?;
+    let colon = argument.iter().position(|byte| *byte == b':').context("expected a count, a colon and a text")?;
     let (count, text) = argument.split_at(colon);
     Ok((std::str::from_utf8(count)?.parse()?, text.get(1..).unwrap_or_default()))
 }
 
 fn hex(digits: &[u8]) -> Result<Vec<u8>> {
     let (pairs, rest) = digits.as_chunks::<2>();
-    ensure!(rest.is_empty(), "an even number of digits is wanted");
+    ensure!(rest.is_empty(), "expected an even number of digits");
     pairs.iter().map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?)).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Running the corpus on an engine.
+//! Runs the corpus on an engine.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,16 +14,16 @@ use crate::{
     engine::{Engine, Lines, Seen},
 };
 
-/// Where the time of a run comes from.
+/// The source of the time of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
-    /// The engine is told the time.
+    /// The runner tells the engine the time.
     Told,
-    /// The engine reads the machine's clock, so the run follows it.
+    /// The engine reads the machine's clock, and the runner follows that clock.
     Machine,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Summary {
     engine: String,
@@ -32,10 +32,10 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Fails when any case did, naming each.
+    /// Fails if any case failed. Prints each failed case.
     pub fn into_result(self) -> Result<()> {
         println!("{self}");
-        ensure!(self.failures.is_empty(), "{} of the corpus failed on {}", self.failures.len(), self.engine);
+        ensure!(self.failures.is_empty(), "{} cases of the corpus failed on {}", self.failures.len(), self.engine);
         Ok(())
     }
 }
@@ -49,7 +49,8 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Runs every case of the corpus on an engine: with its policy as it is and with a report, each request twice.
+/// Runs every case of the corpus on an engine, with its policy as it is and with a report header. Each request is sent
+/// twice.
 pub async fn run(corpus: &Corpus, name: &str, engine: &mut impl Engine, clock: Clock) -> Summary {
     let mut summary = Summary { engine: name.into(), passed: 0, failures: Vec::new() };
     for case in &corpus.cases {
@@ -72,7 +73,7 @@ pub async fn run(corpus: &Corpus, name: &str, engine: &mut impl Engine, clock: C
     summary
 }
 
-/// The policies a case is run with: its own, and with a report header where it has none.
+/// The policies that a case runs with: its own and, if that has no report header, its own with a report header.
 #[must_use]
 pub fn policies(case: &Case) -> Vec<Map<String, Value>> {
     let mut policies = vec![case.policy.clone()];
@@ -84,7 +85,7 @@ pub fn policies(case: &Case) -> Vec<Map<String, Value>> {
     policies
 }
 
-/// Runs a case; again, a few times, when the second passed before an answer came.
+/// Runs a case. Tries again a few times if the second ends before the answer arrives.
 async fn run_in_time(case: &Case, policy: &Map<String, Value>, engine: &mut impl Engine, clock: Clock) -> Result<()> {
     for _ in 0..ATTEMPTS {
         let result = run_case(case, policy, engine, clock).await;
@@ -112,13 +113,13 @@ async fn run_case(case: &Case, policy: &Map<String, Value>, engine: &mut impl En
     Ok(())
 }
 
-/// The answer to a case about time came after the second it was asked in.
+/// The answer to a case that depends on the time arrived after the second in which the request was sent.
 #[derive(Debug)]
 struct Late;
 
 impl fmt::Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the second passed before the answer came")
+        f.write_str("the second ended before the answer arrived")
     }
 }
 
@@ -127,7 +128,7 @@ impl std::error::Error for Late {}
 /// A second in which requests are sent.
 struct Moment {
     now: i64,
-    /// The machine's clock must not leave this second before the answer is there.
+    /// The answer must arrive before the machine's clock leaves this second.
     exact: bool,
 }
 
@@ -164,12 +165,12 @@ impl Moment {
     }
 }
 
-/// What must arrive upstream.
+/// What is expected to arrive upstream.
 struct Expected {
     managed: Managed,
-    /// Managed headers, each in one line.
+    /// The managed headers, each in one line.
     set: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// The client's other lines.
+    /// The other lines of the client.
     kept: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
     rerouted: bool,
 }
@@ -199,19 +200,19 @@ impl Expected {
         let set: BTreeMap<_, _> = self.set.iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect();
         ensure!(
             by_name(&managed) == set,
-            "managed headers\n  expected {}\n  got      {}",
+            "managed headers\n  expected {}\n  found    {}",
             show(&set),
             show(&by_name(&managed))
         );
         ensure!(
             by_name(&kept) == self.kept,
-            "other headers\n  expected {}\n  got      {}",
+            "other headers\n  expected {}\n  found    {}",
             show(&self.kept),
             show(&by_name(&kept))
         );
         ensure!(
             seen.rerouted == self.rerouted,
-            "route chosen anew\n  expected {}\n  got      {}",
+            "route recomputed\n  expected {}\n  found    {}",
             self.rerouted,
             seen.rerouted
         );
@@ -219,7 +220,7 @@ impl Expected {
     }
 }
 
-/// Which headers a policy manages, told from its text alone: the harness must not ask an engine.
+/// The headers that a policy manages, computed from its text alone. The runner must not ask an engine.
 struct Managed {
     names: BTreeSet<String>,
     prefix: Option<String>,
@@ -242,8 +243,8 @@ impl Managed {
     }
 }
 
-/// Values by name, in order, without white space around. Lines that a proxy may join are joined: cookies (RFC 9113 section
-/// 8.2.3), and those of `authorization`, which Envoy joins.
+/// The trimmed values by name, in order. Lines that a proxy may join are joined: those of `cookie` (RFC 9113 section 8.2.3),
+/// and those of `authorization`, which Envoy joins.
 fn by_name(lines: &Lines) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
     let mut map: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (name, value) in lines {
@@ -269,14 +270,14 @@ fn since_epoch() -> Result<Duration> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?)
 }
 
-/// Added to policies without a report.
+/// The report header of policies that have none of their own.
 const REPORT_HEADER: &str = "x-conformance-report";
 
-/// The Unix time that engines without a clock of their own are told.
+/// The Unix time for engines without a clock of their own.
 const TOLD_TIME: i64 = 1_800_000_000;
 
-/// How often a case about time is tried.
+/// The number of attempts for a case that depends on the time.
 const ATTEMPTS: usize = 5;
 
-/// A case about time is begun before this part of a second.
+/// A case that depends on the time starts before this part of a second.
 const LATE_IN_SECOND: Duration = Duration::from_millis(300);

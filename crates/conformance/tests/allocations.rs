@@ -16,7 +16,7 @@ fn no_case_of_the_corpus_allocates() {
             let mut decider = Decider::new(Policy::from_json(Value::from(policy).to_string().as_bytes()).unwrap());
             let request = case.request(NOW).unwrap();
             let times = [0, 0].into_iter().chain(case.later.iter().map(|later| later.seconds));
-            // The second time may be answered by the cache.
+            // The second decision can come from the cache.
             for (attempt, seconds) in (1..).zip(times) {
                 let allocations = measure(|| {
                     let headers = request.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
@@ -37,7 +37,7 @@ fn allocations_are_counted() {
     assert_eq!(measure(|| drop(black_box(Box::new(1)))).count_total, 1);
 }
 
-/// Asks a decision all it can tell.
+/// Reads everything that a decision contains.
 fn read<'h>(decision: &Decision<'_>, names: impl Iterator<Item = &'h [u8]>) {
     black_box((decision.outcome().code(), decision.removes_any(), decision.changes_request()));
     for name in names {

@@ -1,4 +1,4 @@
-//! The corpus on the core crate, and what the corpus must hold.
+//! Runs the corpus on the core crate, and checks what the corpus contains.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -12,7 +12,7 @@ async fn core_passes_the_corpus() {
     run(&corpus, "core", &mut Core::default(), Clock::Told).await.into_result().unwrap();
 }
 
-/// What front ends count (R14) is what the report says.
+/// Front ends count (R14) what the report says.
 #[test]
 fn outcome_and_faults_are_those_of_the_report() {
     const NOW: i64 = 1_800_000_000;
@@ -34,7 +34,7 @@ fn outcome_and_faults_are_those_of_the_report() {
                 };
                 for fault in ClaimFault::ALL {
                     let count = decision.faults().find(|(found, _)| found == fault).map_or(0, |(_, count)| count);
-                    // One word stands for all names that are none.
+                    // The report has one word for all invalid names.
                     let count = if *fault == ClaimFault::InvalidName { count.min(1) } else { count };
                     assert_eq!(count, words(*fault), "{fault} of {}, {attempt} time", case.name);
                 }
@@ -54,7 +54,7 @@ fn every_code_is_documented() {
     }
 }
 
-/// What docs/security.md says a threat is shown by: a case, a test, a file, a command.
+/// Every case, test, file and command that docs/security.md names exists.
 #[test]
 fn what_shows_a_threat_exists() {
     let page = include_str!("../../../docs/security.md");
@@ -74,7 +74,7 @@ fn what_shows_a_threat_exists() {
             let (file, case) = name.split_once('/').unwrap_or_default();
             read(&format!("crates/conformance/cases/{file}.toml")).contains(&format!("\nname = \"{case}\"\n"))
         };
-        assert!(exists, "docs/security.md: there is no {name}");
+        assert!(exists, "docs/security.md names {name}, which does not exist");
     }
     assert!(names.len() >= 50, "only {}", names.len());
 }
@@ -112,13 +112,16 @@ fn every_rule_outcome_and_fault_has_cases() {
         corpus.cases.iter().flat_map(|case| std::iter::once(&case.expect).chain(case.later.iter().map(|l| &l.expect)))
     };
     for outcome in Outcome::ALL {
-        assert!(expects().any(|report| report.split(' ').next() == Some(outcome.code())), "no case expects {outcome}");
+        assert!(
+            expects().any(|report| report.split(' ').next() == Some(outcome.code())),
+            "expected a case with outcome {outcome}"
+        );
     }
     for fault in ClaimFault::ALL {
         let word = format!("!{fault}");
         assert!(
             expects().any(|report| report.split(' ').any(|found| found.ends_with(&word))),
-            "no case expects {fault}"
+            "expected a case with claim fault {fault}"
         );
     }
     assert!(corpus.cases.len() >= 200, "only {} cases", corpus.cases.len());

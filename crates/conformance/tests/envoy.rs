@@ -1,4 +1,4 @@
-//! The corpus on the built filters in a real Envoy. `cargo xtask test` builds and finds what this needs.
+//! Runs the corpus on the built filters in a real Envoy. `cargo xtask test` builds and finds what this needs.
 
 use conformance::{
     Clock, Corpus,

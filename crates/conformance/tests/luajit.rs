@@ -1,4 +1,4 @@
-//! The corpus on the Lua filter in LuaJIT.
+//! Runs the corpus on the Lua filter in LuaJIT.
 
 use conformance::{Clock, Corpus, LuaJit, run};
 

@@ -1,4 +1,4 @@
-//! The services of the mesh: they know nothing of routing. All they do for it is to forward `Authorization`.
+//! The services of the mesh. They know nothing about routing; they only forward `Authorization`.
 
 use std::{
     collections::BTreeSet,
@@ -29,7 +29,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-/// One version of one service; dropping it stops the server.
+/// One version of one service. Dropping it stops the server.
 #[derive(Debug)]
 pub struct App {
     serving: JoinHandle<()>,
@@ -46,13 +46,13 @@ pub struct Call {
 
 impl App {
     /// An HTTP/1.1 and HTTP/2 server that answers with a JSON object: its `service` and `version`, the `path` and `headers`
-    /// that it saw, and under `called` the `status` and body (`said`) of the service that it calls.
+    /// that it received, and under `called` the `status` and body (`said`) of the service that it calls.
     ///
-    /// `/slow` takes 2 s; `/flaky` fails with 503 the first time that it is asked with a query.
+    /// `/slow` takes 2 s. `/flaky` fails with 503 on the first request with each query.
     ///
     /// # Errors
     ///
-    /// When the address can't be bound.
+    /// If the address cannot be bound.
     pub async fn http(addr: SocketAddr, service: &str, version: &str, call: Option<Call>) -> Result<Self> {
         let seen_before = Arc::new(Mutex::new(BTreeSet::new()));
         let app = Arc::new(Http { service: service.to_owned(), version: version.to_owned(), call, seen_before });
@@ -64,7 +64,7 @@ impl App {
                     async move { app.answer(request).await }
                 });
                 let server = auto::Builder::new(TokioExecutor::new());
-                // A connection that breaks is Envoy's to report.
+                // Envoy reports broken connections.
                 drop(server.serve_connection(TokioIo::new(stream), answer).await);
             }
         })
@@ -75,7 +75,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// When the address can't be bound.
+    /// If the address cannot be bound.
     pub async fn json(addr: SocketAddr, body: Value) -> Result<Self> {
         let body = Bytes::from(body.to_string());
         serve(addr, move |stream| {
@@ -88,11 +88,11 @@ impl App {
         .await
     }
 
-    /// A gRPC server: the health service, in which only the version's name is serving.
+    /// A gRPC server: the health service, which reports only the name of the version as serving.
     ///
     /// # Errors
     ///
-    /// When the address can't be bound.
+    /// If the address cannot be bound.
     pub async fn grpc(addr: SocketAddr, version: &str) -> Result<Self> {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_service_status(version, tonic_health::ServingStatus::Serving).await;
@@ -101,11 +101,11 @@ impl App {
         Ok(Self { serving: tokio::spawn(async { drop(server.await) }) })
     }
 
-    /// A WebSocket server: it answers each message with its version, a space, and the message.
+    /// A WebSocket server that answers each message with its version, a space, and the message.
     ///
     /// # Errors
     ///
-    /// When the address can't be bound.
+    /// If the address cannot be bound.
     pub async fn websocket(addr: SocketAddr, version: &str) -> Result<Self> {
         let version = version.to_owned();
         serve(addr, move |stream| {
@@ -133,12 +133,12 @@ async fn serve<F>(addr: SocketAddr, connection: impl Fn(TcpStream) -> F + Send +
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let listener = TcpListener::bind(addr).await.with_context(|| format!("cannot listen at {addr}"))?;
+    let listener = TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr}"))?;
     let serving = tokio::spawn(async move {
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             connections.spawn(connection(stream));
-            // Ended ones need no more room.
+            // Frees the connections that have ended.
             while connections.try_join_next().is_some() {}
         }
     });
@@ -195,7 +195,7 @@ impl Call {
     }
 }
 
-/// Names and values, in order; bytes that are no UTF-8 are replaced.
+/// Names and values, in order. Bytes that are not UTF-8 are replaced.
 fn lines(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()

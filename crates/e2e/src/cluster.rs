@@ -1,4 +1,4 @@
-//! The Kubernetes API: what is applied and deleted is remembered, as `explain` reads it.
+//! The Kubernetes API. It remembers what is applied and deleted, so that `explain` can read it.
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Cluster {
 impl Cluster {
     pub(crate) fn connect(url: &str, token: &str) -> Result<Self> {
         let mut config = Config::new(url.parse()?);
-        // The server makes its certificate itself.
+        // The server signs its own certificate.
         config.accept_invalid_certs = true;
         config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
         Ok(Self { client: Client::try_from(config)?, applied: Arc::default() })
@@ -49,7 +49,7 @@ impl Cluster {
         self.client.apiserver_version().await.is_ok()
     }
 
-    /// Applies the resource definitions of a file or a folder, and waits until they are served.
+    /// Applies the resource definitions of a file or a folder, and waits until the API serves them.
     pub(crate) async fn define(&self, path: &Path) -> Result<()> {
         let files: Vec<_> = if path.is_dir() {
             fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<_>>()?
@@ -64,7 +64,7 @@ impl Cluster {
                 }
                 let (api, name) = self.api(&definition)?;
                 api.patch(&name, &by_us(), &Patch::Apply(&definition)).await?;
-                until(&format!("{name} to be served"), PATIENCE, async || {
+                until(&format!("serving of {name}"), PATIENCE, async || {
                     let status = api.get(&name).await?.data["status"]["conditions"].clone();
                     let established = |one: &Value| one["type"] == "Established" && one["status"] == "True";
                     let is = status.as_array().is_some_and(|conditions| conditions.iter().any(established));
@@ -76,11 +76,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Creates a resource or changes it to this.
+    /// Creates or updates a resource.
     ///
     /// # Errors
     ///
-    /// When the API refuses it.
+    /// If the API rejects it.
     pub async fn apply(&self, resource: &Value) -> Result<()> {
         let (api, name) = self.api(resource)?;
         api.patch(&name, &by_us(), &Patch::Apply(resource))
@@ -90,28 +90,28 @@ impl Cluster {
         Ok(())
     }
 
-    /// Deletes what was applied under that name (`Kind namespace/name`), and waits until it is gone.
+    /// Deletes the resource that was applied under that name (`Kind namespace/name`), and waits until it is gone.
     ///
     /// # Errors
     ///
-    /// When it was not applied here, or the API refuses.
+    /// If it was not applied here, or the API rejects the request.
     pub async fn delete(&self, id: &str) -> Result<()> {
         let resource = self.all().remove(id).with_context(|| format!("{id} was not applied"))?;
         let (api, name) = self.api(&resource)?;
         api.delete(&name, &DeleteParams::default()).await.with_context(|| format!("cannot delete {id}"))?;
-        until(&format!("the end of {id}"), PATIENCE, async || {
-            Ok(if api.get_opt(&name).await?.is_none() { Ok(()) } else { Err("it is still there".to_owned()) })
+        until(&format!("deletion of {id}"), PATIENCE, async || {
+            Ok(if api.get_opt(&name).await?.is_none() { Ok(()) } else { Err("it still exists".to_owned()) })
         })
         .await
     }
 
-    /// What was applied under that name and not deleted.
+    /// The resource that was applied under that name, unless it was deleted.
     #[must_use]
     pub fn applied(&self, id: &str) -> Option<Value> {
         self.all().get(id).cloned()
     }
 
-    /// All applied resources of a kind, as one text.
+    /// All applied resources of a kind, as one YAML text.
     #[must_use]
     pub fn yaml(&self, kind: &str) -> String {
         let all = self.all();
@@ -119,17 +119,17 @@ impl Cluster {
         of_kind.map(Value::to_string).collect::<Vec<_>>().join("\n---\n")
     }
 
-    /// What is applied, as `manifest-gen` reads it back.
+    /// The applied resources, as `manifest-gen` reads them.
     ///
     /// # Errors
     ///
-    /// Not to be expected: what was applied is readable.
+    /// None is expected: what was applied is valid.
     pub fn manifests(&self) -> Result<Vec<Manifest>> {
         let text = self.all().values().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
         manifests::read(&[Arc::new(File { name: "applied".to_owned(), text })]).map_err(|problems| readable(&problems))
     }
 
-    /// The name of a resource, as [`delete`](Self::delete) takes it and `manifest-gen diff` writes it.
+    /// The name of a resource, in the form that [`delete`](Self::delete) expects and `manifest-gen diff` prints.
     #[must_use]
     pub fn id(resource: &Value) -> String {
         let text = |value: &Value| value.as_str().unwrap_or("default").to_owned();
@@ -141,7 +141,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// When it is none.
+    /// If the text is not valid YAML.
     pub fn documents(text: &str) -> Result<Vec<Value>> {
         let file = Arc::new(File { name: "yaml".to_owned(), text: text.to_owned() });
         let nodes = yaml::read(&file).map_err(|problems| readable(&problems))?;
@@ -151,10 +151,10 @@ impl Cluster {
     fn api(&self, resource: &Value) -> Result<(Api<DynamicObject>, String)> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let types = TypeMeta {
-            api_version: text(&resource["apiVersion"]).context("no apiVersion")?,
-            kind: text(&resource["kind"]).context("no kind")?,
+            api_version: text(&resource["apiVersion"]).context("missing `apiVersion`")?,
+            kind: text(&resource["kind"]).context("missing `kind`")?,
         };
-        let name = text(&resource["metadata"]["name"]).context("no name")?;
+        let name = text(&resource["metadata"]["name"]).context("missing `metadata.name`")?;
         let of_kind = ApiResource::from_gvk(&GroupVersionKind::try_from(&types)?);
         let api = match resource["metadata"]["namespace"].as_str() {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &of_kind),

@@ -1,13 +1,13 @@
-//! The columns of the table: each filter resource with each route resource.
+//! The columns of the results table: each filter resource with each route resource.
 
 use std::fmt;
 
 /// A filter resource with an engine, and a route resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
-    /// Kind of the resource that carries the filter.
+    /// Kind of the resource that installs the filter.
     pub(crate) filter: &'static str,
-    /// What runs in the proxy, as the plan has it.
+    /// The engine that runs in the proxy, as written in the plan.
     pub(crate) engine: &'static str,
     /// Kind of the resource that routes.
     pub(crate) routes: &'static str,
@@ -26,7 +26,7 @@ impl Column {
         routes.into_iter().flat_map(|routes| filters.map(|(filter, engine)| Self { filter, engine, routes })).collect()
     }
 
-    /// Whether requests enter by the gateway: the plan binds only `VirtualService`s to one.
+    /// Whether requests enter through the gateway. The plan binds only `VirtualService`s to a gateway.
     pub(crate) fn has_gateway(self) -> bool {
         self.routes == "VirtualService"
     }

@@ -17,26 +17,26 @@ use crate::{
     until,
 };
 
-/// A running control plane; dropping it stops it.
+/// A running control plane. Dropping it stops it.
 #[derive(Debug)]
 pub struct ControlPlane {
     /// Its API.
     pub cluster: Cluster,
-    /// Which Istio it is.
+    /// The version of Istio.
     pub(crate) istio: Istio,
     net: Net,
-    // Dropped in this order: who asks before who answers.
+    // Fields drop in this order: clients before their servers.
     _istiod: Daemon,
     _kube_apiserver: Daemon,
     _etcd: Daemon,
 }
 
 impl ControlPlane {
-    /// Starts all of it; `dir` gets data, keys, configuration and logs.
+    /// Starts all programs. Writes data, keys, configuration and logs to `dir`.
     ///
     /// # Errors
     ///
-    /// When a program does not start, ends, or is not ready in time; the error has the end of its log.
+    /// If a program does not start, exits, or is not ready in time. The error contains the last lines of its log.
     pub async fn start(tools: &Tools, net: Net, dir: &Path) -> Result<Self> {
         let client_urls = format!("http://{}", net.addr(HOST, 2379));
         let peer_urls = format!("http://{}", net.addr(HOST, 2380));
@@ -47,7 +47,7 @@ impl ControlPlane {
                 .args(["--name", "e2e", "--initial-cluster", &format!("e2e={peer_urls}")])
                 .args(["--listen-client-urls", &client_urls, "--advertise-client-urls", &client_urls])
                 .args(["--listen-peer-urls", &peer_urls, "--initial-advertise-peer-urls", &peer_urls])
-                // Nothing here outlives the process.
+                // No data outlives the process.
                 .arg("--unsafe-no-fsync"),
             "etcd",
             dir,
@@ -69,7 +69,7 @@ impl ControlPlane {
         Ok(Self { cluster, istio: tools.istio, net, _istiod: istiod, _kube_apiserver: kube_apiserver, _etcd: etcd })
     }
 
-    /// Where proxies get their configuration, without TLS.
+    /// The address from which proxies get their configuration, without TLS.
     #[must_use]
     pub fn xds(&self) -> std::net::SocketAddr {
         self.net.addr(HOST, XDS_PORT)
@@ -77,7 +77,7 @@ impl ControlPlane {
 }
 
 fn kube_apiserver(tools: &Tools, net: Net, dir: &Path, etcd: &str) -> Result<Command> {
-    // Service accounts are not used, but the server does not start without keys for them.
+    // Service accounts are not used, but the server does not start without their keys.
     let key = rcgen::KeyPair::generate()?;
     let (private, public, tokens) = (dir.join("sa.key"), dir.join("sa.pub"), dir.join("tokens.csv"));
     fs::write(&private, key.serialize_pem())?;
@@ -87,7 +87,7 @@ fn kube_apiserver(tools: &Tools, net: Net, dir: &Path, etcd: &str) -> Result<Com
     command
         .args(["--etcd-servers", etcd])
         .args(["--bind-address", &net.ip(HOST).to_string(), "--secure-port", &API_PORT.to_string()])
-        // It would publish its address as endpoints, which may not be of loopback.
+        // The server would publish its address as endpoints, which cannot be loopback addresses.
         .args(["--endpoint-reconciler-type", "none"])
         .args(["--authorization-mode", "AlwaysAllow", "--disable-admission-plugins", "ServiceAccount"])
         .args(["--service-account-issuer", "https://kubernetes.default.svc"])
@@ -126,7 +126,7 @@ fn istiod(tools: &Tools, net: Net, dir: &Path, kubernetes: &str) -> Result<Comma
         .arg(mesh)
         .args(["--grpcAddr", &address(XDS_PORT), "--httpAddr", &address(8080), "--monitoringAddr", &address(15014)])
         .args(["--secureGRPCAddr", "", "--httpsAddr", "", "--ctrlz_port", "0"])
-        // Proxies without certificates, hooks without a caller.
+        // The proxies have no certificates, and nothing calls the webhooks.
         .envs([
             ("PILOT_ENABLE_METADATA_EXCHANGE", "false"),
             ("PILOT_ENABLE_ALPN_FILTER", "false"),
@@ -164,7 +164,7 @@ impl Daemon {
         let name = self.name;
         until(name, READY, async || {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{name} ended with {status}:\n{}", self.log_tail());
+                bail!("{name} exited with {status}:\n{}", self.log_tail());
             }
             Ok(if is_ready().await? { Ok(()) } else { Err(format!("it is not ready\n{}", self.log_tail())) })
         })
@@ -180,7 +180,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Its data goes with it, so it needs no time to end well. Both fail only for a child that was reaped.
+        // Its data is deleted too, so it does not have to shut down cleanly. Both calls fail only for a child that has
+        // already been reaped.
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -195,7 +196,7 @@ async fn healthy(net: Net, port: u16, path: &str) -> bool {
 const HOST: u8 = 1;
 const API_PORT: u16 = 6443;
 const XDS_PORT: u16 = 15010;
-/// Of an administrator, on loopback, for the minutes of a run.
+/// The token of an administrator, valid on loopback for the minutes of a run.
 const TOKEN: &str = "e2e";
 const READY: Duration = Duration::from_secs(60);
 const LOG_TAIL_LINES: usize = 15;

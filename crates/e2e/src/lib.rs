@@ -1,9 +1,9 @@
-//! A real Istio control plane on loopback, without a cluster: etcd, kube-apiserver and istiod, with bare Envoys as gateway
-//! and sidecars that istiod configures over ADS.
+//! A real Istio control plane on loopback, without a cluster: etcd, kube-apiserver and istiod, and bare Envoys that istiod
+//! configures over ADS as a gateway and sidecars.
 //!
 //! [`tools`] finds or builds the programs, [`ControlPlane`] runs them, [`Cluster`] applies and deletes resources,
-//! [`Proxy`] is one Envoy of the mesh, [`app`] has the services behind them, [`Load`] sends requests all the time.
-//! Everything stops when it is dropped. Development only: nothing that is shipped depends on this crate.
+//! [`Proxy`] is one Envoy of the mesh, [`app`] contains the services behind the proxies, and [`Load`] sends a steady stream
+//! of requests. Everything stops when it is dropped. This crate is for development only: nothing that ships depends on it.
 
 pub mod app;
 pub mod tools;

@@ -1,4 +1,4 @@
-//! Requests that are sent all the time while something changes, each judged.
+//! A steady stream of requests while something changes. Each response is checked.
 
 use std::{
     net::SocketAddr,
@@ -13,28 +13,28 @@ use serde_json::Value;
 use testbed::{Headers, client::Http1};
 use tokio::task::JoinSet;
 
-/// A kind of request, and who may answer it.
+/// A kind of request, and the versions that may answer it.
 #[derive(Clone, Debug)]
 pub struct Steady {
     /// Its host.
     pub host: String,
     /// Its header lines.
     pub headers: Headers,
-    /// Who may answer, before, during and after the change: the versions of the chain, such as `PR-1>main`.
+    /// The versions that may answer before, during and after the change.
     pub allowed: Allowed,
 }
 
-/// Who may answer, before, during and after the change.
+/// The versions that may answer before, during and after the change. Each is a chain such as `PR-1>main`.
 pub type Allowed = [Vec<String>; 3];
 
-/// Where the change is.
+/// The state of the change.
 #[derive(Clone, Copy, Debug)]
 pub enum Phase {
-    /// Not begun.
+    /// It has not begun.
     Before = 0,
-    /// Under way.
+    /// It is in progress.
     During = 1,
-    /// In force everywhere.
+    /// It is in force everywhere.
     After = 2,
 }
 
@@ -45,16 +45,16 @@ pub struct Load {
     clients: JoinSet<Tally>,
 }
 
-/// What was counted.
+/// The counts of a load.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Requests sent.
     pub sent: u64,
-    /// Without an answer, or with another status than 200.
+    /// Requests without a response, or with a status other than 200.
     pub failed: u64,
-    /// Answered by who may not.
+    /// Requests that were answered by a version that may not.
     pub misrouted: u64,
-    /// The first of what went wrong.
+    /// The first failure.
     pub first: Option<String>,
 }
 
@@ -65,7 +65,7 @@ struct Shared {
 }
 
 impl Load {
-    /// Starts one client for each kind of request, each with a connection that it keeps and one request at a time.
+    /// Starts one client for each kind of request. A client keeps its connection and sends one request at a time.
     #[must_use]
     pub fn start(to: SocketAddr, requests: Vec<Steady>) -> Self {
         let shared = Arc::new(Shared::default());
@@ -76,12 +76,12 @@ impl Load {
         Self { shared, clients }
     }
 
-    /// Says where the change is.
+    /// Sets the state of the change.
     pub fn phase(&self, phase: Phase) {
         self.shared.phase.store(phase as u8, Ordering::SeqCst);
     }
 
-    /// Ends the load and gives the sum of what was counted.
+    /// Stops the load and returns the sum of all counts.
     pub async fn stop(self) -> Tally {
         self.shared.stopped.store(true, Ordering::SeqCst);
         let mut sum = Tally::default();
@@ -127,7 +127,7 @@ async fn client(to: SocketAddr, request: Steady, shared: Arc<Shared>) -> Tally {
     tally
 }
 
-/// Status, and which versions answered.
+/// The status, and the versions that answered.
 async fn send(to: SocketAddr, request: &Steady, kept: &mut Option<Http1>) -> Result<(u16, String)> {
     let mut connection = match kept.take() {
         Some(connection) => connection,

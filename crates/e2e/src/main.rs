@@ -1,4 +1,4 @@
-//! `cargo xtask e2e`: what `manifest-gen` renders, on a real Istio control plane with real Envoys.
+//! `cargo xtask e2e`: runs what `manifest-gen` renders on a real Istio control plane with real Envoys.
 
 mod column;
 mod scenarios;
@@ -22,29 +22,29 @@ use scenarios::{SCENARIOS, Scenario};
 use scene::Scene;
 use world::World;
 
-/// Runs the scenarios on etcd, kube-apiserver, istiod and Envoys on loopback, and shows a table of those that passed.
+/// Runs the scenarios on etcd, kube-apiserver, istiod and Envoys on loopback, and prints a table of the results.
 ///
-/// The programs are taken from `PATH`, from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`,
-/// `ISTIOCTL_BIN`, `ENVOY_BIN`), or built once with Go into the user's cache folder (`ROUTING_CLAIMS_TOOLS` puts it elsewhere).
+/// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`, `ENVOY_BIN`) or
+/// from `PATH`. Missing ones are built once with Go into the user's cache folder (or into `ROUTING_CLAIMS_TOOLS`).
 #[derive(Parser)]
 #[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e", after_help = EXAMPLES)]
 struct Args {
-    /// Which line of Istio to run.
+    /// Version of Istio to run.
     #[arg(long, value_enum, default_value_t)]
     istio: Istio,
-    /// Only columns whose name contains this, such as `WasmPlugin` or `HTTPRoute`.
+    /// Run only columns whose name contains this text, such as `WasmPlugin` or `HTTPRoute`.
     #[arg(long, value_name = "TEXT", default_value = "")]
     column: String,
-    /// Only scenarios whose name contains this.
+    /// Run only scenarios whose name contains this text.
     #[arg(long, value_name = "TEXT", default_value = "")]
     scenario: String,
-    /// Only get the programs, and print where they are.
+    /// Only find or build the programs, and print their paths.
     #[arg(long)]
     tools: bool,
-    /// Keep logs and manifests also when all passed.
+    /// Keep logs and manifests even if all scenarios pass.
     #[arg(long)]
     keep: bool,
-    /// Where `cargo xtask build` put what is shipped.
+    /// Folder with the artifacts of `cargo xtask build`.
     #[arg(long, value_name = "DIR", hide = true)]
     dist: Option<PathBuf>,
 }
@@ -79,11 +79,11 @@ async fn run(args: &Args) -> Result<ExitCode> {
     Ok(if failed? == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs everything with logs and manifests in a folder; gives how many scenarios failed.
+/// Runs everything, with logs and manifests in a folder. Returns the number of failed scenarios.
 async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) -> Result<usize> {
     let columns: Vec<_> = Column::all().into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
-    ensure!(!columns.is_empty() && !rows.is_empty(), "no column or no scenario has that name");
+    ensure!(!columns.is_empty() && !rows.is_empty(), "no column or scenario has a name that contains the given text");
     let begin = Instant::now();
     let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
     let mut world = World::start(tools, envoy, dist, dir).await?;
@@ -100,7 +100,7 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         }
     }
     println!(
-        "{} requests were compared with what `explain` says of the applied manifests; {} more were sent under load",
+        "{} requests were compared with `explain` on the applied manifests; {} more were sent under load",
         world.explained, world.under_load
     );
     println!("Istio {}, Envoy {}, {:.0} s", args.istio, envoy.version, begin.elapsed().as_secs_f32());
@@ -110,7 +110,7 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     Ok(count(Cell::Failed))
 }
 
-/// How a scenario went in a column.
+/// The result of a scenario in a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cell {
     Passed,
@@ -131,7 +131,7 @@ async fn run_all(world: &mut World, columns: &[Column], rows: &[&Scenario], dir:
                 continue;
             }
             cells.push(shown(row.name, (row.run)(&mut scene)).await);
-            // The next scenario begins with the plan as it was.
+            // The next scenario starts with the original plan.
             scene.reset().await?;
         }
         scene.clear().await?;
@@ -140,7 +140,7 @@ async fn run_all(world: &mut World, columns: &[Column], rows: &[&Scenario], dir:
     Ok(results)
 }
 
-/// Prints how it went.
+/// Prints the result of a scenario.
 async fn shown(name: &str, scenario: impl Future<Output = Result<String>>) -> Cell {
     let begin = Instant::now();
     let result = scenario.await;
@@ -174,4 +174,4 @@ Examples:
   cargo xtask e2e                                  every scenario, with every filter and route resource
   cargo xtask e2e --istio 1.30                     the same on an older Istio
   cargo xtask e2e --column WasmPlugin --scenario talk
-  cargo xtask e2e --tools                          only build what is needed";
+  cargo xtask e2e --tools                          only find or build the programs";

@@ -1,4 +1,4 @@
-//! Addresses: each run has a /24 of loopback for itself, so that ports can be fixed and runs do not meet.
+//! Addresses. Each run has a /24 of loopback to itself, so that ports can be fixed and concurrent runs do not collide.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -13,7 +13,7 @@ impl Net {
     #[must_use]
     pub fn of_this_process() -> Self {
         let [.., high, low] = std::process::id().to_be_bytes();
-        // Away from 127.0.0, where everything else listens.
+        // Not 127.0.0, where everything else listens.
         Self { prefix: [127, 64 | (high & 63), low] }
     }
 

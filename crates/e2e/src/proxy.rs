@@ -1,4 +1,4 @@
-//! One Envoy of the mesh: a bare one, configured by istiod over ADS as the proxy of a workload or as a gateway.
+//! One Envoy of the mesh: a bare Envoy that istiod configures over ADS as a sidecar or as a gateway.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -13,19 +13,19 @@ use testbed::{Envoy, EnvoyBinary};
 
 use crate::{Cluster, ControlPlane, until};
 
-/// What an Envoy is in the mesh.
+/// The role of an Envoy in the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The sidecar of a workload; its outbound listener is that of its `Sidecar` resource.
+    /// The sidecar of a workload. Its `Sidecar` resource defines its outbound listener.
     Sidecar,
     /// A gateway.
     Gateway,
 }
 
-/// A running Envoy; dropping it stops it.
+/// A running Envoy. Dropping it stops it.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Its address: requests go to it, with the mesh's port.
+    /// The address that it listens on, with the mesh's port.
     pub ip: Ipv4Addr,
     /// The workload's namespace.
     pub namespace: String,
@@ -36,7 +36,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts an Envoy and waits until istiod configured it.
+    /// Starts an Envoy and waits until istiod has configured it.
     ///
     /// # Errors
     ///
@@ -99,17 +99,17 @@ impl Proxy {
         Ok(Self { ip, namespace: namespace.to_owned(), labels, name: name.to_owned(), envoy })
     }
 
-    /// Where requests go.
+    /// The address to send requests to.
     #[must_use]
     pub fn addr(&self, port: u16) -> SocketAddr {
         (self.ip, port).into()
     }
 
-    /// A part of its configuration now, such as `dynamic_listeners`.
+    /// A part of its current configuration, such as `dynamic_listeners`.
     ///
     /// # Errors
     ///
-    /// When Envoy does not answer.
+    /// If Envoy does not answer.
     pub async fn config(&self, resource: &str) -> Result<Vec<Value>> {
         let dump = self.envoy.admin_get(&format!("/config_dump?resource={resource}")).await?;
         let mut dump: Value = serde_json::from_slice(&dump)?;
@@ -120,7 +120,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// When Envoy does not answer.
+    /// If Envoy does not answer.
     pub async fn http_filters(&self) -> Result<Vec<(String, Vec<String>)>> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut found = Vec::new();
@@ -138,22 +138,22 @@ impl Proxy {
         Ok(found)
     }
 
-    /// Whether its configuration has a text; else what there is instead.
+    /// Whether its configuration contains a text. If not, says what is missing.
     ///
     /// # Errors
     ///
-    /// When Envoy does not answer.
+    /// If Envoy does not answer.
     pub async fn mentions(&self, text: &str) -> Result<std::result::Result<(), String>> {
         let dump = self.envoy.admin_get("/config_dump").await?;
         let has = String::from_utf8_lossy(&dump).contains(text);
         Ok(if has { Ok(()) } else { Err(format!("{} does not mention {text}", self.name)) })
     }
 
-    /// Whether it routes by the marker, and no listener waits for anything.
+    /// Whether it has the marker's route, and no listener is still warming.
     async fn has(&self, marker: &str) -> Result<std::result::Result<(), String>> {
         let routes = self.envoy.admin_get("/config_dump?resource=dynamic_route_configs").await?;
         if !String::from_utf8_lossy(&routes).contains(marker) {
-            return Ok(Err(format!("{} has not the routes yet", self.name)));
+            return Ok(Err(format!("{} does not have the routes yet", self.name)));
         }
         let listeners = self.config("dynamic_listeners").await?;
         let warming = listeners.iter().find(|listener| listener["warming_state"].is_object());
@@ -162,21 +162,21 @@ impl Proxy {
         }
         let failed = listeners.iter().find(|listener| listener["error_state"].is_object());
         if let Some(listener) = failed {
-            return Ok(Err(format!("{} refuses a listener: {}", self.name, listener["error_state"]["details"])));
+            return Ok(Err(format!("{} rejects a listener: {}", self.name, listener["error_state"]["details"])));
         }
         Ok(Ok(()))
     }
 }
 
-/// Waits until all that was applied so far is in force in all proxies.
+/// Waits until everything that has been applied is in force in all proxies.
 ///
-/// A `VirtualService` for a host of its own, the marker, is changed, and waited for in every proxy. It is done twice: istiod
-/// watches each kind of resource by itself, so the first may overtake a change of another kind, but by the time the second
-/// is written the first has been pushed.
+/// Changes a `VirtualService` for a host of its own, the marker, and waits until every proxy has it. Does so twice: istiod
+/// watches each kind of resource separately, so the first marker can overtake a change of another kind. By the time the
+/// second marker is written, the first has been pushed.
 ///
 /// # Errors
 ///
-/// When it takes too long; the error says what is missing where.
+/// If it takes too long. The error says which proxy lacks what.
 pub async fn settle(cluster: &Cluster, proxies: &[&Proxy]) -> Result<()> {
     static MARKERS: AtomicU64 = AtomicU64::new(0);
     for _ in 0..2 {
@@ -201,6 +201,6 @@ pub async fn settle(cluster: &Cluster, proxies: &[&Proxy]) -> Result<()> {
     Ok(())
 }
 
-/// The host of the marker, which must be known to the mesh under its port.
+/// The host of the marker. The mesh must have a service for it, with the mesh's port.
 pub const MARKER_HOST: &str = "marker.e2e.internal";
 const PATIENCE: Duration = Duration::from_secs(20);

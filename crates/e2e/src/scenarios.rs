@@ -1,4 +1,4 @@
-//! The scenarios: each begins with the column's plan in force, and may change it.
+//! The scenarios. Each starts with the column's plan in force, and can change it.
 
 mod authentication;
 mod base;
@@ -15,12 +15,12 @@ use crate::scene::Scene;
 
 pub(crate) use proxies::examples;
 
-/// One row of the table.
+/// One row of the results table.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    /// Why it is only for `VirtualService`s, if it is.
+    /// Why it runs only with `VirtualService`s, if so.
     pub(crate) only_virtual_service: Option<&'static str>,
-    /// Gives what was counted.
+    /// Returns what was counted.
     pub(crate) run: for<'s> fn(&'s mut Scene<'_>) -> Running<'s>,
 }
 
@@ -30,23 +30,23 @@ pub(crate) const SCENARIOS: [Scenario; 13] = [
     everywhere("the talk", |scene| Box::pin(talk::the_talk(scene))),
     everywhere("main for everyone else", |scene| Box::pin(talk::baseline(scene))),
     everywhere("without the label", |scene| Box::pin(talk::without_the_label(scene))),
-    everywhere("a pull request comes", |scene| Box::pin(changes::comes(scene))),
-    everywhere("a pull request goes", |scene| Box::pin(changes::goes(scene))),
+    everywhere("pull request added", |scene| Box::pin(changes::comes(scene))),
+    everywhere("pull request removed", |scene| Box::pin(changes::goes(scene))),
     everywhere("the wrong order", |scene| Box::pin(changes::wrong_order(scene))),
     everywhere("the filter changes", |scene| Box::pin(changes::filter_changes(scene))),
     everywhere("gRPC", |scene| Box::pin(protocols::grpc(scene))),
     everywhere("WebSocket", |scene| Box::pin(protocols::websocket(scene))),
     Scenario {
         name: "base",
-        only_virtual_service: Some("as `base` is a VirtualService"),
+        only_virtual_service: Some("because `base` is a VirtualService"),
         run: |scene| Box::pin(base::base(scene)),
     },
     Scenario {
         name: "RequestAuthentication",
-        only_virtual_service: Some("as it binds no gateway"),
+        only_virtual_service: Some("because it does not bind to a gateway"),
         run: |scene| Box::pin(authentication::authentication(scene)),
     },
-    everywhere("the filter's place", |scene| Box::pin(proxies::place(scene))),
+    everywhere("position of the filter", |scene| Box::pin(proxies::place(scene))),
     everywhere("lint, validate, analyze", |scene| Box::pin(proxies::checks(scene))),
 ];
 

@@ -1,4 +1,4 @@
-//! One column's plan in force: it is changed, rendered, rolled out, and asked.
+//! One column's plan: changes it, renders it, rolls it out, and sends requests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,17 +21,17 @@ use crate::{
     world::{A, B, PORT, World, host},
 };
 
-/// A plan with its fragments, and what of it is in force.
+/// A plan with its variant files, and the resources that are in force.
 pub(crate) struct Scene<'w> {
     pub(crate) world: &'w mut World,
     pub(crate) column: Column,
-    /// The plan as it is to be.
+    /// The desired plan.
     pub(crate) plan: Value,
-    /// Fragments: name of the file to what stands there.
+    /// The variant files: file name to content.
     pub(crate) fragments: BTreeMap<String, Value>,
-    /// What pull requests bring beside their fragments: Services and workloads.
+    /// What pull requests add besides their variant files: Services and workloads.
     pub(crate) brought: Vec<Value>,
-    /// What this scene applied.
+    /// The resources that this scene applied.
     mine: BTreeSet<String>,
     dir: PathBuf,
 }
@@ -39,21 +39,21 @@ pub(crate) struct Scene<'w> {
 /// Where a request starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum From {
-    /// Outside, by the gateway.
+    /// Outside the mesh, through the gateway.
     Outside,
-    /// The workload that is opted in.
+    /// The workload with the router label.
     Client,
-    /// The workload that is not.
+    /// The workload without the router label.
     Plain,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// What the first service said.
+    /// The body of the first service.
     pub(crate) said: Value,
-    /// The versions of the chain, such as `PR-1>main`.
+    /// The versions of the chain that answered, such as `PR-1>main`.
     pub(crate) versions: String,
 }
 
@@ -61,8 +61,9 @@ impl<'w> Scene<'w> {
     /// Writes the column's plan into a folder and rolls it out.
     pub(crate) async fn set(world: &'w mut World, column: Column, dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
-        fs::copy(world.dist.join("routing-claims.wasm"), dir.join("routing-claims.wasm"))
-            .with_context(|| format!("there is no WASM filter in {}: run `cargo xtask build`", world.dist.display()))?;
+        fs::copy(world.dist.join("routing-claims.wasm"), dir.join("routing-claims.wasm")).with_context(|| {
+            format!("cannot find the WASM filter in {}; run `cargo xtask build`", world.dist.display())
+        })?;
         let (plan, fragments) = plan(column, dir);
         let mut scene =
             Self { world, column, plan, fragments, brought: Vec::new(), mine: BTreeSet::new(), dir: dir.to_owned() };
@@ -70,26 +71,26 @@ impl<'w> Scene<'w> {
         Ok(scene)
     }
 
-    /// Brings back the plan that the column began with.
+    /// Restores the plan that the column started with.
     pub(crate) async fn reset(&mut self) -> Result<()> {
         (self.plan, self.fragments) = plan(self.column, &self.dir);
         self.brought.clear();
         self.roll_out().await
     }
 
-    /// Removes all that the scene applied.
+    /// Removes everything that the scene applied.
     pub(crate) async fn clear(mut self) -> Result<()> {
         self.apply(BTreeMap::new()).await
     }
 
-    /// Renders the plan and brings the mesh from what it has to what was rendered; returns when it is in force everywhere.
+    /// Renders the plan and applies the difference to the mesh. Returns when the result is in force everywhere.
     pub(crate) async fn roll_out(&mut self) -> Result<()> {
         let rendered = self.render().await?;
         let new = rendered.into_iter().chain(self.brought.iter().cloned());
         self.apply(new.map(|resource| (Cluster::id(&resource), resource)).collect()).await
     }
 
-    /// What `manifest-gen render` writes for the plan as it is now.
+    /// What `manifest-gen render` writes for the current plan.
     pub(crate) async fn render(&self) -> Result<Vec<Value>> {
         let variants = self.path("variants");
         fs::remove_dir_all(&variants).ok();
@@ -106,8 +107,8 @@ impl<'w> Scene<'w> {
         Ok(rendered)
     }
 
-    /// Runs the program that is shipped, in the plan's folder; gives what it prints. Exit code 1 tells of findings, not of
-    /// an error.
+    /// Runs the `manifest-gen` that ships, in the plan's folder, and returns its standard output. Exit code 1 means
+    /// findings, not an error.
     pub(crate) async fn manifest_gen(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(self.world.dist.join("manifest-gen"));
         let output = command.args(arguments).current_dir(&self.dir).stdin(Stdio::null()).output().await?;
@@ -120,7 +121,7 @@ impl<'w> Scene<'w> {
         self.dir.join(name)
     }
 
-    /// Goes from what the scene applied to what it is to be.
+    /// Changes the mesh from what the scene applied to the desired resources.
     async fn apply(&mut self, new: BTreeMap<String, Value>) -> Result<()> {
         let cluster = self.world.cluster.clone();
         let old: Vec<_> = self.mine.iter().filter_map(|id| cluster.applied(id)).collect();
@@ -131,7 +132,7 @@ impl<'w> Scene<'w> {
         write("new.yaml", &mut new.values())?;
         let diff = self.manifest_gen(&["diff", "old.yaml", "new.yaml", "--format", "json"]).await?;
         let diff: Value = serde_json::from_str(&diff)?;
-        let steps: Vec<_> = diff["steps"].as_array().context("no steps")?.iter().collect();
+        let steps: Vec<_> = diff["steps"].as_array().context("`diff` has no steps")?.iter().collect();
         if steps.is_empty() {
             return Ok(());
         }
@@ -140,7 +141,7 @@ impl<'w> Scene<'w> {
             match step["verb"].as_str().unwrap_or_default() {
                 "apply" => {
                     cluster
-                        .apply(new.get(id).with_context(|| format!("diff names {id}, which is not rendered"))?)
+                        .apply(new.get(id).with_context(|| format!("`diff` names {id}, which is not rendered"))?)
                         .await?;
                     self.mine.insert(id.to_owned());
                 }
@@ -149,7 +150,7 @@ impl<'w> Scene<'w> {
                     self.mine.remove(id);
                 }
                 "wait" => self.world.settle().await?,
-                _ => bail!("diff has a step that is not known: {step}"),
+                _ => bail!("`diff` has an unknown step: {step}"),
             }
         }
         self.world.settle().await
@@ -163,12 +164,12 @@ impl<'w> Scene<'w> {
         }
     }
 
-    /// Where requests for A enter: by the gateway if the plan has routes for it, else by the client's sidecar.
+    /// Where requests for A enter: through the gateway if the plan has routes for it, else through the client's sidecar.
     pub(crate) fn entry(&self) -> (From, String) {
         if self.column.has_gateway() { (From::Outside, PUBLIC_HOST.to_owned()) } else { (From::Client, host(A, A)) }
     }
 
-    /// Sends a request for A where they enter.
+    /// Sends a request for A through its entry.
     pub(crate) async fn enter(&mut self, headers: &[(&str, &str)]) -> Result<Answer> {
         let (from, host) = self.entry();
         self.ask(from, &host, "/", headers).await
@@ -182,7 +183,7 @@ impl<'w> Scene<'w> {
         Ok(Answer { status: response.status, versions: load::versions(&said), said })
     }
 
-    /// Sends a request, and compares each hop with what `explain` says of the applied manifests.
+    /// Sends a request, and compares each hop with `explain` on the applied manifests.
     pub(crate) async fn ask(&mut self, from: From, host: &str, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
         let answer = self.send(from, host, path, headers).await?;
         if answer.said["service"].is_string() {
@@ -203,7 +204,7 @@ impl<'w> Scene<'w> {
         Ok(answer)
     }
 
-    /// Whether what a service saw is what `explain` says.
+    /// Whether a service received what `explain` predicts.
     fn compare(
         &self,
         sender: &Proxy,
@@ -227,7 +228,7 @@ impl<'w> Scene<'w> {
         agree(&explanation, said).with_context(|| explanation.to_text())
     }
 
-    /// Starts a load of requests for A where they enter.
+    /// Starts a load of requests for A through its entry.
     pub(crate) fn load(&self, requests: &[(Option<&Value>, load::Allowed)]) -> Load {
         let (from, host) = self.entry();
         let steady = requests.iter().map(|(claims, allowed)| Steady {
@@ -238,25 +239,25 @@ impl<'w> Scene<'w> {
         Load::start(self.proxy(from).addr(PORT), steady.collect())
     }
 
-    /// Ends a load: nothing may have failed.
+    /// Stops a load. No request may have failed.
     pub(crate) async fn unload(&mut self, load: Load) -> Result<Tally> {
         let tally = load.stop().await;
         self.world.under_load += tally.sent;
         let Tally { sent, failed, misrouted, first } = &tally;
         if failed + misrouted > 0 {
             bail!(
-                "of {sent} requests {failed} failed, {misrouted} were misrouted: {}",
+                "of {sent} requests, {failed} failed and {misrouted} were misrouted: {}",
                 first.as_deref().unwrap_or("?")
             );
         }
-        ensure!(*sent > 100, "only {sent} requests were sent meanwhile");
+        ensure!(*sent > 100, "expected more than 100 requests during the change, found {sent}");
         Ok(tally)
     }
 }
 
-/// Whether a service that answered is one of the destinations, and saw the headers as `explain` has them.
+/// Whether the service that answered is one of the destinations, and received the headers that `explain` predicts.
 fn agree(explanation: &Explanation, said: &Value) -> Result<()> {
-    ensure!(explanation.unsure.is_empty() && explanation.instead.is_none(), "it can't tell");
+    ensure!(explanation.unsure.is_empty() && explanation.instead.is_none(), "`explain` cannot tell");
     let text = |name: &str| said[name].as_str().unwrap_or_default();
     let (service, version) = (text("service"), text("version"));
     let answered = if version == "main" { host(service, service) } else { host(service, &version.to_lowercase()) };
@@ -265,14 +266,14 @@ fn agree(explanation: &Explanation, said: &Value) -> Result<()> {
         ensure!(values(said, name).eq([value]), "{name} is not {value}");
     }
     for name in explanation.removed.iter().filter(|name| explanation.set.iter().all(|(set, _)| set != *name)) {
-        ensure!(values(said, name).next().is_none(), "{name} is there");
+        ensure!(values(said, name).next().is_none(), "{name} was not removed");
     }
     let reported = values(said, REPORT).next().and_then(|report| report.split(' ').next());
     ensure!(reported == explanation.outcome, "the filter reports {reported:?}");
     Ok(())
 }
 
-/// The values of a header that a service saw.
+/// The values of a header that a service received.
 pub(crate) fn values<'a>(said: &'a Value, name: &str) -> impl Iterator<Item = &'a str> {
     let lines = said["headers"].as_array().into_iter().flatten();
     lines.filter(move |line| line[0] == name).filter_map(|line| line[1].as_str())
@@ -283,7 +284,7 @@ pub(crate) fn bearer(claims: &Value) -> String {
     format!("Bearer e30.{}.", BASE64.encode(claims.to_string()))
 }
 
-/// The plan that a column begins with, and its fragments.
+/// The plan that a column starts with, and its variant files.
 fn plan(column: Column, dir: &Path) -> (Value, BTreeMap<String, Value>) {
     let mut filter = json!({
         "engine": column.engine,
@@ -329,7 +330,7 @@ fn plan(column: Column, dir: &Path) -> (Value, BTreeMap<String, Value>) {
     (plan, fragments.into_iter().map(|(service, variant)| fragment(service, variant)).collect())
 }
 
-/// A fragment with the name of its file.
+/// A variant file: its name and content.
 pub(crate) fn fragment(service: &str, variant: &str) -> (String, Value) {
     let name = format!("{service}-{variant}").to_lowercase();
     let text = json!({
@@ -341,6 +342,6 @@ pub(crate) fn fragment(service: &str, variant: &str) -> (String, Value) {
     (format!("{name}.yaml"), text)
 }
 
-/// Under which A is known outside.
+/// The host of A outside the mesh.
 pub(crate) const PUBLIC_HOST: &str = "a.qa.example";
 pub(crate) const REPORT: &str = "x-routing-report";

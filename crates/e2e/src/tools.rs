@@ -1,4 +1,4 @@
-//! The programs of the control plane: given ones, ones on `PATH`, or built from their Go modules into the user's cache.
+//! Finds the programs of the control plane: given ones, ones on `PATH`, or ones built from Go modules into the user's cache.
 
 use std::{
     env,
@@ -18,10 +18,10 @@ use tokio::{
     process::Command,
 };
 
-/// Where everything is that a control plane needs.
+/// The paths of everything that a control plane needs.
 #[derive(Clone, Debug)]
 pub struct Tools {
-    /// Which Istio it is.
+    /// The version of Istio.
     pub istio: Istio,
     /// etcd.
     pub etcd: PathBuf,
@@ -35,13 +35,13 @@ pub struct Tools {
     pub definitions: Vec<PathBuf>,
 }
 
-/// A line of Istio's versions that this repository can build.
+/// A minor version of Istio that this repository can build.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Istio {
-    /// 1.30, older.
+    /// 1.30.
     #[value(name = "1.30")]
     V1_30,
-    /// 1.31, the newest.
+    /// 1.31, the default.
     #[default]
     #[value(name = "1.31")]
     V1_31,
@@ -57,18 +57,18 @@ impl fmt::Display for Istio {
 }
 
 /// Finds each program: the one that its variable names (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`,
-/// `ISTIOCTL_BIN`), else one on `PATH` that is recent enough, else the one in the cache, which is built when it is not there.
+/// `ISTIOCTL_BIN`), else a recent enough one on `PATH`, else the one in the cache, which this function builds if necessary.
 ///
 /// The cache is `ROUTING_CLAIMS_TOOLS`, else `routing-claims/tools` in the user's cache folder.
 ///
 /// # Errors
 ///
-/// When a program that a variable names does not run, when Go is missing, or when building fails.
+/// If a program that a variable names does not exist, Go is missing, or a build fails.
 pub async fn locate(istio: Istio) -> Result<Tools> {
     let have_go = Command::new("go").arg("version").stdin(Stdio::null()).output().await;
     ensure!(
         have_go.is_ok_and(|output| output.status.success()),
-        "Go is missing: install Go 1.26 or newer (https://go.dev/dl); etcd, kube-apiserver and istiod are built with it"
+        "Go is required to build etcd, kube-apiserver and istiod; install Go 1.26 or newer (https://go.dev/dl)"
     );
     let istio_module = &*format!("istio-{istio}");
     let line = &*format!("{istio}.");
@@ -117,16 +117,16 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
     })
 }
 
-/// A program, and how it is found.
+/// A program, and how to find it.
 #[derive(Clone, Copy)]
 struct Program<'a> {
     name: &'static str,
-    /// The variable that names a ready-made one.
+    /// The environment variable that names an existing one.
     variable: &'static str,
-    /// The folder in `tools/` that pins it.
+    /// The folder in `tools/` that pins its version.
     module: &'a str,
     package: &'static str,
-    /// The arguments that make it tell its version, and what that contains if it is recent enough.
+    /// The arguments that make it print its version, and the text that a recent enough version contains.
     version: &'a [&'a str],
     recent: &'a str,
 }
@@ -136,7 +136,7 @@ impl Program<'_> {
         let Self { name, variable, module, package, .. } = self;
         if let Some(path) = env::var_os(variable).filter(|path| !path.is_empty()) {
             let path = PathBuf::from(path);
-            ensure!(path.is_file(), "{variable} is set to {}, which is no file", path.display());
+            ensure!(path.is_file(), "{variable} is set to {}, which is not a file", path.display());
             return Ok(path);
         }
         for candidate in env::split_paths(&env::var_os("PATH").unwrap_or_default()).map(|dir| dir.join(name)) {
@@ -144,7 +144,7 @@ impl Program<'_> {
                 if self.is_recent(&candidate).await {
                     return Ok(candidate);
                 }
-                println!("  {} is passed over: it does not say `{}`", candidate.display(), self.recent);
+                println!("  skipping {}: expected version `{}`", candidate.display(), self.recent);
             }
         }
         let installed = cache_dir()?.join(format!("{module}-{}", pinned(module, package)?)).join(name);
@@ -160,25 +160,25 @@ impl Program<'_> {
     }
 }
 
-/// Builds a package of a module in `tools/`; what an interrupted build compiled is in Go's own cache.
+/// Builds a package of a module in `tools/`. After an interrupted build, Go's own cache keeps what was compiled.
 async fn build(module: &str, package: &str, to: &Path) -> Result<()> {
-    let dir = to.parent().context("a program stands in a folder")?;
-    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let dir = to.parent().context("the path of a program has a parent")?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let lock = File::create(dir.join("lock"))?;
-    println!("  {package} is to be built into {}", dir.display());
-    // Another run that builds the same is waited for.
+    println!("  building {package} into {}", dir.display());
+    // Waits for another run that builds the same program.
     let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
     if to.is_file() {
         return Ok(());
     }
-    println!("  counting its packages (the first time, Go downloads its modules)");
+    println!("  counting its packages (Go downloads the modules the first time)");
     let packages = go(module, &["list", "-deps", package]).await?.lines().count();
     let new = to.with_extension("new");
     let mut build = go_command(module);
     build.args(["build", "-v", "-trimpath", "-ldflags", LINK, "-o"]).arg(&new).arg(package);
     let mut group = Group::spawn(build.stdout(Stdio::null()).stderr(Stdio::piped()))?;
-    // `-v` names each package as it is compiled; those of the cache are passed over.
-    let mut lines = BufReader::new(group.stderr().context("the output of go build")?).lines();
+    // `-v` prints each package as it is compiled, but not those from the cache.
+    let mut lines = BufReader::new(group.stderr().context("the output of `go build` is not piped")?).lines();
     let (begin, mut told, mut compiled, mut errors) = (Instant::now(), Instant::now(), 0, Vec::new());
     while let Some(line) = lines.next_line().await? {
         if line.contains(' ') || line.starts_with('#') {
@@ -200,7 +200,7 @@ async fn build(module: &str, package: &str, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The version in `tools/<module>/go.mod` of the module that a package is of.
+/// The version in `tools/<module>/go.mod` of the module that contains a package.
 fn pinned(module: &str, package: &str) -> Result<String> {
     let path = module_file(module).join("go.mod");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -220,11 +220,11 @@ async fn module_dir(module: &str, required: &str) -> Result<PathBuf> {
     go(module, &["mod", "download", required]).await?;
     let listed = go(module, &["list", "-m", "-json", required]).await?;
     let listed: Value = serde_json::from_str(&listed)?;
-    let dir = listed["Dir"].as_str().with_context(|| format!("go does not say where {required} is"))?;
+    let dir = listed["Dir"].as_str().with_context(|| format!("`go list` does not print the folder of {required}"))?;
     Ok(dir.into())
 }
 
-/// What go prints.
+/// Runs `go` and returns its standard output.
 async fn go(module: &str, arguments: &[&str]) -> Result<String> {
     let mut command = go_command(module);
     let mut group = Group::spawn(command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
@@ -240,7 +240,7 @@ fn go_command(module: &str) -> Command {
     let mut command = Command::new("go");
     command
         .current_dir(module_file(module))
-        // No C compiler, no workspace of the user's.
+        // Without a C compiler, and without a Go workspace of the user.
         .envs([("CGO_ENABLED", "0"), ("GOWORK", "off"), ("GOFLAGS", "-mod=readonly")])
         .stdin(Stdio::null());
     command
@@ -256,11 +256,12 @@ fn cache_dir() -> Result<PathBuf> {
         return Ok(dir);
     }
     let cache = variable("XDG_CACHE_HOME").or_else(|| env::home_dir().map(|home| home.join(".cache")));
-    let cache = cache.context("no home folder is known: set ROUTING_CLAIMS_TOOLS to a folder for what is built")?;
+    let cache =
+        cache.context("cannot find the home folder; set ROUTING_CLAIMS_TOOLS to the folder for the programs")?;
     Ok(cache.join("routing-claims/tools"))
 }
 
-/// Without what only a debugger reads: half the size.
+/// Omits debug information, which halves the size.
 const LINK: &str = "-s -w";
 const PROGRESS: Duration = Duration::from_secs(15);
 

@@ -3,7 +3,7 @@
 //! ```text
 //! client outside -> gateway ------------> A (main, PR-1 … PR-4) -> sidecar of A -> B (main, PR-1, PR-2, canary)
 //! client inside  -> sidecar `client` ---> A, B, C (gRPC: main, PR-1), D (WebSocket: main, PR-1)
-//!                   sidecar `plain`, without the label that opts in
+//!                   sidecar `plain`, without the router label
 //! ```
 
 use std::{
@@ -22,7 +22,7 @@ use rcgen::KeyPair;
 use serde_json::{Value, json};
 use testbed::EnvoyBinary;
 
-/// Everything that runs; dropping it stops it.
+/// Everything that runs. Dropping it stops it.
 pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) gateway: Proxy,
@@ -31,12 +31,12 @@ pub(crate) struct World {
     pub(crate) sidecar_a: Proxy,
     pub(crate) istioctl: PathBuf,
     pub(crate) dist: PathBuf,
-    /// With what the issuer signs, and where its public key is read.
+    /// The issuer's signing key. `jwks` is the address that serves its public key.
     pub(crate) issuer: KeyPair,
     pub(crate) jwks: SocketAddr,
     /// Requests that were compared with `explain`.
     pub(crate) explained: u64,
-    /// Requests of the loads.
+    /// Requests that were sent under load.
     pub(crate) under_load: u64,
     pub(crate) net: Net,
     _apps: Vec<App>,
@@ -46,7 +46,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start(tools: &Tools, envoy: &EnvoyBinary, dist: PathBuf, dir: &Path) -> Result<Self> {
         let net = Net::of_this_process();
-        println!("starting etcd, kube-apiserver and istiod at {}", net.ip(1));
+        println!("starting etcd, kube-apiserver and istiod on {}", net.ip(1));
         let plane = ControlPlane::start(tools, net, dir).await?;
         let cluster = plane.cluster.clone();
 
@@ -68,7 +68,9 @@ impl World {
             cluster.apply(&resource).await?;
         }
 
-        println!("starting 4 Envoys: a gateway, and the sidecars of A, of a client, and of one that is not opted in");
+        println!(
+            "starting 4 Envoys: a gateway, and the sidecars of A, of a client, and of a client without the router label"
+        );
         let router = ("routing-claims.dev/router", "enabled");
         let start = async |kind, workload, labels: &[_], ip| {
             Proxy::start(&plane, envoy, kind, workload, labels, net.ip(ip), dir).await
@@ -98,7 +100,7 @@ impl World {
         Ok(world)
     }
 
-    /// Waits until all that was applied is in force in every proxy.
+    /// Waits until everything that was applied is in force in every proxy.
     pub(crate) async fn settle(&self) -> Result<()> {
         settle(&self.cluster, &self.proxies()).await
     }
@@ -116,7 +118,7 @@ pub(crate) struct Version {
     ip: u8,
 }
 
-/// What is there from the start: main versions, and variants but for those that a scenario brings.
+/// The resources that exist from the start: main versions, and all variants except those that a scenario adds.
 fn resources(net: Net) -> Vec<Value> {
     let mut resources = Vec::new();
     for namespace in [A, B, GRPC, WEBSOCKET, "client"] {
@@ -189,7 +191,7 @@ fn service(namespace: &str, name: &str, port: &str, selector: &Value) -> Value {
     })
 }
 
-/// Stands for a pod: endpoints of Kubernetes may not be of loopback, those of Istio may.
+/// Replaces a pod: Kubernetes does not allow loopback endpoints, Istio does.
 fn workload(namespace: &str, name: &str, port: &str, labels: &Value, address: &str) -> Value {
     json!({
         "apiVersion": "networking.istio.io/v1",
@@ -199,7 +201,7 @@ fn workload(namespace: &str, name: &str, port: &str, labels: &Value, address: &s
     })
 }
 
-/// Gives a sidecar a listener at its own address: else all of them would share one.
+/// Gives a sidecar a listener on its own address. Otherwise all sidecars would share one.
 fn sidecar(namespace: &str, app: &str, address: &str) -> Value {
     json!({
         "apiVersion": "networking.istio.io/v1",
@@ -227,13 +229,13 @@ fn key_set(issuer: &KeyPair) -> Value {
     }]})
 }
 
-/// The port of every service: a sidecar's listener shows the services of one port.
+/// The port of every service. A sidecar's listener serves only the services of one port.
 pub(crate) const PORT: u16 = 8080;
 pub(crate) const A: &str = "microservice-a";
 pub(crate) const B: &str = "microservice-b";
 pub(crate) const GRPC: &str = "microservice-c";
 pub(crate) const WEBSOCKET: &str = "microservice-d";
-/// What runs from the start, but is made known to the mesh by a scenario.
+/// Versions that run from the start, but that only a scenario adds to the mesh.
 const BROUGHT: [&str; 1] = ["PR-4"];
 
 const VERSIONS: [Version; 13] = [

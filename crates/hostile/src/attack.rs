@@ -1,4 +1,4 @@
-//! A run: workers that send batches of requests, each over its own kept connections, without and with the filter.
+//! A run: workers send batches of requests, each over its own kept connections, without and with the filter.
 
 use std::ops::Range;
 use std::path::Path;
@@ -24,45 +24,45 @@ use crate::target::{Engine, Target};
 pub struct Plan {
     /// The filter under attack.
     pub engine: Engine,
-    /// How much.
+    /// The length of the run.
     pub length: Length,
-    /// All choices follow from it.
+    /// The seed of all choices.
     pub seed: u64,
-    /// Number of the first request; a multiple of [`BATCH`].
+    /// The number of the first request, a multiple of [`BATCH`].
     pub first: u64,
 }
 
-/// How much of an attack.
+/// The length of a run.
 #[derive(Debug, Clone, Copy)]
 pub enum Length {
-    /// So many requests, as fast as they go.
+    /// This many requests, as fast as possible.
     Requests(u64),
-    /// A steady load, under which every policy is swapped for another and back again and again.
+    /// A steady load, while every policy is repeatedly swapped for another and back.
     Soak {
-        /// How long.
+        /// The length of the run.
         time: Duration,
-        /// Requests a second.
+        /// Requests per second.
         rate: u32,
     },
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// What became of the requests.
+    /// The results of the requests.
     pub tally: Tally,
-    /// What Envoy says of its filter.
+    /// What Envoy reports about its filter.
     pub health: Health,
     /// Envoy's memory.
     pub memory: Memory,
-    /// How long it took.
+    /// The duration of the run.
     pub elapsed: Duration,
-    /// How often a policy was swapped for another.
+    /// The number of policies that were swapped.
     pub swaps: u64,
 }
 
-/// Attacks one engine on an Envoy of its own. `progress` is told how many requests are done, which share of the run that
-/// is, and how much memory Envoy has. `dir` gets Envoy's configuration and log.
+/// Attacks one engine on an Envoy of its own. Calls `progress` with the number of requests done so far and Envoy's memory.
+/// Writes Envoy's configuration and log to `dir`.
 pub async fn run(
     plan: Plan,
     binary: &EnvoyBinary,
@@ -90,7 +90,7 @@ pub async fn run(
                 Some(part) => tally.merge(part??),
                 None => break,
             },
-            // Goes on as long as the run.
+            // Swaps for as long as the run lasts; it ends only with an error.
             failed = &mut swaps => return Err(failed?),
             _ = sample.tick() => {
                 memory.add(run.share(), health::resident_bytes(mesh.envoy.pid())?);
@@ -104,13 +104,13 @@ pub async fn run(
 }
 
 impl Report {
-    /// Whether all is as it must be.
+    /// Whether every check passed.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.tally.faults.is_empty() && self.health.failures.is_empty() && self.memory.is_flat() && self.counts_agree()
     }
 
-    /// Whether the WASM filter counted each request that reached it: those that were answered, and perhaps those whose
+    /// Whether the WASM filter counted every request that reached it: those that were answered, and possibly those whose
     /// connection ended.
     #[must_use]
     pub fn counts_agree(&self) -> bool {
@@ -124,10 +124,10 @@ impl Report {
 
 struct Run {
     plan: Plan,
-    /// Each with the one it is swapped for before it.
+    /// Each target, after the one that it is swapped for.
     targets: Vec<[Target; 2]>,
-    /// How often each changed, twice for each swap: an even number when one of the two answers, the first when it is a
-    /// multiple of four.
+    /// The number of changes of each target, two for each swap. It is even while exactly one of the two policies can
+    /// answer, and a multiple of four while that is the original one.
     changes: Vec<AtomicU64>,
     begin: Instant,
     next: AtomicU64,
@@ -135,7 +135,7 @@ struct Run {
 }
 
 impl Run {
-    /// The numbers of the next batch, if there is one.
+    /// The numbers of the requests in the next batch, if there is one.
     fn next_batch(&self) -> Option<Range<u64>> {
         let first = self.next.fetch_add(BATCH, Ordering::Relaxed);
         let last = match self.plan.length {
@@ -146,7 +146,7 @@ impl Run {
         (first < last).then(|| first..last.min(first + BATCH))
     }
 
-    /// Between 0 and 1.
+    /// The share of the run that is done, from 0 to 1.
     #[allow(clippy::cast_precision_loss, reason = "a share of the run")]
     fn share(&self) -> f64 {
         match self.plan.length {
@@ -160,19 +160,19 @@ impl Run {
     }
 }
 
-/// Swaps one policy after the other, in a soak.
+/// Swaps one policy after the other, in a soak test.
 async fn swap(run: &Run, mesh: &Mesh) -> Result<anyhow::Error> {
     if let Length::Requests(_) = run.plan.length {
         return std::future::pending().await;
     }
-    // Begins with the other of the two.
+    // Starts with the policy that the target is swapped for.
     for next in (0..2_usize).cycle() {
         for (at, (pair, changes)) in run.targets.iter().zip(&run.changes).enumerate() {
             tokio::time::sleep(SWAP_EVERY).await;
             changes.fetch_add(1, Ordering::SeqCst);
             let filter = pair.get(next).context("no such policy")?.filter(run.plan.engine)?;
             mesh.offer(at, &filter).await?;
-            // Envoy's workers hear of it a moment after the main thread.
+            // Envoy's workers get the policy a moment after the main thread.
             tokio::time::sleep(SETTLE).await;
             changes.fetch_add(1, Ordering::SeqCst);
         }
@@ -180,7 +180,7 @@ async fn swap(run: &Run, mesh: &Mesh) -> Result<anyhow::Error> {
     Ok(anyhow::anyhow!("the rounds ended"))
 }
 
-/// A worker's connections: for each listener, one of each protocol as needed.
+/// The connections of a worker: for each listener, one of each protocol, opened when needed.
 struct Lanes {
     plain: Lane,
     filtered: Vec<Lane>,
@@ -240,20 +240,20 @@ async fn worker(run: Arc<Run>, mut lanes: Lanes) -> Result<Tally> {
     Ok(tally)
 }
 
-/// The machine's clock.
+/// The machine's clock, in Unix seconds.
 #[must_use]
 pub fn unix_seconds() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or_default()
 }
 
-/// Requests of a batch: they go over one connection.
+/// The number of requests in a batch, which share one connection.
 pub const BATCH: u64 = 16;
-/// Requests on their way at the same time: so many workers, each with a batch twice over.
+/// The number of workers. Each sends one batch at a time, with and without the filter.
 const WORKERS: usize = 12;
-/// Between a worker's batches when all together send one request a second.
+/// The time between two batches of a worker at a rate of one request per second for all workers together.
 const BATCH_TIME: Duration = Duration::from_secs(BATCH * WORKERS as u64);
-/// Each policy is swapped when those before it have been.
+/// The time between two swaps, one policy after the other.
 const SWAP_EVERY: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(500);
 const BATCHES: u64 = 0x6261_7463 << 16;

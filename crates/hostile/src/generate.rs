@@ -1,6 +1,6 @@
-//! Requests: tokens that are nearly right, header tricks, and forged managed headers on every one of them.
+//! Generates hostile requests: nearly valid tokens, header tricks, and forged managed headers on every request.
 //!
-//! Each request is a pure function of the seed, its number and, for tokens about to expire, the second it is made in.
+//! A request is a pure function of the seed, its number and, for tokens about to expire, the current second.
 
 use std::fmt::Write as _;
 
@@ -22,29 +22,29 @@ pub enum Protocol {
 /// A hostile request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Where it stands in the run; its path is `/<index>`.
+    /// Its number in the run. Its path is `/<index>`.
     pub index: u64,
-    /// For HTTP/2: header lines. For HTTP/1.1 they are in `bytes`.
+    /// For HTTP/2: the header lines. For HTTP/1.1 they are in `bytes`.
     pub lines: Headers,
     /// For HTTP/1.1: all bytes on the wire.
     pub bytes: Vec<u8>,
 }
 
 impl Request {
-    /// All of it, with bytes that are no text escaped.
+    /// The whole request as text, with other bytes escaped.
     #[must_use]
     pub fn shown(&self) -> String {
         if self.lines.is_empty() { self.bytes.escape_ascii().to_string() } else { shown(&self.lines) }
     }
 }
 
-/// Header lines in one line of text.
+/// Header lines as one line of text.
 pub(crate) fn shown(lines: &Headers) -> String {
     let line = |(name, value): &Line| format!("{}: {}", name.escape_ascii(), value.escape_ascii());
     lines.iter().map(line).collect::<Vec<_>>().join("\\r\\n")
 }
 
-/// Makes the request of this number. `now` is the Unix time.
+/// Generates the request with this number. `now` is the Unix time in seconds.
 #[must_use]
 pub fn request(seed: u64, index: u64, target: &Target, protocol: Protocol, now: i64) -> Request {
     let mut draft = Draft { rng: rng(seed, index), seed, target, http1: protocol == Protocol::Http1, now };
@@ -60,23 +60,23 @@ pub fn request(seed: u64, index: u64, target: &Target, protocol: Protocol, now: 
     }
 }
 
-/// A generator for a purpose: the same for the same numbers, unlike that of any others.
+/// A random number generator that depends only on these numbers.
 pub(crate) fn rng(seed: u64, number: u64) -> Rng {
-    // Two rounds, so that neither neighbouring seeds nor neighbouring numbers have streams in common.
+    // Two rounds, so that neighbouring seeds and neighbouring numbers do not share streams.
     let mut outer = Rng::with_seed(seed);
     Rng::with_seed(outer.u64(..) ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-/// The path of a request of this number.
+/// The path of the request with this number.
 #[must_use]
 pub fn path(index: u64) -> String {
     format!("/{index}")
 }
 
-/// Host of every request.
+/// The host of every request.
 pub const AUTHORITY: &str = "hostile.example";
 
-/// A request in the making.
+/// A request that is being generated.
 struct Draft<'t> {
     rng: Rng,
     seed: u64,
@@ -88,7 +88,7 @@ struct Draft<'t> {
 type Line = (Vec<u8>, Vec<u8>);
 
 impl Draft<'_> {
-    /// Lines that carry tokens, most of them where the policy looks.
+    /// Lines that carry tokens, most of them in a source of the policy.
     fn carriers(&mut self) -> Vec<Line> {
         let PolicyConfig { from_headers, from_cookies, .. } = self.target.policy().config();
         let mut lines = Vec::new();
@@ -155,7 +155,7 @@ impl Draft<'_> {
         line
     }
 
-    /// One to four managed headers that the client makes up.
+    /// One to four forged managed headers.
     fn forged(&mut self) -> Vec<Line> {
         let mut lines = Vec::new();
         for _ in 0..self.weighted(&[(4, 1), (3, 2), (1, 3), (1, 4)]) {
@@ -185,7 +185,7 @@ impl Draft<'_> {
     fn managed_name(&mut self) -> String {
         let watched = self.target.watched;
         let Some(prefix) = self.target.policy().config().header_prefix.clone() else {
-            // Those that routes look at most of all.
+            // Mostly the headers that routes match.
             return if self.rng.bool() { self.pick(&watched).into() } else { self.pick(self.target.managed()).clone() };
         };
         match self.rng.u8(..8) {
@@ -196,11 +196,11 @@ impl Draft<'_> {
         }
     }
 
-    /// Lines that must arrive as they are, and some that Envoy refuses.
+    /// Lines that must arrive unchanged, and some that Envoy rejects.
     fn others(&mut self) -> Vec<Line> {
         let mut lines: Vec<Line> = Vec::new();
         for _ in 0..self.rng.usize(..4) {
-            // One byte off a managed header.
+            // A name that differs from a managed header in one byte.
             let name = self.managed_name().replace('-', self.pick(&["-", "_"]));
             let prefix = self.target.policy().config().header_prefix.as_deref().unwrap_or_default();
             let name = match self.rng.u8(..3) {
@@ -243,16 +243,16 @@ impl Draft<'_> {
         lines
     }
 
-    /// The bytes of a token, in the form that the policy reads or nearly.
+    /// The bytes of a token, in the policy's format or close to it.
     fn token(&mut self) -> Vec<u8> {
         match self.rng.u8(..32) {
-            // Hot in every cache, then others that differ from them in a byte.
+            // Tokens that are in the cache, then tokens that differ from them in a byte.
             0..=8 => self.pooled(),
             9..=12 => {
                 let token = self.pooled();
                 self.mutated_token(token)
             }
-            // About to be valid, or valid no more: they come again on both sides of their time.
+            // Tokens about to become valid or to expire. They are sent on both sides of their time.
             13..=17 => self.clocked(),
             18..=19 => {
                 let token = self.clocked();
@@ -277,14 +277,14 @@ impl Draft<'_> {
     }
 
     fn pooled(&mut self) -> Vec<u8> {
-        // A few that are as good as always cached, and more than a cache holds.
+        // A few that are almost always cached, and more than fit into a cache.
         let id = if self.rng.bool() { self.rng.u64(..16) } else { self.rng.u64(..600) };
         let mut rng = rng(self.seed ^ POOLED, id);
         self.target.token(payload(&mut rng, self.target, None).as_bytes())
     }
 
-    /// A token of a pool that every second of the clock has: the same is sent from a few seconds before its time to a
-    /// few after.
+    /// A token from the pool of a second near now. The same token is sent from a few seconds before its time to a few
+    /// seconds after.
     fn clocked(&mut self) -> Vec<u8> {
         let at = self.now + self.rng.i64(-3..=3);
         let id = self.rng.u64(..4);
@@ -298,7 +298,7 @@ impl Draft<'_> {
         self.target.token(payload(&mut rng, self.target, Some(&times)).as_bytes())
     }
 
-    /// Bits flipped, bytes cut, spliced, put in or taken out.
+    /// Flips bits, and truncates, splices, inserts or removes bytes.
     fn mutated_token(&mut self, mut token: Vec<u8>) -> Vec<u8> {
         let length = token.len().max(1);
         let at = self.rng.usize(..length).min(token.len());
@@ -347,7 +347,7 @@ impl Draft<'_> {
         token
     }
 
-    /// JSON that is none any more, or says something else.
+    /// Makes the JSON invalid, or changes its meaning.
     fn mutated_payload(&mut self, mut payload: Vec<u8>) -> Vec<u8> {
         for _ in 0..=self.rng.usize(..3) {
             let at = self.rng.usize(..=payload.len());
@@ -360,7 +360,7 @@ impl Draft<'_> {
                     payload.splice(at..at, snippet.iter().copied());
                 }
                 4 => {
-                    // A member again, under the same key.
+                    // Duplicate keys.
                     let body = payload.get(1..payload.len().saturating_sub(1)).unwrap_or_default();
                     payload = [b"{", body, b",", body, b"}"].concat();
                 }
@@ -400,7 +400,7 @@ impl Draft<'_> {
         match self.rng.u8(..8) {
             0 => Vec::new(),
             1 => self.pick(&[&b"."[..], b"..", b"...", b"a.b", b".e30.", b"e30", b"=", b"null", b"undefined"]).to_vec(),
-            // At the limit and around it.
+            // At the limit, and one byte below and above.
             2 | 3 => {
                 let mut token = self.pooled();
                 token.resize(limit - 1 + self.rng.usize(..3), b'A');
@@ -419,12 +419,12 @@ impl Draft<'_> {
         }
     }
 
-    /// Bytes that a header's value may have, text or not.
+    /// Random bytes that a header value may contain, not only text.
     fn text(&mut self, longest: usize) -> Vec<u8> {
         (0..self.rng.usize(..longest)).map(|_| self.rng.u8(0x20..)).filter(|byte| *byte != 0x7f).collect()
     }
 
-    /// The lines as HTTP/1.1 has them, with white space where a client might have it, and where none may.
+    /// The lines in HTTP/1.1, with white space where a client may put it and where it is not allowed.
     fn http1(&mut self, index: u64, lines: &[Line]) -> Vec<u8> {
         let mut bytes = format!("GET {} HTTP/1.1\r\nhost: {AUTHORITY}\r\n", path(index)).into_bytes();
         for (name, value) in lines {
@@ -453,7 +453,7 @@ impl Draft<'_> {
         bytes
     }
 
-    /// Never at the end: the next line would be another one, or the request shorter.
+    /// Inserts bytes, but never at the end, where they would change the next line or end the request.
     fn put_in(&mut self, value: &mut Vec<u8>, what: &[&[u8]]) {
         let at = self.rng.usize(..value.len().max(1));
         if at < value.len() {
@@ -482,7 +482,7 @@ impl Draft<'_> {
     }
 }
 
-/// A payload with routes for this policy; `times` are members for its top level.
+/// A payload with routes for this policy. `times` are members of its top level.
 fn payload(rng: &mut Rng, target: &Target, times: Option<&str>) -> String {
     let config = target.policy().config();
     let mut routes = String::from("{");
@@ -492,7 +492,7 @@ fn payload(rng: &mut Rng, target: &Target, times: Option<&str>) -> String {
         let mut key = match (rng.u8(..16), services) {
             (0, _) => "other".to_owned(),
             (_, []) => pick(rng, &["api", "cart", "API", "checkout", "a b"]).to_owned(),
-            // Those that routes look at stand first or last.
+            // The services whose headers routes match are the first or the last ones.
             (1..=8, [first, .., last]) => {
                 if rng.bool() {
                     first.name.clone()
@@ -505,7 +505,7 @@ fn payload(rng: &mut Rng, target: &Target, times: Option<&str>) -> String {
         if rng.u8(..8) == 0 {
             key.make_ascii_uppercase();
         }
-        // Twice, perhaps in another case, now and then only.
+        // Duplicate keys and case variants only now and then.
         if keys.iter().any(|other| other.eq_ignore_ascii_case(&key)) && rng.u8(..16) > 0 {
             continue;
         }
@@ -549,7 +549,7 @@ fn pick<T: Clone>(rng: &mut Rng, from: &[T]) -> T {
     from[rng.usize(..from.len())].clone()
 }
 
-/// The line as HTTP/2 has it: names in lower case, and no byte that the client's own library refuses.
+/// The line in HTTP/2: the name in lower case, without bytes that the client's own library rejects.
 fn http2((name, value): &Line) -> Line {
     let value = value.iter().copied().filter(|byte| *byte == b'\t' || *byte >= 0x20 && *byte != 0x7f);
     (name.to_ascii_lowercase(), value.collect::<Vec<_>>().trim_ascii().to_vec())
@@ -620,7 +620,7 @@ mod tests {
         }
     }
 
-    /// Bytes after the request would be read as the next one.
+    /// Bytes after a request would be read as the next request.
     #[test]
     fn http1_requests_end_where_they_should() {
         for target in &Target::all().unwrap() {
@@ -633,7 +633,7 @@ mod tests {
         }
     }
 
-    /// An attack that never gets through to the filter proves nothing.
+    /// An attack that never reaches the filter proves nothing.
     #[test]
     fn every_outcome_comes_about_for_every_policy() {
         const NOW: i64 = 1_800_000_000;
@@ -650,7 +650,7 @@ mod tests {
                 .map(|outcome| outcome.code())
                 .filter(|code| !seen.contains(code))
                 .collect();
-            // Only a policy with few routes has too many of them.
+            // Only the policy with a low `maxRoutes` gets too many routes.
             let expected: &[&str] = if target.name == "tight" { &[] } else { &["too-many-routes"] };
             assert_eq!(missing, expected, "{}", target.name);
         }

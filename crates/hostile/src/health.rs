@@ -1,4 +1,4 @@
-//! Whether the filter itself, and Envoy's memory, stayed well.
+//! Failures of the filter itself, and Envoy's memory.
 
 use std::fs;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use testbed::Envoy;
 
 use crate::target::Engine;
 
-/// Envoy's memory in the course of a run.
+/// Envoy's memory during a run.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    /// When (as a part of the run, 0 to 1) and how many bytes.
+    /// The time (as a share of the run, 0 to 1) and the bytes of each sample.
     samples: Vec<(f64, u64)>,
 }
 
-/// What a run may not leave behind.
+/// What Envoy reports about its filter after a run.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    /// Errors of scripts and VMs that Envoy counted or logged, each in words.
+    /// Errors of scripts and VMs that Envoy counted or logged, as text.
     pub failures: Vec<String>,
-    /// Requests that the WASM filter counted; the Lua filter has no counters.
+    /// The number of requests that the WASM filter counted. The Lua filter has no counters.
     pub counted: Option<u64>,
 }
 
@@ -30,19 +30,19 @@ impl Memory {
         self.samples.push((done, bytes));
     }
 
-    /// Bytes when everything was warm: the most up to [`WARM_UP`] of the run.
+    /// The maximum in bytes during the [`WARM_UP`] of the run.
     #[must_use]
     pub fn warm(&self) -> u64 {
         self.most(|done| done <= WARM_UP)
     }
 
-    /// The most bytes after that.
+    /// The maximum in bytes after the [`WARM_UP`].
     #[must_use]
     pub fn peak(&self) -> u64 {
         self.most(|done| done > WARM_UP)
     }
 
-    /// What the peak may be.
+    /// The limit in bytes for the peak.
     #[must_use]
     pub fn bound(&self) -> u64 {
         self.warm() + self.warm() / 10 + SLACK
@@ -54,14 +54,14 @@ impl Memory {
         self.peak() <= self.bound()
     }
 
-    /// The most bytes in each of so many parts of the run.
+    /// The maximum in bytes in each of `parts` equal parts of the run.
     #[must_use]
     pub fn course(&self, parts: u32) -> Vec<u64> {
         let part = |n: u32| f64::from(n) / f64::from(parts);
         (0..parts).map(|n| self.most(|done| part(n) <= done && done < part(n + 1))).collect()
     }
 
-    /// The last sample.
+    /// The last sample in bytes.
     #[must_use]
     pub fn last(&self) -> u64 {
         self.samples.last().map(|(_, bytes)| *bytes).unwrap_or_default()
@@ -73,7 +73,7 @@ impl Memory {
 }
 
 impl Health {
-    /// Asks Envoy's stats and reads its log.
+    /// Reads Envoy's counters and log.
     pub async fn of(envoy: &Envoy, engine: Engine) -> Result<Self> {
         let counters = envoy.counters("").await?;
         let mut failures: Vec<_> = counters
@@ -89,30 +89,30 @@ impl Health {
     }
 }
 
-/// Bytes of a process in memory.
+/// The resident memory of a process in bytes.
 pub fn resident_bytes(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
-    kib.map(|kib: u64| kib * 1024).context("/proc does not tell how much memory Envoy has")
+    kib.map(|kib: u64| kib * 1024).context("cannot read `VmRSS` of Envoy from /proc")
 }
 
-/// A counter that stays at zero when no script and no VM fails.
+/// Whether a counter stays at zero as long as no script and no VM fails.
 fn is_failure(counter: &str) -> bool {
     let of_filter = counter.contains(".lua.") || counter.starts_with("wasm.") || counter.contains("routing-claims");
     let bad = ["error", "fail", "reload", "crash"];
     of_filter && bad.iter().any(|word| counter.contains(word))
 }
 
-/// A line by which Envoy tells of a failing filter, or of something worse.
+/// Whether a line of the log reports a failing filter, or something worse.
 fn is_complaint(line: &str) -> bool {
     let level = |name: &str| line.contains(&format!("][{name}]["));
     level("critical") || level("error") || (level("warning") && (line.contains("][wasm]") || line.contains("][lua]")))
 }
 
-/// How often memory is looked at.
+/// The time between two samples of the memory.
 pub const SAMPLE: Duration = Duration::from_millis(250);
 
-/// The part of a run in which caches and connections fill up.
+/// The share of a run in which caches and connections fill up.
 pub const WARM_UP: f64 = 0.3;
 
 const SLACK: u64 = 8 << 20;

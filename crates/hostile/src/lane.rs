@@ -1,4 +1,4 @@
-//! A kept connection to one listener, and batches of requests over it.
+//! Sends batches of requests over a kept connection to one listener.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,43 +10,43 @@ use tokio::task::JoinSet;
 
 use crate::generate::{AUTHORITY, Protocol, Request, path, shown};
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// It arrived at an upstream.
     Upstream {
-        /// Which.
+        /// The cluster of the upstream.
         cluster: String,
-        /// As it arrived.
+        /// The request as it arrived.
         seen: Seen,
     },
-    /// Envoy answered by itself.
+    /// Envoy itself answered, with this status.
     Refused(u16),
-    /// The connection or the stream ended without an answer, also when the request was sent alone.
+    /// The connection or stream ended without a response, even when the request was sent alone.
     Broken,
 }
 
-/// One connection at a time, made anew when it has ended.
+/// One connection at a time, reopened after it ends.
 #[derive(Debug)]
 pub struct Lane {
     address: SocketAddr,
     http1: Option<Http1>,
     http2: Option<Arc<Http2>>,
-    /// Requests that were sent twice, since the connection ended before they were answered.
+    /// The number of requests that were sent twice, because the connection ended before they were answered.
     pub resent: u64,
 }
 
 impl Lane {
-    /// To this listener; connects when the first request is sent.
+    /// A lane to this listener. It connects when it sends the first request.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
         Self { address, http1: None, http2: None, resent: 0 }
     }
 
-    /// Sends requests, `at_once` or each after the answer to the one before. One answer for each.
+    /// Sends requests, either `at_once` or each after the answer to the previous one. Returns one answer for each.
     pub async fn send(&mut self, protocol: Protocol, requests: &[Request], at_once: bool) -> Result<Vec<Answer>> {
         let mut answers = Vec::with_capacity(requests.len());
-        // After a connection's early end the next request goes alone, over a new one: it may be the cause.
+        // If a connection ends early, the next request may be the cause: it is sent alone, over a new connection.
         let mut alone = false;
         while let Some(rest) = requests.get(answers.len()..).filter(|rest| !rest.is_empty()) {
             let count = if at_once && !alone { rest.len() } else { 1 };
@@ -55,7 +55,7 @@ impl Lane {
                 Protocol::Http1 => self.http1(burst).await?,
                 Protocol::Http2 => self.http2(burst).await?,
             };
-            // Streams may end in any order; those after a gap are sent again.
+            // Streams can end in any order. Requests after the first gap are sent again.
             let whole = answered.iter().position(Option::is_none).unwrap_or(answered.len());
             let broken = whole < burst.len();
             answers.extend(answered.into_iter().take(whole).flatten());
@@ -72,14 +72,14 @@ impl Lane {
         Ok(answers)
     }
 
-    /// Writes all and reads the answers up to the connection's end.
+    /// Writes all requests and reads the answers until the connection ends.
     async fn http1(&mut self, burst: &[Request]) -> Result<Vec<Option<Answer>>> {
         let connection = match &mut self.http1 {
             Some(connection) => connection,
             none => none.insert(Http1::connect(self.address).await?),
         };
         let bytes: Vec<u8> = burst.iter().flat_map(|request| &request.bytes).copied().collect();
-        // Envoy may close while we write; what it said before that can be read, and what it did not say is seen below.
+        // Envoy may close the connection while we write. Answers sent before that are still read below.
         connection.write(&bytes).await.ok();
         let mut open = true;
         let mut answers = Vec::with_capacity(burst.len());
@@ -94,7 +94,7 @@ impl Lane {
         Ok(answers)
     }
 
-    /// A stream for each, all at the same time.
+    /// Sends all requests at the same time, each on a stream of its own.
     async fn http2(&mut self, burst: &[Request]) -> Result<Vec<Option<Answer>>> {
         let connection = match &self.http2 {
             Some(connection) => Arc::clone(connection),
@@ -115,7 +115,7 @@ impl Lane {
 }
 
 impl Answer {
-    /// In one line of text.
+    /// The answer as one line of text.
     #[must_use]
     pub fn shown(&self) -> String {
         match self {

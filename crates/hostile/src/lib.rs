@@ -1,4 +1,4 @@
-//! A client that attacks the filters on a real Envoy, and an oracle that knows what must come out.
+//! A hostile client for the filters on a real Envoy, and an oracle that computes the expected result.
 
 pub mod attack;
 pub mod generate;

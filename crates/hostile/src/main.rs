@@ -13,27 +13,27 @@ use hostile::target::Engine;
 use testbed::EnvoyBinary;
 use tokio::task::JoinSet;
 
-/// Attacks the filters on a real Envoy: hostile tokens and headers over HTTP/1.1 and HTTP/2, pipelined and raced, with
-/// forged routing headers on every request. An oracle, the core, says what must come out of each.
+/// Attacks the filters on a real Envoy, with hostile tokens and headers over HTTP/1.1 and HTTP/2, pipelined and in parallel.
+/// Every request carries forged routing headers. The core computes the expected result of each request.
 #[derive(Parser)]
 #[command(name = "cargo xtask hostile", bin_name = "cargo xtask hostile", after_help = EXAMPLES)]
 struct Args {
-    /// How many requests for each engine.
+    /// Number of requests for each engine.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
-    /// All choices follow from it; tokens about to expire follow the clock, too.
+    /// Seed of all choices. Tokens about to expire also depend on the clock.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Number of the first request, to send a part of a run again; rounded down to the batch it is in.
+    /// Number of the first request, to repeat a part of a run. It is rounded down to the start of its batch.
     #[arg(long, default_value_t = 0, conflicts_with = "soak")]
     first: u64,
-    /// Which filter.
+    /// The filter to attack.
     #[arg(long, value_enum, default_value_t = Engines::All)]
     engine: Engines,
-    /// Instead: a steady load for so long on all engines side by side, under which policies are swapped, as in `30m`.
+    /// Run a soak test of this length, such as `30m`: a steady load on all engines side by side, while policies are swapped.
     #[arg(long, value_parser = duration, conflicts_with = "requests")]
     soak: Option<Duration>,
-    /// Requests a second for each engine of a soak.
+    /// Requests per second for each engine, in a soak test.
     #[arg(long, default_value_t = 200, requires = "soak", value_parser = clap::value_parser!(u32).range(1..=5000))]
     rate: u32,
 }
@@ -91,7 +91,7 @@ async fn attack(args: &Args) -> Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Attacks one engine and prints what became of it; false when not all was well.
+/// Attacks one engine and prints the result. Returns false if a check failed.
 async fn one(plan: Plan, binary: &EnvoyBinary) -> Result<bool> {
     let mut dir = tempfile::Builder::new().prefix("routing-claims-hostile-").tempdir()?;
     let mut progress = Progress::new(plan);
@@ -105,7 +105,7 @@ async fn one(plan: Plan, binary: &EnvoyBinary) -> Result<bool> {
     Ok(report.passed())
 }
 
-/// The reproducers, what came about, and one line of counts.
+/// Prints the requests that reproduce faults, the outcomes, and one line of counts.
 fn print(plan: Plan, report: &Report) {
     let Report { tally, health, memory, elapsed, swaps } = report;
     let engine = plan.engine.name();
@@ -126,8 +126,8 @@ fn print(plan: Plan, report: &Report) {
     }
     println!(
         "{engine}: {} requests in {:.1} s, seed {}: wrong routes {}, surviving forged headers {}, wrong managed headers {}, \
-         other headers changed {}, answers mixed up {}, failed by our doing {}, failures of script or VM {}, refused by \
-         Envoy alike {}, sent again {}, memory {} -> {} MiB (bound {}): {}",
+         other headers changed {}, answers mixed up {}, failed only with the filter {}, failures of script or VM {}, rejected by \
+         Envoy itself {}, sent again {}, memory {} -> {} MiB (bound {}): {}",
         tally.requests,
         elapsed.as_secs_f64(),
         plan.seed,
@@ -147,7 +147,7 @@ fn print(plan: Plan, report: &Report) {
     );
 }
 
-/// A line that is rewritten on a terminal, and one now and then elsewhere.
+/// One line that is rewritten on a terminal; elsewhere, a new line every few seconds.
 struct Progress {
     plan: Plan,
     begin: Instant,
@@ -160,7 +160,7 @@ impl Progress {
     }
 
     fn show(&mut self, done: u64, memory: &Memory) {
-        // Engines that run side by side would overwrite each other.
+        // Engines that run side by side would overwrite each other's line.
         let (rewrites, every) = match self.plan.length {
             Length::Requests(_) if std::io::stderr().is_terminal() => (true, 1),
             Length::Requests(_) => (false, 10),
@@ -176,7 +176,7 @@ impl Progress {
             Length::Requests(requests) => format!(" of {requests}"),
             Length::Soak { time, .. } => format!(" in {elapsed} of {} s", time.as_secs()),
         };
-        let line = format!("{engine}: {done}{of}, {} a second, {memory} MiB", done / elapsed);
+        let line = format!("{engine}: {done}{of}, {} per second, {memory} MiB", done / elapsed);
         if rewrites { eprint!("\r{line}\x1b[K") } else { eprintln!("{line}") }
     }
 
@@ -194,13 +194,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
         Some(Duration::from_secs(count.checked_mul(*seconds)?)).filter(|time| !time.is_zero())
     });
-    parsed.ok_or_else(|| "a number and s, m or h is wanted, as in 90s or 30m".to_owned())
+    parsed.ok_or_else(|| "expected a number and `s`, `m` or `h`, such as `90s` or `30m`".to_owned())
 }
 
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask hostile                                    100,000 requests for each engine
-  cargo xtask hostile --engine lua --requests 1000000    a long run of one
+  cargo xtask hostile --engine lua --requests 1000000    a long run of one engine
   cargo xtask hostile --seed 7                           other requests
-  cargo xtask hostile --seed 7 --first 4711 --requests 1 request 4711 again, after those of its batch before it
-  cargo xtask hostile --soak 30m --rate 200              a steady load with swaps of policies, all engines at once";
+  cargo xtask hostile --seed 7 --first 4711 --requests 1 request 4711 again, after the earlier ones of its batch
+  cargo xtask hostile --soak 30m --rate 200              a soak test: a steady load while policies are swapped";

@@ -1,4 +1,4 @@
-//! One Envoy with a listener without the filter and one with it for each policy.
+//! One Envoy: a listener without the filter, and a listener with the filter for each policy.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -11,7 +11,7 @@ use testbed::{Answer, Envoy, EnvoyBinary, Offer, config};
 
 use crate::target::{CLUSTERS, Engine, MAIN, Target};
 
-/// A running Envoy with its upstreams; dropping it stops all of it.
+/// A running Envoy with its upstreams. Dropping it stops everything.
 #[derive(Debug)]
 pub struct Mesh {
     /// The process.
@@ -20,15 +20,15 @@ pub struct Mesh {
     pub plain: SocketAddr,
     /// The listener of each target, in order.
     pub filtered: Vec<SocketAddr>,
-    /// In a soak: what each target's listener is configured by.
+    /// In a soak test, the configuration of each target's filter.
     offers: Vec<Offer>,
     swaps: AtomicU64,
     _upstreams: Vec<Echo>,
 }
 
 impl Mesh {
-    /// Starts Envoy with one worker. `dir` gets its configuration and log. Filters that are `swapped` are configured by
-    /// [`Mesh::offer`].
+    /// Starts Envoy with one worker. Writes its configuration and log to `dir`. If `swapped`, [`Mesh::offer`] can replace
+    /// the filters.
     pub async fn start(
         binary: &EnvoyBinary,
         engine: Engine,
@@ -59,16 +59,16 @@ impl Mesh {
         Ok(Self { plain, filtered, envoy, offers, swaps: AtomicU64::new(0), _upstreams: upstreams })
     }
 
-    /// Has a target's listener run another filter.
+    /// Replaces the filter of a target's listener.
     pub async fn offer(&self, target: usize, filter: &Value) -> Result<()> {
-        let offer = self.offers.get(target).context("this listener does not change")?;
+        let offer = self.offers.get(target).context("the filter of this listener cannot be replaced")?;
         let answer = offer.offer_filter(&self.envoy, &filter["typed_config"]).await?;
-        ensure!(answer == Answer::Taken, "Envoy refused a policy:\n{}", self.envoy.log()?);
+        ensure!(answer == Answer::Taken, "Envoy rejected a policy:\n{}", self.envoy.log()?);
         self.swaps.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// How often one was swapped for another.
+    /// The number of filters that were replaced.
     #[must_use]
     pub fn swaps(&self) -> u64 {
         self.swaps.load(Ordering::Relaxed)
@@ -86,7 +86,7 @@ pub async fn upstreams() -> Result<(Vec<Echo>, Vec<Value>)> {
     Ok((upstreams, clusters))
 }
 
-/// A listener that adds nothing to a request that differs from one time to the next.
+/// A listener that adds nothing random to a request, so that requests can be compared.
 #[must_use]
 pub fn listener(name: &str, filters: &[Value], routes: &Value) -> Value {
     let mut listener = config::listener(name, filters, routes);
@@ -94,7 +94,7 @@ pub fn listener(name: &str, filters: &[Value], routes: &Value) -> Value {
     listener
 }
 
-/// Where a listener listens.
+/// The address of a listener.
 pub async fn address(envoy: &Envoy, listener: &str) -> Result<SocketAddr> {
     Ok((Ipv4Addr::LOCALHOST, envoy.listener_port(listener).await?).into())
 }

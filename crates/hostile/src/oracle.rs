@@ -1,8 +1,8 @@
-//! What must come out: told by the core, from what arrived without the filter.
+//! Computes the expected result of a request with the core, from what arrived without the filter.
 //!
-//! The same request goes through a listener without the filter, so what Envoy itself does to a request (joining lines,
-//! removing some, refusing others) is known and need not be modelled. The core decides on what arrived there, without a
-//! past. Which headers are managed is read from the policy's text, so that the core can't forgive itself.
+//! The same request also goes through a listener without the filter. That shows what Envoy itself does to it (joining
+//! lines, removing some, rejecting others), so that need not be modelled. The core decides on what arrived there, with an
+//! empty cache. The managed headers are read from the text of the policy, so that a bug of the core cannot hide itself.
 
 use std::ops::RangeInclusive;
 
@@ -12,36 +12,36 @@ use crate::generate::path;
 use crate::lane::Answer;
 use crate::target::{FORGED, Target};
 
-/// How a request fared.
+/// The judgement of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// As it must, with this outcome.
+    /// It has the expected result, with this outcome.
     Right(&'static str),
-    /// Envoy refuses it with and without the filter, alike.
+    /// Envoy rejects it in the same way with and without the filter.
     RefusedAlike,
-    /// Not as it must.
+    /// It does not have the expected result.
     Wrong(Vec<Fault>),
 }
 
-/// What is wrong.
+/// What is wrong with a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// It went to another upstream than the one that the decided headers lead to.
+    /// It went to an upstream that the decided headers do not lead to.
     Route,
     /// A managed header of the client arrived.
     Forged,
-    /// Other managed headers arrived than were decided, or several lines of one.
+    /// The managed headers that arrived differ from the decided ones, or one of them has several lines.
     Managed,
-    /// Other headers are not as they are without the filter.
+    /// Other headers differ from those without the filter.
     Others,
-    /// Envoy answered otherwise with the filter than without.
+    /// Envoy's answer with the filter differs from its answer without.
     Status,
-    /// It is the answer to another request.
+    /// The answer belongs to another request.
     Answer,
 }
 
-/// Judges a request by what became of it without and with the filter, when the latter was at one of these seconds and by
-/// one of these policies.
+/// Judges a request by its answers without and with the filter. The filter decided during one of these seconds, under one
+/// of these policies.
 #[must_use]
 pub fn judge(
     targets: &[&Target],
@@ -125,7 +125,7 @@ mod tests {
             ("main", right[1..].to_vec(), vec![Fault::Managed, Fault::Route]),
             ("pr-1", [&right[..], &[("x-more", "1")]].concat(), vec![Fault::Others]),
         ] {
-            // The route is what the decision leads to, whatever arrived.
+            // The expected route follows from the decision, not from what arrived.
             let faults: Vec<_> =
                 faults.into_iter().filter(|fault| *fault != Fault::Route || cluster != "pr-1").collect();
             assert_eq!(verdict(cluster, &lines), Verdict::Wrong(faults), "{lines:?}");

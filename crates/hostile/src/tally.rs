@@ -1,28 +1,28 @@
-//! Counts of a run.
+//! The counts of a run.
 
 use std::collections::BTreeMap;
 
 use crate::oracle::{Fault, Verdict};
 
-/// What became of the requests of a run.
+/// The results of the requests of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// Requests that were judged or refused.
+    /// All requests.
     pub requests: u64,
-    /// Requests that Envoy refuses with and without the filter, alike.
+    /// Requests that Envoy rejects in the same way with and without the filter.
     pub refused: u64,
-    /// Requests sent again because the connection ended before their answer.
+    /// Requests that were sent again because the connection ended before their answer.
     pub resent: u64,
-    /// Outcomes of those that fared as they must.
+    /// The outcomes of requests with the expected result.
     pub outcomes: BTreeMap<&'static str, u64>,
-    /// Each fault; a request may have several.
+    /// The faults. A request can have several.
     pub faults: BTreeMap<Fault, u64>,
-    /// The first requests that did not fare as they must, each with what is needed to send it again.
+    /// The first requests with a fault, each with what is needed to send it again.
     pub reproducers: Vec<String>,
 }
 
 impl Tally {
-    /// Adds a request. `reproducer` is asked only for the first that fare wrong.
+    /// Adds a request. `reproducer` is called only for the first requests with a fault.
     pub fn add(&mut self, verdict: Verdict, reproducer: impl FnOnce() -> String) {
         self.requests += 1;
         match verdict {
@@ -54,12 +54,12 @@ impl Tally {
         self.reproducers.truncate(REPRODUCERS);
     }
 
-    /// How often a fault was seen.
+    /// The number of requests with a fault.
     #[must_use]
     pub fn count(&self, fault: Fault) -> u64 {
         self.faults.get(&fault).copied().unwrap_or_default()
     }
 }
 
-/// More tell nothing new.
+/// More than these add no information.
 const REPRODUCERS: usize = 3;

@@ -1,4 +1,4 @@
-//! The policies under attack, and where each sends a request.
+//! The policies under attack, and the routes that follow their headers.
 
 use anyhow::{Context as _, Result};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 /// A policy with routes that follow two of its headers.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Names the policy, and its listener.
+    /// The name of the policy and of its listener.
     pub name: &'static str,
     /// The policy as JSON.
     pub config: Value,
-    /// The headers that the routes look at.
+    /// The headers that the routes match.
     pub watched: [&'static str; 2],
     policy: Policy,
     /// Names of the headers that are managed by name, in lower case.
@@ -29,7 +29,7 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// As it is written in arguments and reports.
+    /// The name in arguments and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -45,18 +45,18 @@ impl Target {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let header =
             |service: &Value| text(&service["header"]).or_else(|| Some(text(&service["name"])?.to_ascii_lowercase()));
-        // Told from the text alone: what is managed must not be asked of the core, which is under attack, too.
+        // Computed from the text alone: the core cannot be asked, because it is under attack too.
         let services = config["services"].as_array().into_iter().flatten().filter_map(header);
         let managed = services.chain(text(&config["reportHeader"])).collect();
         Ok(Self { name, config, watched, policy, managed })
     }
 
-    /// The policies under attack: each has another way in.
+    /// The policies under attack. Each takes its token in a different way.
     pub fn all() -> Result<Vec<Self>> {
         let many: Vec<_> = (0..60).map(|n| json!({"name": format!("service-{n}")})).collect();
         Ok(vec![
             Self::new(
-                "closed",
+                "listed",
                 ["microservice-a", "microservice-b"],
                 json!({
                     "services": [{"name": "microservice-A"}, {"name": "microservice-B"}],
@@ -65,7 +65,7 @@ impl Target {
                 }),
             )?,
             Self::new(
-                "open",
+                "prefix",
                 ["x-route-api", "x-route-cart"],
                 json!({
                     "claimPath": ["https://example.com/claims", "routing"],
@@ -125,7 +125,7 @@ impl Target {
         ])
     }
 
-    /// Another policy for the same tokens: it manages one more header, and reports to another.
+    /// Another policy for the same tokens, which reports in another header.
     pub fn other(&self) -> Result<Self> {
         let mut config = self.config.clone();
         config["reportHeader"] = "x-other-report".into();
@@ -139,7 +139,7 @@ impl Target {
                 let module = testbed::target_dir().join("dist/routing-claims.wasm");
                 anyhow::ensure!(
                     module.is_file(),
-                    "{} is not there; run `cargo xtask build --filters`",
+                    "cannot find {}; run `cargo xtask build --filters`",
                     module.display()
                 );
                 Ok(testbed::config::wasm_filter(&module, &self.config))
@@ -167,7 +167,7 @@ impl Target {
         json!({"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": rules}]})
     }
 
-    /// The cluster to which headers that the filter set lead.
+    /// The cluster that the headers set by the filter lead to.
     #[must_use]
     pub fn route(&self, set: &[(&str, &str)]) -> &'static str {
         let variants = |header| {
@@ -184,23 +184,23 @@ impl Target {
             || self.policy.config().header_prefix.as_ref().is_some_and(|prefix| header.starts_with(prefix.as_bytes()))
     }
 
-    /// A decider without a past: what it decides comes from no cache.
+    /// A decider with an empty cache.
     #[must_use]
     pub fn decider(&self) -> Decider {
         Decider::new(self.policy.clone())
     }
 
-    /// What the token is made of, and how.
+    /// The validated policy.
     pub(crate) fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Headers that are managed by name.
+    /// The headers that the policy manages by name.
     pub(crate) fn managed(&self) -> &[String] {
         &self.managed
     }
 
-    /// A token of a payload.
+    /// A token with this payload.
     pub(crate) fn token(&self, payload: &[u8]) -> Vec<u8> {
         let segment = BASE64_URL_SAFE_NO_PAD.encode(payload);
         match self.policy.config().format {
@@ -210,13 +210,13 @@ impl Target {
     }
 }
 
-/// What every value of a forged header starts with. It is a version that a token might name; no token does.
+/// The start of every forged value. A token could name this version, but none does.
 pub const FORGED: &str = "FORGED";
 
-/// The upstreams: what no variant answers, what a forged header that survives would lead to, and the variants.
+/// The upstreams: main, the upstream of forged headers that survive, and the variants.
 pub const CLUSTERS: [&str; 4] = [MAIN, FORGED_CLUSTER, "pr-1", "pr-2"];
 
-/// The upstream of requests that no token leads elsewhere.
+/// The upstream of requests that no token routes elsewhere.
 pub const MAIN: &str = "main";
 const FORGED_CLUSTER: &str = "forged";
 const VARIANTS: [(&str, &str); 2] = [("PR-1", "pr-1"), ("PR-2", "pr-2")];

@@ -1,7 +1,7 @@
-//! A clock that jumps, back and forth over `exp` and `nbf`: what was decided before does not matter (R9, R16).
+//! A clock that jumps back and forth across `exp` and `nbf`. Earlier decisions do not matter (R9, R16).
 //!
-//! The clock of a real Envoy is the machine's; the corpus lets it pass `exp` and `nbf` there. Jumps are shown on the core
-//! and on the script in LuaJIT, which are told the time.
+//! A real Envoy uses the machine's clock; the corpus lets that clock pass `exp` and `nbf`. Jumps are tested on the core and
+//! on the script in LuaJIT, where the test sets the time.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
 
@@ -19,7 +19,7 @@ fn decisions_follow_a_clock_that_jumps() {
     let mut rng = fastrand::Rng::with_seed(8);
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..20_000 {
-        // Few tokens, so that each is cached; few seconds, so that each jump crosses something.
+        // Few tokens, so that each is cached, and few seconds, so that each jump crosses an `exp` or `nbf`.
         let (exp, nbf) = (START + rng.i64(-4..4), START + rng.i64(-4..4));
         let payload = match rng.u8(..3) {
             0 => format!(r#"{{"a":"PR-1","exp":{exp}}}"#),

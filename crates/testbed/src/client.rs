@@ -1,4 +1,4 @@
-//! Clients that send header lines byte for byte. Each keeps one connection; connecting again is the caller's business.
+//! Clients that send header lines byte for byte. Each keeps one connection; reconnecting is up to the caller.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::Headers;
 use crate::wire::{self, Wire};
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// The status code.
@@ -25,20 +25,20 @@ pub struct Response {
 }
 
 impl Response {
-    /// The first value of that name, compared without regard to ASCII case.
+    /// The first value of that name, compared case-insensitively (ASCII).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         wire::value(&self.headers, name)
     }
 
-    /// The body as text; bytes that are no UTF-8 are replaced.
+    /// The body as text. Bytes that are not UTF-8 are replaced.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
-/// An HTTP/1.1 connection that writes what it is given.
+/// An HTTP/1.1 connection that writes exactly what it is given.
 #[derive(Debug)]
 pub struct Http1 {
     wire: Wire,
@@ -49,16 +49,16 @@ impl Http1 {
     ///
     /// # Errors
     ///
-    /// When the connection fails.
+    /// If the connection fails.
     pub async fn connect(addr: SocketAddr) -> Result<Self> {
         Ok(Self { wire: Wire::new(connect(addr).await?)? })
     }
 
-    /// Sends `GET path` with `host: authority` and then the given lines, each as `name: value` with no byte changed.
+    /// Sends `GET path` with `host: authority` and then the given lines, each as `name: value`, byte for byte.
     ///
     /// # Errors
     ///
-    /// When there is no whole response in time; the connection is of no use then.
+    /// If no complete response arrives in time. The connection is unusable then.
     pub async fn get(&mut self, authority: &str, path: &str, headers: &[(Vec<u8>, Vec<u8>)]) -> Result<Response> {
         let mut request = format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\n").into_bytes();
         for (name, value) in headers {
@@ -72,26 +72,26 @@ impl Http1 {
         self.read().await
     }
 
-    /// Sends bytes as they are: a request, or several at once, whose answers come in their order.
+    /// Sends bytes as they are: one request, or several at once, which are answered in order.
     ///
     /// # Errors
     ///
-    /// When they are not taken in time; the connection is of no use then.
+    /// If the bytes are not accepted in time. The connection is unusable then.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         in_time(self.wire.write(bytes)).await
     }
 
-    /// Reads the next answer.
+    /// Reads the next response.
     ///
     /// # Errors
     ///
-    /// When there is no whole response in time; the connection is of no use then.
+    /// If no complete response arrives in time. The connection is unusable then.
     pub async fn read(&mut self) -> Result<Response> {
         in_time(self.response()).await
     }
 
     async fn response(&mut self) -> Result<Response> {
-        let head = self.wire.head().await?.context("the connection was closed instead of an answer")?;
+        let head = self.wire.head().await?.context("the connection was closed without a response")?;
         let (status, headers) = {
             let mut headers = [httparse::EMPTY_HEADER; wire::MAX_HEADERS];
             let mut response = httparse::Response::new(&mut headers);
@@ -119,27 +119,27 @@ pub struct Http2 {
 }
 
 impl Http2 {
-    /// Connects and shakes hands.
+    /// Connects and completes the handshake.
     ///
     /// # Errors
     ///
-    /// When the connection or the handshake fails.
+    /// If the connection or the handshake fails.
     pub async fn connect(addr: SocketAddr) -> Result<Self> {
         let stream = connect(addr).await?;
         stream.set_nodelay(true)?;
         let (requests, connection) = in_time(async { Ok(h2::client::handshake(stream).await?) }).await?;
-        // Its errors show in the requests.
+        // Errors of the connection surface in its requests.
         let connection = tokio::spawn(async { drop(connection.await) });
         Ok(Self { requests, connection })
     }
 
-    /// Sends `GET path` with the given lines: names in lower case as HTTP/2 wants them, values with no byte changed.
-    /// Lines of one name stay in order; between names the order may change. Calls may run at the same time, each has a
+    /// Sends `GET path` with the given lines: names in lower case, as HTTP/2 requires, and values byte for byte. Lines of
+    /// one name stay in order; the order of different names may change. Calls can run concurrently, because each has a
     /// stream of its own.
     ///
     /// # Errors
     ///
-    /// When HTTP/2 cannot express a line, or there is no whole response in time.
+    /// If HTTP/2 cannot express a line, or no complete response arrives in time.
     pub async fn get(&self, authority: &str, path: &str, headers: &[(Vec<u8>, Vec<u8>)]) -> Result<Response> {
         let mut request = Request::get(format!("http://{authority}{path}")).body(())?;
         for (name, value) in headers {
@@ -172,11 +172,11 @@ async fn connect(addr: SocketAddr) -> Result<TcpStream> {
     in_time(async { TcpStream::connect(addr).await.with_context(|| format!("cannot connect to {addr}")) }).await
 }
 
-/// A test that hangs says nothing.
+/// Limits the time of `work`, because a test that hangs reports nothing.
 async fn in_time<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     match tokio::time::timeout(TIMEOUT, work).await {
         Ok(result) => result,
-        Err(_) => bail!("no answer within {TIMEOUT:?}"),
+        Err(_) => bail!("no response within {TIMEOUT:?}"),
     }
 }
 

@@ -11,7 +11,7 @@ pub fn bootstrap(listeners: &[Value], clusters: &[Value]) -> Value {
     json!({"static_resources": {"listeners": listeners, "clusters": clusters}})
 }
 
-/// A listener on a free port of loopback that takes HTTP/1.1 and HTTP/2; `filters` stand before the router.
+/// A listener on a free port of loopback that accepts HTTP/1.1 and HTTP/2. `filters` run before the router.
 ///
 /// `routes` is a `RouteConfiguration`.
 #[must_use]
@@ -82,7 +82,7 @@ pub fn wasm_filter(module: &Path, policy: &Value) -> Value {
     })
 }
 
-/// Envoy's Lua filter with a script. Envoy clears the route cache by itself when the script edits headers.
+/// Envoy's Lua filter with a script. Envoy clears the route cache itself when the script edits headers.
 #[must_use]
 pub fn lua_filter(script: &str) -> Value {
     json!({

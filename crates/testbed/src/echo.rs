@@ -19,11 +19,11 @@ pub struct Echo {
 /// Starts an HTTP/1.1 upstream on a free port of loopback.
 ///
 /// It answers each request with status 200, `x-upstream: <label>` and, as the body, the bytes of the request's head as
-/// they arrived: [`Seen::from_body`] reads them.
+/// they arrived. [`Seen::from_body`] reads them.
 ///
 /// # Errors
 ///
-/// When no port can be bound.
+/// If no port can be bound.
 pub async fn serve(label: &str) -> Result<Echo> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let addr = listener.local_addr()?;
@@ -32,7 +32,7 @@ pub async fn serve(label: &str) -> Result<Echo> {
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             connections.spawn(answer(stream, label.clone()));
-            // Ended ones need no more room.
+            // Frees the connections that have ended.
             while connections.try_join_next().is_some() {}
         }
     });
@@ -40,7 +40,7 @@ pub async fn serve(label: &str) -> Result<Echo> {
 }
 
 impl Echo {
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -60,21 +60,21 @@ pub struct Seen {
     pub method: String,
     /// The path with its query.
     pub path: String,
-    /// All header lines, in order; white space around a value does not belong to it.
+    /// All header lines, in order, with the white space around each value removed.
     pub headers: Headers,
 }
 
 impl Seen {
-    /// Reads the body of an echo's answer.
+    /// Reads the body of an echo's response.
     ///
     /// # Errors
     ///
-    /// When the body is not from an echo.
+    /// If the body does not come from an echo.
     pub fn from_body(body: &[u8]) -> Result<Self> {
         let mut headers = [httparse::EMPTY_HEADER; wire::MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
-        if request.parse(body).context("not the head of a request")?.is_partial() {
-            bail!("the head of a request is not complete");
+        if request.parse(body).context("expected the head of a request")?.is_partial() {
+            bail!("the head of a request is incomplete");
         }
         Ok(Self {
             method: request.method.unwrap_or_default().to_owned(),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_is_passed_over() {
+    async fn a_body_is_skipped() {
         let echo = serve("it").await.unwrap();
         let mut wire = Wire::new(TcpStream::connect(echo.addr()).await.unwrap()).unwrap();
         wire.write(b"POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\nGET /GET /next HTTP/1.1\r\n\r\n").await.unwrap();

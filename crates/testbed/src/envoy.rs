@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::EnvoyBinary;
 use crate::client::Http1;
 
-/// An Envoy process, ready for requests; dropping it kills the process and waits for its end.
+/// An Envoy process that is ready for requests. Dropping it kills the process and waits for its end.
 #[derive(Debug)]
 pub struct Envoy {
     process: Process,
@@ -27,7 +27,7 @@ pub struct Options {
     pub concurrency: u32,
     /// `--log-level`: `trace`, `debug`, `info`, `warning`, `error`, `critical` or `off`.
     pub log_level: &'static str,
-    /// More of Envoy's command line.
+    /// Further arguments of Envoy's command line.
     pub args: &'static [&'static str],
 }
 
@@ -38,14 +38,14 @@ impl Default for Options {
 }
 
 impl Envoy {
-    /// Starts an Envoy with one worker and waits until it takes requests.
+    /// Starts an Envoy with one worker and waits until it accepts requests.
     ///
-    /// `dir` gets `<name>.json` (the configuration, with an admin listener added) and `<name>.log`.
+    /// Writes `<name>.json` (the configuration, with an admin listener added) and `<name>.log` to `dir`.
     ///
     /// # Errors
     ///
-    /// When Envoy does not start, exits (a configuration it refuses) or is not ready in time; the error ends with the
-    /// last lines of its log.
+    /// If Envoy does not start, exits (because it rejects its configuration) or is not ready in time. The error ends with
+    /// the last lines of the log.
     pub async fn start(binary: &EnvoyBinary, name: &str, bootstrap: Value, dir: &Path) -> Result<Self> {
         Self::start_with(binary, name, bootstrap, dir, Options::default()).await
     }
@@ -69,7 +69,7 @@ impl Envoy {
         fs::write(&config, serde_json::to_vec_pretty(&bootstrap)?)
             .with_context(|| format!("cannot write {}", config.display()))?;
         let admin_address = dir.join(format!("{name}.admin"));
-        // One left by an Envoy that stood here before would be taken for the new one's.
+        // The file of an earlier Envoy would be mistaken for that of the new one.
         fs::remove_file(&admin_address).ok();
 
         let log = dir.join(format!("{name}.log"));
@@ -79,7 +79,7 @@ impl Envoy {
             .arg(&config)
             .arg("--admin-address-path")
             .arg(&admin_address)
-            // Hot restart claims a base id per Envoy and shared memory; nothing here restarts.
+            // Hot restart needs shared memory and a base id for each Envoy, and no Envoy here restarts.
             .arg("--disable-hot-restart")
             .args(["--concurrency", &options.concurrency.to_string(), "--log-level", options.log_level])
             .args(options.args)
@@ -93,11 +93,11 @@ impl Envoy {
         Ok(Self { process, admin })
     }
 
-    /// The port that Envoy gave to the listener of that name.
+    /// The port that Envoy assigned to the listener of that name.
     ///
     /// # Errors
     ///
-    /// When there is no such listener, or Envoy does not answer.
+    /// If there is no such listener, or Envoy does not answer.
     pub async fn listener_port(&self, name: &str) -> Result<u16> {
         let listeners = self.admin_json("/listeners?format=json").await?;
         let port = listeners["listener_statuses"]
@@ -114,7 +114,7 @@ impl Envoy {
     ///
     /// # Errors
     ///
-    /// When Envoy does not answer.
+    /// If Envoy does not answer.
     pub async fn counters(&self, prefix: &str) -> Result<BTreeMap<String, u64>> {
         let stats = self.admin_json("/stats?format=json&type=Counters").await?;
         Ok(stats["stats"]
@@ -131,16 +131,16 @@ impl Envoy {
     ///
     /// # Errors
     ///
-    /// When it does not answer, or not with status 200.
+    /// If it does not answer, or not with status 200.
     pub async fn admin_get(&self, path: &str) -> Result<Vec<u8>> {
         admin_get(self.admin, path).await.with_context(|| format!("Envoy {}", self.process.name))
     }
 
-    /// What Envoy logged so far.
+    /// The log so far.
     ///
     /// # Errors
     ///
-    /// When the log cannot be read.
+    /// If the log cannot be read.
     pub fn log(&self) -> Result<String> {
         self.process.log()
     }
@@ -151,7 +151,7 @@ impl Envoy {
         self.process.child.id()
     }
 
-    /// Stops the process and waits for its end; dropping does the same.
+    /// Stops the process and waits for its end, as dropping does.
     pub fn stop(self) {
         drop(self);
     }
@@ -161,7 +161,7 @@ impl Envoy {
     }
 }
 
-/// The child and its log, from before it is ready.
+/// The child process and its log, which exist before Envoy is ready.
 #[derive(Debug)]
 struct Process {
     name: String,
@@ -170,14 +170,14 @@ struct Process {
 }
 
 impl Process {
-    /// Waits until the listeners take requests; gives the address of the admin listener.
+    /// Waits until the listeners accept requests. Returns the address of the admin listener.
     async fn ready(&mut self, admin_address: &Path) -> Result<SocketAddr> {
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                bail!("Envoy {} ended with {status}:\n{}", self.name, self.log_tail());
+                bail!("Envoy {} exited with {status}:\n{}", self.name, self.log_tail());
             }
-            // The file may be seen before the address is in it.
+            // The file can exist before it contains the address.
             let admin = fs::read_to_string(admin_address).ok().and_then(|address| address.trim().parse().ok());
             if let Some(admin) = admin
                 && takes_requests(admin).await
@@ -196,7 +196,7 @@ impl Process {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Without what Envoy tells of itself at each start: pages of the names of its extensions.
+    /// The last lines of the log, without the pages of extension names that Envoy logs at each start.
     fn log_tail(&self) -> String {
         let log = self.log().unwrap_or_default();
         let lines: Vec<&str> = log.lines().filter(|line| !line.contains("[info][main]")).collect();
@@ -206,13 +206,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only for a child that was reaped already.
+        // Both fail only for a child that has already been reaped.
         self.child.kill().ok();
         self.child.wait().ok();
     }
 }
 
-/// `/ready` alone can be true a moment before the workers listen.
+/// `/ready` alone can succeed a moment before the workers listen.
 async fn takes_requests(admin: SocketAddr) -> bool {
     let started = async {
         admin_get(admin, "/ready").await?;
@@ -224,7 +224,7 @@ async fn takes_requests(admin: SocketAddr) -> bool {
 async fn admin_get(admin: SocketAddr, path: &str) -> Result<Vec<u8>> {
     let response = Http1::connect(admin).await?.get("admin", path, &[]).await?;
     if response.status != 200 {
-        bail!("GET {path} gives {}: {}", response.status, response.text());
+        bail!("GET {path} returned {}: {}", response.status, response.text());
     }
     Ok(response.body)
 }

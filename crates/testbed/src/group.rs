@@ -1,4 +1,4 @@
-//! A command that is stopped with all that it started.
+//! A command that is stopped together with everything that it started.
 
 use std::process::{ExitStatus, Output};
 use std::time::{Duration, Instant};
@@ -8,9 +8,9 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, ChildStderr, Command};
 
-/// A child and its descendants, in a process group of their own; dropping it ends those that still run.
+/// A child and its descendants, in a process group of their own. Dropping it stops those that still run.
 ///
-/// Ctrl-C in a terminal does not reach them: who owns this waits for the signal, and drops it.
+/// Ctrl-C in a terminal does not reach them: the owner waits for the signal and drops the group.
 #[derive(Debug)]
 pub struct Group {
     leader: Child,
@@ -22,7 +22,7 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// When it does not start.
+    /// If it does not start.
     pub fn spawn(command: &mut Command) -> Result<Self> {
         let program = command.as_std().get_program().display().to_string();
         let leader = command.process_group(0).spawn().with_context(|| format!("cannot run {program}"))?;
@@ -30,7 +30,7 @@ impl Group {
         Ok(Self { leader, id: id.context("a child without a process id")? })
     }
 
-    /// What the command writes to standard error, where that is piped; once.
+    /// The standard error of the command, if it is piped. Only the first call returns it.
     pub fn stderr(&mut self) -> Option<ChildStderr> {
         self.leader.stderr.take()
     }
@@ -39,23 +39,23 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// When the operating system does not tell its status.
+    /// If the operating system does not return its status.
     pub async fn wait(&mut self) -> Result<ExitStatus> {
         Ok(self.leader.wait().await?)
     }
 
-    /// Waits for the command's end, and for the end of what it wrote where that is piped.
+    /// Waits for the command's end, and reads its output to the end if it is piped.
     ///
     /// # Errors
     ///
-    /// When reading fails, or the operating system does not tell its status.
+    /// If reading fails, or the operating system does not return its status.
     pub async fn output(&mut self) -> Result<Output> {
         let (stdout, stderr) = (self.leader.stdout.take(), self.leader.stderr.take());
         let (stdout, stderr, status) = tokio::try_join!(read(stdout), read(stderr), self.wait())?;
         Ok(Output { status, stdout, stderr })
     }
 
-    /// Also takes the leader's exit status: until then it counts as a member.
+    /// Also reaps the leader, because until then the leader counts as a member of the group.
     fn is_alive(&mut self) -> bool {
         self.leader.try_wait().ok();
         test_kill_process_group(self.id).is_ok()
@@ -64,13 +64,13 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // An orphan that nobody reaps counts as alive, so the waiting must have an end.
+        // An orphan that nobody reaps counts as alive, so the wait needs a deadline.
         let deadline = Instant::now() + PATIENCE;
         for signal in [Signal::TERM, Signal::KILL] {
             if !self.is_alive() {
                 return;
             }
-            // Fails only when all of them ended meanwhile.
+            // Fails only if all of them have ended in the meantime.
             kill_process_group(self.id, signal).ok();
             while self.is_alive() && Instant::now() < deadline {
                 std::thread::sleep(POLL);
@@ -98,12 +98,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_grandchild_ends_with_its_group() {
-        // The leader is gone when the grandchild is stopped.
+        // The leader has exited by the time the grandchild is stopped.
         assert_ends("sleep 600 & echo ready").await;
     }
 
     #[tokio::test]
-    async fn one_that_does_not_listen_is_killed() {
+    async fn a_process_that_ignores_sigterm_is_killed() {
         assert_ends("trap '' TERM; echo ready; while :; do sleep 1; done").await;
     }
 
@@ -113,7 +113,7 @@ mod tests {
         let mut ready = [0; 6];
         stdout.read_exact(&mut ready).await.unwrap();
         drop(group);
-        // The pipe ends with the last process that has it.
+        // The pipe closes when the last process that holds it ends.
         let end = tokio::time::timeout(Duration::from_secs(10), stdout.read(&mut ready)).await;
         assert_eq!(end.expect("all have ended").unwrap(), 0);
     }

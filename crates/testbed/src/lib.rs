@@ -1,8 +1,8 @@
 //! A real Envoy on loopback, with clients in front of it and upstreams behind it, for tests and the demo.
 //!
-//! [`locate`] finds or installs an Envoy, [`Envoy`] is one running process, [`config`] has pieces of its configuration,
-//! [`client`] sends requests byte for byte, and [`echo`] answers with the bytes that arrived. Development only: nothing
-//! that is shipped depends on this crate.
+//! [`locate`] finds or installs an Envoy, [`Envoy`] is one running process, [`config`] contains pieces of its
+//! configuration, [`client`] sends requests byte for byte, and [`echo`] answers with the bytes that arrived. This crate is
+//! for development only: nothing that ships depends on it.
 
 pub mod client;
 pub mod config;
@@ -23,5 +23,5 @@ pub use offer::{Answer, Offer};
 pub use signal::{signalled, until_signal};
 pub use workspace::{cargo, target_dir, workspace_dir};
 
-/// Header lines as they stand on the wire, in order: name and value, any bytes.
+/// Header lines as they are on the wire, in order: name and value, any bytes.
 pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;

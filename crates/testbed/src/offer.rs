@@ -1,4 +1,4 @@
-//! Configuration that a running Envoy reads anew whenever it changes, as it would from a control plane.
+//! Configuration that a running Envoy reloads whenever it changes, as it would from a control plane.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,43 +14,43 @@ use crate::Envoy;
 pub struct Offer {
     name: String,
     file: PathBuf,
-    /// Where Envoy counts what became of it, such as `listener_manager.lds`.
+    /// Prefix of the counters in which Envoy counts the result of each update, such as `listener_manager.lds`.
     stats: String,
 }
 
 /// What Envoy did with an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Envoy took it.
+    /// Envoy accepted it.
     Taken,
-    /// Envoy refused it and stays with what it had.
+    /// Envoy rejected it and keeps what it had.
     Refused,
 }
 
 impl Offer {
-    /// Listeners, none at first. [`Offer::source`] belongs to `dynamic_resources.lds_config` of the bootstrap.
+    /// Listeners, none at first. Put [`Offer::source`] into `dynamic_resources.lds_config` of the bootstrap.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn listeners(dir: &Path) -> Result<Self> {
         Self::new(dir, "listeners", "listener_manager.lds.update", &[])
     }
 
-    /// The filter of that name; `config` is its `typed_config`. [`Offer::discovered`] stands in the listener for it.
+    /// The filter of that name. `config` is its `typed_config`. Put [`Offer::discovered`] into the listener.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn filter(dir: &Path, name: &str, config: &Value) -> Result<Self> {
         let stats = format!("extension_config_discovery.http_filter.{name}.config");
         Self::new(dir, name, &stats, &[filter_resource(name, config)])
     }
 
     fn new(dir: &Path, name: &str, stats: &str, resources: &[Value]) -> Result<Self> {
-        // Envoy watches the folder: with its log in there, one line at debug level would lead to the next.
+        // Envoy watches the folder. If its log were in it, each line at debug level would cause the next.
         let folder = dir.join("offers");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let offer = Self { name: name.to_owned(), file: folder.join(format!("{name}.json")), stats: stats.to_owned() };
         offer.write(resources)?;
         Ok(offer)
@@ -62,18 +62,18 @@ impl Offer {
         json!({"path_config_source": {"path": self.file}, "resource_api_version": "V3"})
     }
 
-    /// A filter that is configured by this offer.
+    /// A filter that this offer configures.
     #[must_use]
     pub fn discovered(&self, config: &Value) -> Value {
         let kind = config["@type"].as_str().unwrap_or_default().trim_start_matches("type.googleapis.com/");
         json!({"name": self.name, "config_discovery": {"config_source": self.source(), "type_urls": [kind]}})
     }
 
-    /// Offers listeners in place of those before, and waits for Envoy's answer.
+    /// Replaces the offered listeners, and waits for Envoy's answer.
     ///
     /// # Errors
     ///
-    /// When there is no answer in time.
+    /// If Envoy does not answer in time.
     pub async fn offer_listeners(&self, envoy: &Envoy, listeners: &[Value]) -> Result<Answer> {
         let typed = listeners.iter().cloned().map(|mut listener| {
             listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
@@ -82,11 +82,11 @@ impl Offer {
         self.offer(envoy, &typed.collect::<Vec<_>>()).await
     }
 
-    /// Offers a filter's configuration in place of the one before, and waits for Envoy's answer.
+    /// Replaces the offered configuration of a filter, and waits for Envoy's answer.
     ///
     /// # Errors
     ///
-    /// When there is no answer in time.
+    /// If Envoy does not answer in time.
     pub async fn offer_filter(&self, envoy: &Envoy, config: &Value) -> Result<Answer> {
         self.offer(envoy, &[filter_resource(&self.name, config)]).await
     }
@@ -108,7 +108,7 @@ impl Offer {
         }
     }
 
-    /// How many offers were taken and refused.
+    /// The number of offers that were accepted and rejected.
     async fn counts(&self, envoy: &Envoy) -> Result<(u64, u64)> {
         let counters = envoy.counters(&self.stats).await?;
         let sum = |ends: [&str; 2]| {
@@ -117,7 +117,7 @@ impl Offer {
         Ok((sum(["update_success", "config_reload"]), sum(["update_rejected", "config_fail"])))
     }
 
-    /// Envoy looks at a file again when another is moved to its place.
+    /// Envoy reloads a file when another file is moved to its path.
     fn write(&self, resources: &[Value]) -> Result<()> {
         let next = self.file.with_extension("next");
         let context = || format!("cannot write {}", self.file.display());

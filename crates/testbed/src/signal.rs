@@ -1,4 +1,4 @@
-//! Commands that Ctrl-C stops with all that they started.
+//! Commands that Ctrl-C stops together with everything that they started.
 
 use std::process::ExitCode;
 
@@ -8,31 +8,32 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// Runs to the end or to a signal; whatever the work started is owned by its future, and is stopped with it.
+/// Runs the work until it ends or a signal arrives. The future owns everything that the work starts, so dropping the
+/// future stops it.
 ///
 /// # Errors
 ///
-/// When the work fails, or signals can't be waited for.
+/// If the work fails, or signals cannot be awaited.
 pub fn until_signal(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     Runtime::new().context("cannot start the async runtime")?.block_on(async {
         tokio::select! {
-            // Work that itself waits for the signal may end in its own way.
+            // Work that itself waits for the signal can end in its own way.
             biased;
             result = work => result,
             signal = signalled() => {
                 eprintln!("stopped");
-                // What a shell reports for a process that a signal ended.
+                // The exit code that a shell reports for a process that a signal ended.
                 Ok(ExitCode::from(128 + signal?))
             }
         }
     })
 }
 
-/// Waits for a request to stop: Ctrl-C, `kill`, or the terminal's end. Gives the signal's number.
+/// Waits for a signal to stop: Ctrl-C, `kill`, or the end of the terminal. Returns the number of the signal.
 ///
 /// # Errors
 ///
-/// When signals can't be waited for.
+/// If signals cannot be awaited.
 pub async fn signalled() -> Result<u8> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,4 +1,4 @@
-//! HTTP/1.1 messages byte for byte: an HTTP library would normalise what the tests are about.
+//! HTTP/1.1 messages byte for byte. An HTTP library would normalize what the tests check.
 
 use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::Headers;
 
-/// A connection and what was read ahead of the current message.
+/// A connection, and the bytes that were read beyond the current message.
 #[derive(Debug)]
 pub(crate) struct Wire {
     stream: TcpStream,
@@ -23,20 +23,20 @@ impl Wire {
         Ok(self.stream.write_all(bytes).await?)
     }
 
-    /// The head of the next message with the empty line that ends it; `None` when the peer closed before it.
+    /// The head of the next message, with the empty line that ends it. `None` if the peer closed the connection before it.
     pub(crate) async fn head(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
             if let Some(end) = find(&self.ahead, b"\r\n\r\n") {
                 return Ok(Some(self.ahead.drain(..end + 4).collect()));
             }
             if self.ahead.len() > MAX_HEAD {
-                bail!("a message head of more than {MAX_HEAD} bytes");
+                bail!("expected a message head of at most {MAX_HEAD} bytes");
             }
             if !self.fill().await? {
                 if self.ahead.is_empty() {
                     return Ok(None);
                 }
-                bail!("the connection was closed inside of a message head");
+                bail!("the connection was closed within a message head");
             }
         }
     }
@@ -45,19 +45,19 @@ impl Wire {
     pub(crate) async fn take(&mut self, len: usize) -> Result<Vec<u8>> {
         while self.ahead.len() < len {
             if !self.fill().await? {
-                bail!("the connection was closed inside of a body");
+                bail!("the connection was closed within a body");
             }
         }
         Ok(self.ahead.drain(..len).collect())
     }
 
-    /// A chunked body; trailers are dropped.
+    /// A chunked body. Trailers are dropped.
     pub(crate) async fn take_chunked(&mut self) -> Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
             let line = self.line().await?;
             let Ok(httparse::Status::Complete((_, size))) = httparse::parse_chunk_size(&line) else {
-                bail!("no chunk size: {:?}", String::from_utf8_lossy(&line));
+                bail!("expected a chunk size, found {:?}", String::from_utf8_lossy(&line));
             };
             if size == 0 {
                 while self.line().await? != b"\r\n" {}
@@ -70,7 +70,7 @@ impl Wire {
         }
     }
 
-    /// All bytes until the peer closes.
+    /// All bytes until the peer closes the connection.
     pub(crate) async fn take_rest(&mut self) -> Result<Vec<u8>> {
         while self.fill().await? {}
         Ok(std::mem::take(&mut self.ahead))
@@ -82,7 +82,7 @@ impl Wire {
                 return Ok(self.ahead.drain(..end + 2).collect());
             }
             if !self.fill().await? {
-                bail!("the connection was closed inside of a body");
+                bail!("the connection was closed within a body");
             }
         }
     }
@@ -96,14 +96,16 @@ pub(crate) fn owned(headers: &[httparse::Header<'_>]) -> Headers {
     headers.iter().map(|header| (header.name.as_bytes().to_vec(), header.value.to_vec())).collect()
 }
 
-/// The first value of that name, compared without regard to ASCII case.
+/// The first value of that name, compared case-insensitively (ASCII).
 pub(crate) fn value<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| &value[..])
 }
 
 pub(crate) fn content_length(headers: &Headers) -> Result<Option<usize>> {
     value(headers, "content-length")
-        .map(|value| std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).context("no content-length"))
+        .map(|value| {
+            std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).context("invalid content-length")
+        })
         .transpose()
 }
 
@@ -115,7 +117,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// More lines than Envoy takes (100 by default) or adds.
+/// More than the lines that Envoy accepts (100 by default) and adds.
 pub(crate) const MAX_HEADERS: usize = 512;
 
 const MAX_HEAD: usize = 1 << 20;

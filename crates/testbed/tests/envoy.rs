@@ -1,4 +1,4 @@
-//! The parts together, through a real Envoy.
+//! All parts together, with a real Envoy.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -47,7 +47,7 @@ async fn header_bytes_survive_both_protocols() {
 }
 
 #[tokio::test]
-async fn a_refused_configuration_shows_the_log() {
+async fn a_rejected_configuration_shows_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let error = start(json!({"static_resources": {"no_such_field": 1}}), dir.path()).await.unwrap_err();
     assert!(error.to_string().contains("no_such_field"), "{error}");

@@ -1,4 +1,4 @@
-//! The gateway's `RequestAuthentication`, emitted by the plan.
+//! The gateway's `RequestAuthentication`, which the plan generates.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::scene::{Scene, bearer, values};
 
 use super::talk::expect;
 
-/// A token of the issuer routes and reaches A and B; any other is refused at the gateway; none at all is main.
+/// A token of the issuer routes and reaches A and B. The gateway rejects any other token. No token means main.
 pub(super) async fn authentication(scene: &mut Scene<'_>) -> Result<String> {
     let jwks = format!("http://{}/jwks.json", scene.world.jwks);
     scene.plan["spec"]["authentication"] = json!({"issuer": ISSUER, "jwksUri": jwks});
@@ -25,17 +25,17 @@ pub(super) async fn authentication(scene: &mut Scene<'_>) -> Result<String> {
         ensure!(values(said, "authorization").eq([token.as_str()]), "the token does not arrive: {said}");
     }
 
-    let refused = [
+    let rejected = [
         ("signed by another", mint(scene, "other.pem", 1).await?),
         ("expired", mint(scene, "issuer.pem", -1).await?),
         ("unsigned", bearer(&json!({"iss": ISSUER, "microservice-A": "PR-1"}))),
     ];
-    for (what, token) in &refused {
+    for (what, token) in &rejected {
         let status = scene.enter(&[("authorization", token)]).await?.status;
-        ensure!(status == 401, "a token that is {what} gets {status}");
+        ensure!(status == 401, "expected 401 for a token that is {what}, found {status}");
     }
     expect(&scene.enter(&[]).await?, "main>main", &json!("no token"))?;
-    Ok("valid routed and forwarded, 3 kinds refused with 401".to_owned())
+    Ok("valid token routed and forwarded, 3 kinds rejected with 401".to_owned())
 }
 
 /// A token for two versions, made by `manifest-gen token mint`.

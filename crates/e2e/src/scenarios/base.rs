@@ -1,4 +1,4 @@
-//! A user's own `VirtualService` with the variants woven in.
+//! A user's own `VirtualService`, merged with the variants.
 
 use std::{collections::BTreeMap, fs, time::Instant};
 
@@ -12,8 +12,8 @@ use crate::{
 
 use super::talk::expect;
 
-/// Timeout, retries, path rewrite and canary split hold for those without a token; a token gets its version, with the same
-/// timeout, retries and rewrite.
+/// Timeout, retries, path rewrite and canary split apply to requests without a token. A token gets its version, with the
+/// same timeout, retries and rewrite.
 pub(super) async fn base(scene: &mut Scene<'_>) -> Result<String> {
     fs::write(scene.path("base.yaml"), virtual_service().to_string())?;
     scene.plan["spec"]["services"][1]["base"] = json!("base.yaml");
@@ -25,7 +25,7 @@ pub(super) async fn base(scene: &mut Scene<'_>) -> Result<String> {
     for (headers, version) in [(&[][..], "main"), (&with_token[..], "PR-1")] {
         let begin = Instant::now();
         let answer = scene.ask(From::Client, &host, "/slow", headers).await?;
-        ensure!(answer.status == 504, "/slow gives {} in {:?}", answer.status, begin.elapsed());
+        ensure!(answer.status == 504, "expected 504 for /slow, found {} after {:?}", answer.status, begin.elapsed());
 
         let answer = scene.ask(From::Client, &host, &format!("/flaky?{}", unique()), headers).await?;
         expect(&answer, version, &json!("/flaky is tried again"))?;
@@ -42,7 +42,7 @@ pub(super) async fn base(scene: &mut Scene<'_>) -> Result<String> {
         *split.entry(answer.versions).or_default() += 1;
     }
     let shares = (split.get("main").copied().unwrap_or(0), split.get("canary").copied().unwrap_or(0));
-    // 60 to 40 in the long run; one in a million runs is beyond these bounds.
+    // 60 to 40 in the long run. One run in a million exceeds these bounds.
     ensure!(shares.0 + shares.1 == 100 && shares.0 >= 35 && shares.1 >= 15, "the split is {split:?}");
     for _ in 0..10 {
         expect(&scene.ask(From::Client, &host, "/", &with_token).await?, "PR-1", &json!("a token is not split"))?;

@@ -1,4 +1,4 @@
-//! What changes while requests come.
+//! Changes under load.
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{Phase, load::Allowed, until};
@@ -12,12 +12,12 @@ use crate::{
 
 use super::talk::expect;
 
-/// Service, workload and fragment of a pull request are added, in the order that `manifest-gen diff` gives.
+/// Adds the Service, workload and variant file of a pull request, in the order that `manifest-gen diff` prints.
 pub(super) async fn comes(scene: &mut Scene<'_>) -> Result<String> {
     under_load(scene, ["main>main", "PR-4>main"], async |scene| bring(scene)).await
 }
 
-/// Its fragment has expired: `prune` removes the file, then routes go before the Service.
+/// Its variant has expired: `prune` removes the file, then the routes are removed before the Service.
 pub(super) async fn goes(scene: &mut Scene<'_>) -> Result<String> {
     bring(scene)?;
     scene.roll_out().await?;
@@ -32,7 +32,7 @@ pub(super) async fn goes(scene: &mut Scene<'_>) -> Result<String> {
     .await
 }
 
-/// Changes the plan while requests come, and rolls it out: who answers the token of pull request 4 changes, nothing else does.
+/// Changes the plan under load and rolls it out. Only the version that answers the token of pull request 4 may change.
 async fn under_load(
     scene: &mut Scene<'_>,
     [before, after]: [&str; 2],
@@ -53,20 +53,20 @@ async fn under_load(
     Ok(format!("{} requests, 0 failed, 0 misrouted", tally.sent))
 }
 
-/// The route before its Service, and the Service gone before its route: 5xx for its tokens, as the docs warn.
+/// A route before its Service, and the Service removed before its route: 5xx for its tokens, as the docs warn.
 pub(super) async fn wrong_order(scene: &mut Scene<'_>) -> Result<String> {
     let token = bearer(&json!({"microservice-A": "PR-4"}));
     let of_pr_4 = [("authorization", token.as_str())];
     let mut seen = Vec::new();
-    // A route to nowhere: `lint` has a finding for it.
+    // A route without its Service, which `lint` reports.
     bring(scene)?;
     let service = std::mem::take(&mut scene.brought);
     scene.roll_out().await?;
     seen.push(scene.enter(&of_pr_4).await?.status);
-    expect(&scene.enter(&[]).await?, "main>main", &json!("no token meanwhile"))?;
+    expect(&scene.enter(&[]).await?, "main>main", &json!("no token in the meantime"))?;
     scene.brought = service;
     scene.roll_out().await?;
-    expect(&scene.enter(&of_pr_4).await?, "PR-4>main", &json!("once the Service is there"))?;
+    expect(&scene.enter(&of_pr_4).await?, "PR-4>main", &json!("once the Service exists"))?;
 
     scene.brought.clear();
     scene.roll_out().await?;
@@ -75,11 +75,11 @@ pub(super) async fn wrong_order(scene: &mut Scene<'_>) -> Result<String> {
     scene.fragments.remove(&name);
     scene.roll_out().await?;
     expect(&scene.enter(&of_pr_4).await?, "main>main", &json!("once the route is gone"))?;
-    ensure!(seen.iter().all(|status| (500..=599).contains(status)), "the wrong order gives {seen:?}");
+    ensure!(seen.iter().all(|status| (500..=599).contains(status)), "expected 5xx for the wrong order, found {seen:?}");
     Ok(format!("its tokens get {seen:?}, then the right version"))
 }
 
-/// Another policy under load: requests are routed all the time, by the old filter or the new one.
+/// Another policy under load. The old or the new filter routes every request.
 pub(super) async fn filter_changes(scene: &mut Scene<'_>) -> Result<String> {
     let steady = steady();
     let requests: Vec<_> = steady.iter().map(|(claims, path)| (claims.as_ref(), always(path))).collect();
@@ -103,7 +103,7 @@ pub(super) async fn filter_changes(scene: &mut Scene<'_>) -> Result<String> {
     Ok(format!("3 changes, {} requests, 0 failed, 0 misrouted", tally.sent))
 }
 
-/// Adds pull request 4 of A: its fragment, Service and workload.
+/// Adds pull request 4 of A: its variant file, Service and workload.
 fn bring(scene: &mut Scene<'_>) -> Result<()> {
     let (name, mut fragment) = fragment("microservice-A", "PR-4");
     fragment["spec"]["expiresAt"] = json!("2098-01-01T00:00:00Z");
@@ -112,7 +112,7 @@ fn bring(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Requests that no change here may touch.
+/// Requests that no change may affect.
 fn steady() -> [(Option<Value>, &'static str); 3] {
     [
         (None, "main>main"),

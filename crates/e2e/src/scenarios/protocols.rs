@@ -1,4 +1,4 @@
-//! gRPC and WebSocket: requests like any other to the filter and the routes.
+//! gRPC and WebSocket, which the filter and the routes handle like any other request.
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -22,7 +22,7 @@ pub(super) async fn grpc(scene: &mut Scene<'_>) -> Result<String> {
     for (token, here, elsewhere) in [(None, "main", "PR-1"), (Some(&token), "PR-1", "main")] {
         for (version, serves) in [(here, true), (elsewhere, false)] {
             let mut request = Request::new(HealthCheckRequest { service: version.to_owned() });
-            // A gRPC client may forge headers, too.
+            // A gRPC client can forge headers too.
             request.metadata_mut().insert("microservice-c", "PR-1".parse()?);
             if let Some(token) = token {
                 request.metadata_mut().insert("authorization", token.parse()?);
@@ -39,7 +39,7 @@ pub(super) async fn grpc(scene: &mut Scene<'_>) -> Result<String> {
     Ok("4 calls on one connection".to_owned())
 }
 
-/// The upgrade is routed; the messages follow it.
+/// The upgrade request is routed, and the messages follow it.
 pub(super) async fn websocket(scene: &mut Scene<'_>) -> Result<String> {
     let token = bearer(&json!({"microservice-D": "PR-1"}));
     for (token, version) in [(None, "main"), (Some(&token), "PR-1")] {

@@ -1,4 +1,4 @@
-//! What the proxies got, and what the checkers of both sides say of the manifests.
+//! The proxies' configuration, and the manifests as `manifest-gen` and `istioctl` check them.
 
 use std::{
     ffi::OsStr,
@@ -13,8 +13,8 @@ use tokio::process::Command;
 
 use crate::{scene::Scene, world::World};
 
-/// The filter stands once in each HTTP listener of those opted in, before the router and after authentication; an
-/// `EnvoyFilter` puts it right before the router.
+/// Each HTTP listener of a labelled workload has the filter once, before the router and after authentication. An
+/// `EnvoyFilter` puts it directly before the router.
 pub(super) async fn place(scene: &mut Scene<'_>) -> Result<String> {
     if scene.column.has_gateway() {
         let jwks = format!("http://{}/jwks.json", scene.world.jwks);
@@ -29,7 +29,11 @@ pub(super) async fn place(scene: &mut Scene<'_>) -> Result<String> {
         for (listener, filters) in proxy.http_filters().await? {
             let place = |wanted: &dyn Fn(&str) -> bool| filters.iter().position(|name| wanted(name));
             let ours = filters.iter().filter(|name| is_ours(name)).count();
-            ensure!(ours == usize::from(opted_in), "{listener}: the filter stands {ours} times: {filters:?}");
+            ensure!(
+                ours == usize::from(opted_in),
+                "{listener}: expected the filter {} times, found {ours}: {filters:?}",
+                usize::from(opted_in)
+            );
             ensure!(place(&|name| name == ROUTER) == Some(filters.len() - 1), "{listener}: {filters:?}");
             if let Some(ours) = place(&is_ours) {
                 let last = ours + 2 == filters.len();
@@ -46,7 +50,7 @@ pub(super) async fn place(scene: &mut Scene<'_>) -> Result<String> {
     Ok(format!("{seen} listeners of 4 proxies"))
 }
 
-/// The example meshes: `lint`, `validate` and `analyze` have no error for them, and they are what their plans give.
+/// `lint`, `validate` and `analyze` find no error in the example meshes, and their plans generate them.
 pub(crate) async fn examples(world: &World) -> Result<String> {
     let mut files = 0;
     for folder in ["lua", "wasm", "httproute"] {
@@ -72,7 +76,7 @@ pub(crate) async fn examples(world: &World) -> Result<String> {
     Ok(format!("{files} files"))
 }
 
-/// `manifest-gen lint`, `istioctl validate` and `istioctl analyze` have no error for the plan, its manifests and the services.
+/// `manifest-gen lint`, `istioctl validate` and `istioctl analyze` find no error in the plan, its manifests and the services.
 pub(super) async fn checks(scene: &mut Scene<'_>) -> Result<String> {
     let others = scene.path("others");
     fs::create_dir_all(&others)?;
@@ -88,7 +92,8 @@ pub(super) async fn checks(scene: &mut Scene<'_>) -> Result<String> {
     Ok(format!("{files} files"))
 }
 
-/// `istioctl validate` and `analyze` on all files of folders; any error fails, warnings do not. Gives their number.
+/// Runs `istioctl validate` and `analyze` on all files of the folders. Errors fail, warnings do not. Returns the number of
+/// files.
 async fn check_files(istioctl: &Path, folders: &[PathBuf]) -> Result<usize> {
     let mut files = Vec::new();
     for folder in folders {
@@ -109,7 +114,7 @@ async fn check_files(istioctl: &Path, folders: &[PathBuf]) -> Result<usize> {
     Ok(files.len())
 }
 
-/// `EnvoyFilter` with Lua names the filter as Envoy does, so that Envoy of any version takes it.
+/// An `EnvoyFilter` with Lua gives the filter Envoy's own name, which every version of Envoy accepts.
 fn is_ours(filter: &str) -> bool {
     filter.contains("routing-claims") || filter == "envoy.filters.http.lua"
 }

@@ -1,4 +1,4 @@
-//! Tokens choose versions at two hops; everyone else gets main.
+//! Tokens choose versions at two hops. Everyone else gets main.
 
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use crate::{
     world::{B, host},
 };
 
-/// Three pull requests of A and two of B at once, in turns: each token its own path.
+/// Three pull requests of A and two of B at the same time. Each token takes its own path.
 pub(super) async fn the_talk(scene: &mut Scene<'_>) -> Result<String> {
     let paths = [
         (json!({"microservice-A": "PR-1", "microservice-B": "PR-1"}), "PR-1>PR-1"),
@@ -30,7 +30,7 @@ pub(super) async fn the_talk(scene: &mut Scene<'_>) -> Result<String> {
     Ok(format!("{} requests, {} paths", ROUNDS * paths.len(), paths.len()))
 }
 
-/// No token, an expired one, headers forged outside and inside, a version that nobody knows.
+/// No token, an expired token, headers forged outside and inside, and an unknown version.
 pub(super) async fn baseline(scene: &mut Scene<'_>) -> Result<String> {
     let answer = scene.enter(&[]).await?;
     expect(&answer, "main>main", &json!("no token"))?;
@@ -61,15 +61,15 @@ pub(super) async fn baseline(scene: &mut Scene<'_>) -> Result<String> {
     Ok("no token, expired, unknown, forged outside, forged inside".to_owned())
 }
 
-/// A workload without the label: its requests are as it sends them, for good and ill.
+/// Requests of a workload without the label pass as it sends them.
 pub(super) async fn without_the_label(scene: &mut Scene<'_>) -> Result<String> {
     let token = bearer(&json!({"microservice-B": "PR-1"}));
     let answer = scene.ask(From::Plain, &host(B, B), "/", &[("authorization", &token)]).await?;
     expect(&answer, "main", &json!("a token"))?;
     let answer = scene.ask(From::Plain, &host(B, B), "/", &[("microservice-b", "none of ours")]).await?;
     expect(&answer, "main", &json!("a header"))?;
-    ensure!(values(&answer.said, "microservice-b").eq(["none of ours"]), "a header was touched: {}", answer.said);
-    // Why every caller needs the label: the routes follow the header, whoever wrote it.
+    ensure!(values(&answer.said, "microservice-b").eq(["none of ours"]), "a header was changed: {}", answer.said);
+    // This is why every caller needs the label: routes follow the header, whoever wrote it.
     let answer = scene.ask(From::Plain, &host(B, B), "/", &[("microservice-b", "PR-1")]).await?;
     expect(&answer, "PR-1", &json!("a forged header"))?;
     Ok("a token does nothing, headers pass untouched".to_owned())

@@ -1,4 +1,4 @@
-//! What goes wrong around the filters, on a real Envoy. docs/robustness.md tells of it in a table.
+//! Faults around the filters, on a real Envoy. The table in docs/robustness.md lists them.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -44,7 +44,7 @@ async fn a_bad_policy_is_refused_and_the_old_one_stays() {
     }
 }
 
-/// A policy for the Lua filter is checked when the script is written; what Envoy checks is whether it is a script.
+/// The policy of the Lua filter is checked when the script is written. Envoy checks only that it is a script.
 #[tokio::test]
 async fn a_broken_script_is_refused_and_the_old_one_stays() {
     let token = bearer(r#"{"microservice-A":"PR-1"}"#);
@@ -60,7 +60,7 @@ async fn a_broken_script_is_refused_and_the_old_one_stays() {
 #[tokio::test]
 async fn a_policy_is_swapped_under_load_without_a_failed_request() {
     for (engine, by) in ENGINES.into_iter().flat_map(|engine| WAYS.map(|by| (engine, by))) {
-        // The first manages one header, the second another; each request forges both.
+        // The two filters manage different headers. Each request forges both.
         let filters = ["microservice-A", "microservice-B"].map(|name| filter(engine, &policy(name)));
         let scene = Scene::start(by, &filters[0]).await;
         let load = Load::start(&scene);
@@ -104,8 +104,8 @@ async fn a_module_that_cannot_be_loaded_is_refused_with_the_reason_and_the_old_o
     }
 }
 
-/// Envoy can fetch a module by itself. It takes the configuration first: when the module then does not fit its checksum the
-/// fail strategy decides what becomes of requests, and the old policy is gone.
+/// Envoy can fetch a module itself, but accepts the configuration first. If the module does not match its checksum, the
+/// old policy is gone and the fail strategy decides what happens to requests.
 #[tokio::test]
 async fn a_module_that_envoy_fetches_runs_only_with_its_checksum() {
     let server = scene::serve_file(fs::read(module()).unwrap()).await;
@@ -117,15 +117,15 @@ async fn a_module_that_envoy_fetches_runs_only_with_its_checksum() {
         (SHA_OF_NOTHING, "FAIL_OPEN", "FORGED"),
     ] {
         let (scene, fetched) = fetched(By::Listener, server, sum, strategy).await;
-        // Until the fetch has ended the old listener answers, by another policy.
+        // Until the fetch ends, the old listener answers, with another policy.
         settles(&scene, expected).await;
         let log = scene.envoy.log().unwrap();
         assert_eq!(log.contains("Retry limit exceeded for fetching data"), sum != right, "{fetched}:\n{log}");
     }
 }
 
-/// Envoy 1.40 never begins to fetch a module whose configuration came by itself (ECDS), and passes requests as they came,
-/// whatever the fail strategy. Istio is not hit by it: its agent fetches, and gives Envoy a file.
+/// Envoy 1.40 never fetches a module whose configuration it receives over ECDS, and requests pass as they came, with every
+/// fail strategy. Istio is not affected: its agent fetches the module and gives Envoy a file.
 #[tokio::test]
 async fn a_module_of_a_discovered_filter_is_never_fetched_by_envoy() {
     let server = scene::serve_file(fs::read(module()).unwrap()).await;
@@ -138,7 +138,7 @@ async fn a_module_of_a_discovered_filter_is_never_fetched_by_envoy() {
     assert_eq!(fetches.into_values().sum::<u64>(), 0);
 }
 
-/// An Envoy that ran by one policy, and was then offered another with a module to fetch.
+/// An Envoy that ran with one policy and then received another, with a module to fetch.
 async fn fetched(by: By, server: SocketAddr, sum: &str, strategy: &str) -> (Scene, Value) {
     let mut fetched = filter(Engine::Wasm, &policy("microservice-A"));
     fetched["typed_config"]["config"]["failure_policy"] = strategy.into();
@@ -152,14 +152,14 @@ async fn fetched(by: By, server: SocketAddr, sum: &str, strategy: &str) -> (Scen
     (scene, fetched)
 }
 
-/// Waits until requests fare like this: the header that arrives, or a status.
+/// Waits for this result of requests: the header that arrives, or a status.
 async fn settles(scene: &Scene, expected: &str) {
     let token = bearer(r#"{"microservice-A":"PR-1"}"#);
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let response = scene.get(&[("authorization", &token), ("microservice-a", "FORGED")]).await;
         let found = match response.status {
-            // By the policy before.
+            // The previous policy still answers.
             200 if arrived(&response, "x-routing-report") == ["no-routes"] => "before".to_owned(),
             200 => arrived(&response, "microservice-a").join(","),
             status => status.to_string(),
@@ -167,7 +167,7 @@ async fn settles(scene: &Scene, expected: &str) {
         if found == expected {
             return;
         }
-        assert!(found == "before" && Instant::now() < deadline, "found {found}, expected {expected}");
+        assert!(found == "before" && Instant::now() < deadline, "expected {expected}, found {found}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -215,7 +215,7 @@ async fn a_restart_lets_no_request_pass_as_it_came() {
     for engine in ENGINES {
         let folder = tempfile::tempdir().unwrap();
         let (_upstreams, clusters) = mesh::upstreams().await.unwrap();
-        // Known before Envoy runs, so that the first request it can take is one of ours.
+        // The port is known before Envoy runs, so that the first request that it accepts is one of ours.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut listener = mesh::listener(
             "in",
@@ -232,7 +232,7 @@ async fn a_restart_lets_no_request_pass_as_it_came() {
                 Envoy::start(&scene::binary().await, "restart", bootstrap.clone(), folder.path()).await.unwrap();
             let until = answered.load(Ordering::Relaxed) + 50;
             while answered.load(Ordering::Relaxed) < until {
-                assert!(!hammer.is_finished(), "{engine:?}, start {round}: a request came through as it was sent");
+                assert!(!hammer.is_finished(), "{engine:?}, start {round}: a request passed as it came");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             envoy.stop();
@@ -241,13 +241,13 @@ async fn a_restart_lets_no_request_pass_as_it_came() {
     }
 }
 
-/// Sends requests whenever there is someone to take them.
+/// Sends requests whenever someone accepts connections.
 async fn hammer(port: u16, answered: Arc<AtomicU64>) {
     let token = bearer(r#"{"microservice-A":"PR-1"}"#);
     let request = headers(&[("authorization", &token), ("microservice-a", "FORGED")]);
     loop {
         let address = ([127, 0, 0, 1], port).into();
-        // While Envoy is down there is no answer, or half of one.
+        // While Envoy is down, there is no answer or only half of one.
         if let Ok(mut connection) = Http1::connect(address).await
             && let Ok(response) = connection.get("a.example", "/", &request).await
         {
@@ -258,7 +258,7 @@ async fn hammer(port: u16, answered: Arc<AtomicU64>) {
     }
 }
 
-/// Each policy is another one, used by a request, and dropped for the next.
+/// Each policy is a new one. One request uses it, then the next policy replaces it.
 #[tokio::test]
 async fn thousands_of_policies_leave_nothing_behind() {
     const POLICIES: u32 = 2000;
@@ -288,7 +288,7 @@ async fn thousands_of_policies_leave_nothing_behind() {
     }
 }
 
-/// Requests over kept and new connections until it is stopped.
+/// Sends requests over kept and new connections until it is stopped.
 struct Load {
     state: Arc<State>,
     workers: Vec<tokio::task::JoinHandle<()>>,
@@ -297,7 +297,7 @@ struct Load {
 #[derive(Default)]
 struct State {
     stop: AtomicBool,
-    /// Requests by each of the two policies.
+    /// The number of requests that each of the two policies decided.
     seen: [AtomicU64; 2],
 }
 
@@ -308,7 +308,7 @@ impl Load {
         Self { workers: workers.collect(), state }
     }
 
-    /// Waits until so many more requests were answered.
+    /// Waits until `count` more requests were answered.
     async fn more(&self, count: u64) {
         let until = self.answered() + count;
         while self.answered() < until && !self.workers.iter().any(tokio::task::JoinHandle::is_finished) {
@@ -337,7 +337,7 @@ async fn load(state: Arc<State>, address: SocketAddr, kept: bool) {
         let response = connection.get("a.example", "/", &request).await.unwrap();
         let seen = ["microservice-a", "microservice-b"].map(|header| arrived(&response, header).join(","));
         let policy = [["PR-1", "FORGED"], ["FORGED", "PR-1"]].iter().position(|policy| *policy == seen);
-        assert!(policy.is_some(), "by no policy, or by both: {seen:?}");
+        assert!(policy.is_some(), "decided by neither policy, or by both: {seen:?}");
         state.seen[policy.unwrap()].fetch_add(1, Ordering::Relaxed);
         if !kept || response.header("connection") == Some(b"close") {
             connection = Http1::connect(address).await.unwrap();

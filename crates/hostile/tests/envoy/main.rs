@@ -1,4 +1,4 @@
-//! What goes wrong around the filters, and what they log, on a real Envoy.
+//! Faults around the filters, and what the filters log, on a real Envoy.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
 

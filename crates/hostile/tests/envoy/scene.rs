@@ -15,12 +15,12 @@ use testbed::{Answer, Envoy, EnvoyBinary, Headers, Offer, Options, config};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-/// How a policy reaches a running Envoy.
+/// How a running Envoy receives a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// In its listener (LDS), as an `EnvoyFilter` of Istio does.
+    /// In its listener (LDS), like Istio's `EnvoyFilter`.
     Listener,
-    /// By itself (ECDS), as a `WasmPlugin` of Istio does.
+    /// Separately (ECDS), like Istio's `WasmPlugin`.
     Filter,
 }
 
@@ -39,12 +39,12 @@ impl Scene {
         Self::start_with(by, filter, Options::default(), SocketAddr::from(([127, 0, 0, 1], 9))).await
     }
 
-    /// The same, with a cluster `modules` that leads to this server.
+    /// Starts Envoy with this filter, and a cluster `modules` that leads to this server.
     pub(crate) async fn start_serving(by: By, filter: &Value, modules: SocketAddr) -> Self {
         Self::start_with(by, filter, Options::default(), modules).await
     }
 
-    /// The same, with another log level.
+    /// Starts Envoy with this filter and other options.
     pub(crate) async fn start_logging(by: By, filter: &Value, options: Options) -> Self {
         Self::start_with(by, filter, options, SocketAddr::from(([127, 0, 0, 1], 9))).await
     }
@@ -93,7 +93,7 @@ impl Scene {
         self.connect().await.get("a.example", "/", &headers(lines)).await.unwrap()
     }
 
-    /// Waits for a line with these words in what was logged since the log had so many bytes.
+    /// Waits until the log, after its first `since` bytes, contains these words.
     pub(crate) async fn logs(&self, since: usize, words: &str) {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -131,10 +131,10 @@ pub(crate) fn filter(engine: Engine, policy: &Value) -> Value {
     }
 }
 
-/// What `cargo xtask build` made.
+/// The module that `cargo xtask build` wrote.
 pub(crate) fn module() -> std::path::PathBuf {
     let module = testbed::target_dir().join("dist/routing-claims.wasm");
-    assert!(module.is_file(), "{} is not there; run `cargo xtask build --filters`", module.display());
+    assert!(module.is_file(), "cannot find {}; run `cargo xtask build --filters`", module.display());
     module
 }
 
@@ -145,13 +145,13 @@ pub(crate) fn arrived(response: &Response, header: &str) -> Vec<String> {
     seen.values(header).into_iter().map(|value| String::from_utf8(value.to_vec()).unwrap()).collect()
 }
 
-/// A request's line with a token of this payload.
+/// The value of an `Authorization` header with this payload.
 pub(crate) fn bearer(payload: &str) -> String {
     use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
     format!("Bearer eyJhbGciOiJub25lIn0.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(payload))
 }
 
-/// A server that answers every request with these bytes, as long as the test runs.
+/// Starts a server that answers every request with these bytes, for as long as the test runs.
 pub(crate) async fn serve_file(bytes: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -168,7 +168,7 @@ pub(crate) async fn serve_file(bytes: Vec<u8>) -> SocketAddr {
     address
 }
 
-/// Of a file, in hexadecimal.
+/// The SHA-256 of a file, in hexadecimal.
 pub(crate) fn sha256(file: &Path) -> String {
     let output = std::process::Command::new("sha256sum").arg(file).output().unwrap();
     String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()

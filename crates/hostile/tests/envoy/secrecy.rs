@@ -1,5 +1,5 @@
-//! R17 on a real Envoy: at its most talkative usable log level, nothing of a token is in what the filters log, nor in what
-//! Envoy logs at info or above. (At debug, Envoy itself logs the headers of requests.)
+//! R17 on a real Envoy at log level debug: no part of a token is in what the filters log, or in what anyone logs at info or
+//! above. (At debug, Envoy itself logs the headers of requests.)
 
 use hostile::target::Engine;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ async fn no_part_of_a_token_is_logged() {
         let scene = Scene::start_logging(By::Filter, &filter(engine, &policy()), DEBUG).await;
         attack(&scene).await;
         if engine == Engine::Wasm {
-            // What the filter says of a policy is about the policy.
+            // The filter's error for a policy contains only parts of the policy.
             let bad = filter(engine, &json!({"services": [{"name": "a", "header": "host"}]}));
             assert_eq!(scene.offer(&bad).await, Answer::Refused);
             attack(&scene).await;
@@ -21,12 +21,12 @@ async fn no_part_of_a_token_is_logged() {
         }
         let log = scene.envoy.log().unwrap();
         assert_eq!(leaks(&log), Vec::<&str>::new(), "{engine:?}");
-        // Envoy at debug does show them: the requests came through, and the log is as talkative as it should be.
+        // Envoy itself logs the tokens at debug, so the requests arrived and the log level is in force.
         assert!(log.contains(CANARY), "{engine:?}");
     }
 }
 
-/// A filter that logs its token is found out.
+/// The check finds a filter that logs its token.
 #[tokio::test]
 async fn a_leak_would_be_seen() {
     for call in ["logDebug", "logWarn"] {
@@ -41,7 +41,7 @@ async fn a_leak_would_be_seen() {
     }
 }
 
-/// Requests with every kind of token, each with a part that must not be logged.
+/// Sends requests with every kind of token. Each contains the canary, which must not be logged.
 async fn attack(scene: &Scene) {
     let long = "x".repeat(9000);
     let tokens = [
@@ -67,9 +67,9 @@ async fn attack(scene: &Scene) {
     }
 }
 
-/// The records of a log that show a part of a token and are of a filter, or of anyone at info or above.
+/// The log records that contain a part of a token and that a filter wrote, or anyone at info or above.
 fn leaks(log: &str) -> Vec<&str> {
-    // A record may have several lines; each begins with `[time][thread][level][component]`.
+    // A record can have several lines. It begins with `[time][thread][level][component]`.
     let starts = log.match_indices("[20").map(|(at, _)| at).filter(|at| *at == 0 || log[..*at].ends_with('\n'));
     let mut bounds: Vec<_> = starts.chain([log.len()]).collect();
     bounds.dedup();
@@ -84,12 +84,12 @@ fn leaks(log: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The canary as it is, and as it stands in a payload: base64 has three forms of it, by its place.
+/// The canary in plain text, and in the three forms that base64 gives it, depending on its offset.
 fn secrets() -> Vec<String> {
     use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
     let shifted = (0..3).map(|shift| {
         let encoded = BASE64_URL_SAFE_NO_PAD.encode(format!("{}{CANARY}", " ".repeat(shift)));
-        // Without what depends on the bytes around.
+        // Without the ends, which depend on the bytes around the canary.
         encoded[4..encoded.len() - 4].to_owned()
     });
     shifted.chain([CANARY.to_owned()]).collect()

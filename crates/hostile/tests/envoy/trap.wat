@@ -1,5 +1,5 @@
-;; A filter that breaks at every request with the header `x-trap`, and removes `microservice-a` of the others: to see what
-;; Envoy does when the code of a filter fails.
+;; A filter that traps on every request with the header `x-trap`, and removes `microservice-a` from the others. It shows what
+;; Envoy does when a filter traps.
 (module
   (import "env" "proxy_get_header_map_value"
     (func $get (param i32 i32 i32 i32 i32) (result i32)))
@@ -9,7 +9,7 @@
   (data (i32.const 0) "x-trap")
   (data (i32.const 16) "microservice-a")
   (func (export "proxy_abi_version_0_2_1"))
-  ;; One place for whatever the proxy writes: nothing is kept.
+  ;; The proxy writes everything to the same address, because nothing is kept.
   (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 1024))
   (func (export "proxy_on_context_create") (param i32 i32))
   (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (i32.const 1))
