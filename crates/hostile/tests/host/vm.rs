@@ -1,8 +1,11 @@
 //! The shipped module in an interpreter, and a proxy's side of the ABI that fails where it is told to.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use wasmi::{Caller, Engine, Error, Extern, ExternType, Instance, Linker, Memory, Module, Store, TrapCode, Val};
+use wasmi::{
+    AsContextMut, Caller, Engine, Error, Extern, ExternType, Func, Instance, Linker, Memory, Module, Store, TrapCode,
+    Val,
+};
 
 /// A virtual machine with the module.
 pub(crate) struct Vm {
@@ -30,8 +33,8 @@ pub(crate) enum Fault {
     GivesNothing,
     /// The host gives these bytes for those that were asked for.
     Gives(Vec<u8>),
-    /// The host calls back before it answers.
-    CallsBack(Arc<dyn Fn(&mut Caller<'_, Host>) -> Result<(), Error> + Send + Sync>),
+    /// The host calls a function of the module before it answers; that this traps ends its own call, or does not.
+    CallsBack { function: &'static str, arguments: Vec<u32>, ends_by_trap: bool },
 }
 
 /// How a call to the module ends.
@@ -49,7 +52,8 @@ impl Vm {
         static MODULE: LazyLock<Module> = LazyLock::new(|| {
             let path = testbed::target_dir().join("dist/routing-claims.wasm");
             let bytes = std::fs::read(&path);
-            let bytes = bytes.unwrap_or_else(|_| panic!("{} is missing; run `cargo xtask build --filters`", path.display()));
+            let bytes =
+                bytes.unwrap_or_else(|_| panic!("{} is missing; run `cargo xtask build --filters`", path.display()));
             Module::new(&Engine::default(), bytes).unwrap()
         });
         let host = Host { policy: policy.into(), headers: Vec::new(), calls: Vec::new(), fault: None };
@@ -71,10 +75,8 @@ impl Vm {
     /// Calls a function of the module.
     pub(crate) fn call(&mut self, function: &str, arguments: &[u32]) -> End {
         let function = self.instance.get_func(&self.store, function).unwrap();
-        let arguments: Vec<_> = arguments.iter().map(|argument| Val::I32(argument.cast_signed())).collect();
-        let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
-        match function.call(&mut self.store, &arguments, &mut results) {
-            Ok(()) => Returns(results.first().and_then(Val::i32).unwrap_or_default()),
+        match call(&mut self.store, function, arguments) {
+            Ok(result) => Returns(result),
             Err(error) if error.as_trap_code() == Some(TrapCode::UnreachableCodeReached) => Traps,
             Err(error) => panic!("{error}"),
         }
@@ -117,7 +119,15 @@ pub(crate) fn serialize(headers: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     map
 }
 
-/// Does what the filter asks for; gives the status.
+/// Calls a function of the module; a function without a result gives 0.
+fn call(mut store: impl AsContextMut<Data = Host>, function: Func, arguments: &[u32]) -> Result<i32, Error> {
+    let arguments: Vec<_> = arguments.iter().map(|argument| Val::I32(argument.cast_signed())).collect();
+    let mut results = vec![Val::I32(0); function.ty(&store).results().len()];
+    function.call(&mut store, &arguments, &mut results)?;
+    Ok(results.first().and_then(Val::i32).unwrap_or_default())
+}
+
+/// Does what the filter asks for; gives the status. An error ends the call to the module.
 fn answer(mut caller: Caller<'_, Host>, function: &str, arguments: &[Val]) -> Result<u32, Error> {
     let host = caller.data_mut();
     host.calls.push(function.to_owned());
@@ -126,8 +136,13 @@ fn answer(mut caller: Caller<'_, Host>, function: &str, arguments: &[Val]) -> Re
     if let Some(Fault::Refuses(status)) = fault {
         return Ok(status);
     }
-    if let Some(Fault::CallsBack(call)) = &fault {
-        call(&mut caller)?;
+    if let Some(Fault::CallsBack { function, arguments, ends_by_trap }) = &fault {
+        let callback = caller.get_export(function).and_then(Extern::into_func).unwrap();
+        match call(&mut caller, callback, arguments) {
+            Ok(_) => return Err(Error::new(format!("{function} returns"))),
+            Err(trap) if *ends_by_trap => return Err(trap),
+            Err(_) => {}
+        }
     }
     let argument = |index: usize| arguments[index].i32().unwrap().cast_unsigned() as usize;
     match function {
@@ -153,7 +168,7 @@ fn answer(mut caller: Caller<'_, Host>, function: &str, arguments: &[Val]) -> Re
             caller.data_mut().remove(&name);
             caller.data_mut().headers.push((name, value));
         }
-        _ => panic!("the filter calls {function}, which it needs for nothing"),
+        _ => return Err(Error::new(format!("the filter calls {function}, which it does not need"))),
     }
     Ok(0)
 }
@@ -172,11 +187,9 @@ fn give(
         _ => bytes,
     };
     let memory = memory(caller);
-    let length = i32::try_from(bytes.len()).unwrap();
+    let length = u32::try_from(bytes.len()).unwrap();
     let allocate = caller.get_export("malloc").and_then(Extern::into_func).unwrap();
-    let mut address = [Val::I32(0)];
-    allocate.call(&mut *caller, &[Val::I32(length)], &mut address)?;
-    let address = address[0].i32().unwrap();
+    let address = call(&mut *caller, allocate, &[length])?;
     memory.write(&mut *caller, address.cast_unsigned() as usize, &bytes).unwrap();
     memory.write(&mut *caller, data, &address.to_le_bytes()).unwrap();
     memory.write(&mut *caller, size, &length.to_le_bytes()).unwrap();
