@@ -92,14 +92,20 @@ fn cargo_build(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Compiler flags under which no path of this machine gets into what is built.
+/// Compiler flags under which no path of this machine gets into what is built, nor the address of the registry that it uses.
 fn remapped_paths() -> Result<String> {
     let cargo_home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| env::home_dir().map(|home| home.join(".cargo")))
         .context("neither CARGO_HOME nor a home folder is known")?;
-    let flags = [(cargo_home.as_path(), "/cargo"), (workspace_dir(), "/routing-claims")]
-        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    let mut paths = vec![(cargo_home.clone(), "/cargo"), (workspace_dir().to_owned(), "/routing-claims")];
+    // The last path that matches counts. Cargo makes the folder when it first needs a registry.
+    if let Ok(registries) = fs::read_dir(cargo_home.join("registry/src")) {
+        for registry in registries {
+            paths.push((registry?.path(), "/cargo/registry"));
+        }
+    }
+    let flags: Vec<_> = paths.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect();
     Ok(flags.join("\u{1f}"))
 }
 

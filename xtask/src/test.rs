@@ -92,6 +92,10 @@ const STEPS: &[Step] = &[
     },
     Step { name: "generated files", cargo: &["xtask", "gen", "--check"] },
     Step { name: "build", cargo: &["xtask", "build", "--filters"] },
+    Step {
+        name: "the WASM filter on a host that misbehaves",
+        cargo: &["test", "--package", "hostile", "--features", "module", "--test", "host"],
+    },
 ];
 
 const ENVOY_STEPS: [Step; 5] = [

@@ -6,6 +6,7 @@
     reason = "counts and nanoseconds of a run are far from the limits of their types"
 )]
 
+mod comparison;
 mod load;
 mod report;
 mod tokens;
@@ -15,6 +16,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -35,6 +37,9 @@ pub(crate) struct Args {
     /// Fewer rounds: under 5 minutes with all that must be built.
     #[arg(long)]
     quick: bool,
+    /// Compares the WASM filter with another build of it, such as that of the commit before a change. Measures nothing else.
+    #[arg(long, value_name = "MODULE")]
+    compare_wasm: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
@@ -46,9 +51,16 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let naive_wasm = build_naive().await?;
     println!("signing tokens");
     let dir = tempfile::Builder::new().prefix("routing-claims-bench-").tempdir()?;
-    let sources = Sources { wasm, naive_wasm, key: Key::generate()?, dir: dir.path().to_owned() };
+    let other_wasm = args.compare_wasm.clone();
+    let sources = Sources { wasm, other_wasm, naive_wasm, key: Key::generate()?, dir: dir.path().to_owned() };
     let cores = Cores::take()?;
-    let mut bench = Bench::start(&binary, &sources, &cores).await?;
+    if sources.other_wasm.is_some() {
+        let mut bench = Bench::start(&binary, &sources, &cores, comparison::cases()).await?;
+        let measured = bench.measure(effort.comparison_rounds).await?;
+        println!("\n{}", comparison::report(&binary, &measured)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut bench = Bench::start(&binary, &sources, &cores, variants::cases()).await?;
     println!("{} cases are ready after {:.0} s", bench.listeners.len(), begin.elapsed().as_secs_f32());
 
     let measured = bench.measure(effort.rounds).await?;
@@ -73,8 +85,7 @@ struct Bench {
 }
 
 impl Bench {
-    async fn start(binary: &EnvoyBinary, sources: &Sources, cores: &Cores) -> Result<Self> {
-        let cases = variants::cases();
+    async fn start(binary: &EnvoyBinary, sources: &Sources, cores: &Cores, cases: Vec<Case>) -> Result<Self> {
         let mut tokens = BTreeMap::new();
         let mut requests = BTreeMap::new();
         for case in &cases {
@@ -221,7 +232,7 @@ fn resident_kib(process: u32) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-async fn build_naive() -> Result<std::path::PathBuf> {
+async fn build_naive() -> Result<PathBuf> {
     println!("building the naive filter");
     let arguments = ["build", "--quiet", "--locked", "--release", "--package", "naive-wasm", "--target", WASM_TARGET];
     let status = Group::spawn(&mut cargo(&arguments))?.wait().await?;
@@ -240,12 +251,13 @@ fn progress(what: &str, done: usize, of: usize) {
 struct Effort {
     rounds: usize,
     latency_rounds: usize,
+    comparison_rounds: usize,
 }
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
-const QUICK: Effort = Effort { rounds: 20, latency_rounds: 4 };
-const FULL: Effort = Effort { rounds: 100, latency_rounds: 20 };
+const QUICK: Effort = Effort { rounds: 20, latency_rounds: 4, comparison_rounds: 100 };
+const FULL: Effort = Effort { rounds: 100, latency_rounds: 20, comparison_rounds: 1000 };
 
 /// Several times what any of the caches holds (`jwt_authn` 100, ours 256).
 const DISTINCT_TOKENS: usize = 1024;

@@ -1,11 +1,11 @@
 //! The filter for proxies that run WebAssembly (Envoy, Istio's `WasmPlugin` and `TrafficExtension`).
 //!
 //! It decides nothing: it hands a request's headers to `routing-claims` and applies the decision. Its configuration is
-//! the policy as JSON; a policy that is not valid is refused, and the log says why. For each outcome and claim fault it
-//! counts in `routing_claims.<code>`, with `_` for `-`.
+//! the policy as JSON; an invalid policy is refused, and the log says why. Each outcome and claim fault has a counter,
+//! `routing_claims.<code>`, with `_` for `-`.
 //!
-//! A filter that cannot strip traps: the request fails, and does not go on as it came. The SDK panics, which is the trap,
-//! on each status of the host that it does not expect; [`or_trap`] does on the rest. Only a counter may fail.
+//! A filter that cannot strip traps: the request fails instead of passing as it came. The SDK panics, which traps, on every
+//! status that it does not expect of the host, and [`or_trap`] on the others. Only incrementing a counter may fail.
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "the SDK's macro makes a public function")]
 
@@ -28,15 +28,15 @@ proxy_wasm::main! {{
     proxy_wasm::set_root_context(|_| Box::new(Root { plugin: None }));
 }}
 
-/// What outlives requests: one configuration of the filter, none until the proxy has given it.
+/// One configuration of the filter; without a plugin until the host has passed a valid policy.
 struct Root {
     plugin: Option<Rc<RefCell<Plugin>>>,
 }
 
-/// A policy at work.
+/// A policy and its counters.
 struct Plugin {
     decider: Decider,
-    /// By [`Outcome`] and by [`ClaimFault`], as the proxy numbers its metrics.
+    /// Metric IDs, by the index of an [`Outcome`] and of a [`ClaimFault`].
     outcomes: Vec<u32>,
     faults: Vec<u32>,
 }
@@ -63,7 +63,7 @@ impl RootContext for Root {
         }
     }
 
-    /// Without a policy there is no context, which the SDK takes for a reason to trap.
+    /// The SDK traps on `None`: without a policy there is no request.
     fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
         let plugin = Rc::clone(self.plugin.as_ref()?);
         Some(Box::new(RequestContext { plugin }))
@@ -77,8 +77,8 @@ impl RootContext for Root {
 impl Context for RequestContext {}
 
 impl HttpContext for RequestContext {
-    fn on_http_request_headers(&mut self, lines: usize, _end_of_stream: bool) -> Action {
-        self.plugin.borrow_mut().handle_request(lines);
+    fn on_http_request_headers(&mut self, line_count: usize, _end_of_stream: bool) -> Action {
+        self.plugin.borrow_mut().handle_request(line_count);
         Action::Continue
     }
 }
@@ -93,18 +93,16 @@ impl Plugin {
         })
     }
 
-    /// Strips and sets headers of the request at hand, which has so many header lines.
-    fn handle_request(&mut self, lines: usize) {
-        // One call for all lines, as bytes: the SDK's functions that give text panic on a value that is not UTF-8.
+    /// Strips and sets headers of the current request, which has `line_count` header lines.
+    fn handle_request(&mut self, line_count: usize) {
+        // One call for all lines. As bytes: the SDK's functions that return text panic on a value that is not UTF-8.
         let headers = or_trap(hostcalls::get_map_bytes(MapType::HttpRequestHeaders));
-        assert!(headers.len() == lines, "the proxy hands over other headers than it announced");
+        assert!(headers.len() == line_count, "the host announced another number of header lines");
 
         let lines = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
         let decision = self.decider.decide(lines, unix_seconds());
-        if decision.removes_any() {
-            for (name, _) in headers.iter().filter(|(name, _)| decision.removes(name.as_bytes())) {
-                or_trap(hostcalls::remove_map_value(MapType::HttpRequestHeaders, name));
-            }
+        for (name, _) in headers.iter().filter(|(name, _)| decision.removes(name.as_bytes())) {
+            or_trap(hostcalls::remove_map_value(MapType::HttpRequestHeaders, name));
         }
         for (name, value) in decision.set_headers() {
             or_trap(hostcalls::set_map_value(MapType::HttpRequestHeaders, name, Some(value)));
@@ -120,29 +118,29 @@ fn define_counter(code: &str) -> u32 {
     or_trap(hostcalls::define_metric(MetricType::Counter, &format!("routing_claims.{}", code.replace('-', "_"))))
 }
 
-/// A counter that the proxy does not find is no reason to fail a request that is stripped.
-#[expect(clippy::indexing_slicing, reason = "there is a counter for each outcome and each fault")]
+/// The request is stripped by now, so a counter that the host does not find is not a reason to fail it.
 fn count(counters: &[u32], index: usize, times: u32) {
     hostcalls::increment_metric(counters[index], times.into()).ok();
 }
 
 /// The time in seconds since the Unix epoch.
+#[expect(clippy::expect_used, reason = "the host tells the time as unsigned nanoseconds since the epoch")]
 fn unix_seconds() -> i64 {
     let now = or_trap(hostcalls::get_current_time());
-    let since = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    i64::try_from(since).unwrap_or(i64::MAX)
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).expect("not before the epoch");
+    since.as_secs().cast_signed()
 }
 
-/// What the host gave, or a trap.
+/// What the host returned, or a trap.
 #[track_caller]
 #[expect(clippy::panic, reason = "a trap is the one answer that never lets a request pass as it came")]
 fn or_trap<T>(result: Result<T, Status>) -> T {
-    result.unwrap_or_else(|status| panic!("the proxy refuses a call: {status:?}"))
+    result.unwrap_or_else(|status| panic!("the host refused a call: {status:?}"))
 }
 
-/// Logs where the filter traps. A panic's message may repeat bytes of the request, so it is left out (R17).
+/// Logs where the filter traps, and not why: a panic's message may repeat bytes of the request (R17).
 fn log_trap(panic: &PanicHookInfo<'_>) {
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    // The trap comes with or without its line in the log.
-    hostcalls::log(LogLevel::Critical, &format!("routing-claims: trap at {place}")).ok();
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    // The trap follows even if the host does not log it.
+    hostcalls::log(LogLevel::Critical, &format!("routing-claims: trap at {location}")).ok();
 }

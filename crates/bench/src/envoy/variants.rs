@@ -19,6 +19,7 @@ pub(super) enum Filter {
     EmptyWasm,
     CallsWasm,
     Wasm,
+    OtherWasm,
     NaiveWasm,
     EmptyLua,
     CallsLua,
@@ -128,7 +129,9 @@ impl Case {
     /// As tables and plots call it.
     pub(super) fn label(self) -> String {
         let tokens = match (self.filter, self.tokens) {
-            (Filter::Wasm | Filter::Lua | Filter::NaiveWasm | Filter::NaiveLua, Tokens::Same) => ", one token",
+            (Filter::Wasm | Filter::OtherWasm | Filter::Lua | Filter::NaiveWasm | Filter::NaiveLua, Tokens::Same) => {
+                ", one token"
+            }
             (_, Tokens::Same) => "",
             (_, Tokens::Distinct) => ", all tokens different",
         };
@@ -143,6 +146,7 @@ impl Filter {
             Self::EmptyWasm => "empty WASM",
             Self::CallsWasm => "host calls alone, WASM",
             Self::Wasm => "routing-claims.wasm",
+            Self::OtherWasm => "the other module",
             Self::NaiveWasm => "naive WASM (SDK, serde_json)",
             Self::EmptyLua => "empty Lua",
             Self::CallsLua => "host calls alone, Lua",
@@ -178,6 +182,7 @@ impl Filter {
             Self::EmptyWasm => wat("empty.wat")?,
             Self::CallsWasm => wat("calls.wat")?,
             Self::Wasm => wasm(&sources.wasm),
+            Self::OtherWasm => wasm(sources.other_wasm.as_deref().context("there is no other module")?),
             Self::NaiveWasm => wasm(&sources.naive_wasm),
             Self::EmptyLua => lua("empty.lua")?,
             Self::CallsLua => lua("calls.lua")?,
@@ -192,6 +197,8 @@ impl Filter {
 /// What filters are made of.
 pub(super) struct Sources {
     pub(super) wasm: PathBuf,
+    /// Another build of it, to compare with.
+    pub(super) other_wasm: Option<PathBuf>,
     pub(super) naive_wasm: PathBuf,
     pub(super) key: Key,
     /// For files that Envoy reads.

@@ -1,0 +1,42 @@
+//! Two builds of the WASM filter, compared round by round in one Envoy.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use testbed::EnvoyBinary;
+
+use super::{
+    report::{self, Measured, Spread},
+    variants::{Case, Filter, REFERENCE, Tokens},
+};
+
+/// Both builds with a known token and with new ones, and what they are measured against.
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = vec![REFERENCE];
+    for tokens in [Tokens::Same, Tokens::Distinct] {
+        cases.extend([Filter::OtherWasm, Filter::Wasm].map(|filter| Case { filter, tokens, ..REFERENCE }));
+    }
+    cases
+}
+
+/// A table in Markdown.
+pub(super) fn report(binary: &EnvoyBinary, measured: &[Measured]) -> Result<String> {
+    let rounds = measured.first().map_or(0, |measured| measured.nanoseconds.len());
+    let mut out = format!(
+        "{}, Envoy {}, one worker, {rounds} rounds.\n\n\
+         CPU time of the worker that the filter adds to a request, in µs: median (quartiles). The difference is \
+         that of the two filters in the same round.\n\n\
+         | tokens | the other module | routing-claims.wasm | difference | in percent |\n|---|---|---|---|---|\n",
+        report::machine(),
+        binary.version,
+    );
+    for (tokens, label) in [(Tokens::Same, "one"), (Tokens::Distinct, "all different")] {
+        let added = |filter| report::added(measured, Case { filter, tokens, ..REFERENCE });
+        let (before, after) = (added(Filter::OtherWasm)?, added(Filter::Wasm)?);
+        let difference = Spread::of(after.iter().zip(&before).map(|(after, before)| after - before).collect());
+        let (before, after) = (Spread::of(before), Spread::of(after));
+        let percent = difference.median / before.median * 100.0;
+        writeln!(out, "| {label} | {before} | {after} | {difference} | {percent:+.0} |")?;
+    }
+    Ok(out)
+}
