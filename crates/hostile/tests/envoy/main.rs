@@ -5,3 +5,4 @@
 mod faults;
 mod scene;
 mod secrecy;
+mod traps;

@@ -71,6 +71,17 @@ fn a_malformed_header_map_traps() {
     }
 }
 
+/// R17: of the request itself, nothing is logged.
+#[test]
+fn a_trap_logs_where_it_is_and_nothing_of_the_request() {
+    let mut vm = configured();
+    let map = serialize(&[(b"secret\xff".to_vec(), b"secret".to_vec())]);
+    assert_eq!(request_with(&mut vm, GET_HEADERS, Fault::Gives(map)), Traps);
+    let [log] = &vm.host().logs[..] else { panic!("expected one line, found {:?}", vm.host().logs) };
+    let location = log.strip_prefix("routing-claims: trap at ").unwrap();
+    assert!(location.contains("/src/hostcalls.rs:") && !location.contains(' '), "{location}");
+}
+
 #[test]
 fn a_context_that_is_not_known_traps() {
     let mut vm = configured();

@@ -18,6 +18,8 @@ pub(crate) struct Host {
     pub(crate) policy: String,
     /// Header lines of the request, as the filter leaves them.
     pub(crate) headers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What the filter logged.
+    pub(crate) logs: Vec<String>,
     /// The functions that the filter called, in order.
     pub(crate) calls: Vec<String>,
     /// What goes wrong at which of these calls.
@@ -56,7 +58,8 @@ impl Vm {
                 bytes.unwrap_or_else(|_| panic!("{} is missing; run `cargo xtask build --filters`", path.display()));
             Module::new(&Engine::default(), bytes).unwrap()
         });
-        let host = Host { policy: policy.into(), headers: Vec::new(), calls: Vec::new(), fault: None };
+        let host =
+            Host { policy: policy.into(), headers: Vec::new(), logs: Vec::new(), calls: Vec::new(), fault: None };
         let mut store = Store::new(MODULE.engine(), host);
         let mut linker = Linker::new(MODULE.engine());
         for import in MODULE.imports() {
@@ -146,7 +149,11 @@ fn answer(mut caller: Caller<'_, Host>, function: &str, arguments: &[Val]) -> Re
     }
     let argument = |index: usize| arguments[index].i32().unwrap().cast_unsigned() as usize;
     match function {
-        "proxy_log" | "proxy_increment_metric" | "proxy_define_metric" => {}
+        "proxy_log" => {
+            let message = String::from_utf8(read(&caller, argument(1), argument(2))).unwrap();
+            caller.data_mut().logs.push(message);
+        }
+        "proxy_increment_metric" | "proxy_define_metric" => {}
         "proxy_get_current_time_nanoseconds" => {
             memory(&caller).write(&mut caller, argument(0), &1_800_000_000_000_000_000_u64.to_le_bytes()).unwrap();
         }
