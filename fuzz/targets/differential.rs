@@ -4,7 +4,7 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
-use lua_filter::differential::{Pair, Tally};
+use lua_harness::differential::{Pair, Tally};
 
 thread_local! {
     /// Loading a script takes longer than running it many times.

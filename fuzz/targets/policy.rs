@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lua_filter::luajit::Filter;
+use lua_harness::Script;
 use routing_claims::{Policy, PolicyConfig};
 
 fuzz_target!(|text: &[u8]| {
@@ -26,5 +26,5 @@ fuzz_target!(|text: &[u8]| {
 
     let script = lua_filter::source(&policy);
     assert!(script.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~') && byte != b'\\'));
-    Filter::new(&script).expect("the script loads");
+    Script::new(&script).expect("the script loads");
 });

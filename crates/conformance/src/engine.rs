@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Error, Result, ensure};
-use lua_filter::luajit::Filter;
+use lua_harness::Script;
 use routing_claims::{Decider, Policy};
 use serde_json::{Map, Value};
 
@@ -50,7 +50,7 @@ impl Core {
 /// The Lua filter in a LuaJIT with Envoy's request handle.
 #[derive(Debug, Default)]
 pub struct LuaJit {
-    filters: BTreeMap<String, Filter>,
+    scripts: BTreeMap<String, Script>,
 }
 
 impl Engine for Core {
@@ -66,15 +66,15 @@ impl Engine for Core {
 
 impl Engine for LuaJit {
     async fn send(&mut self, policy: &Map<String, Value>, request: &Lines, now: i64) -> Result<Seen> {
-        let filter = match self.filters.entry(serde_json::to_string(policy)?) {
+        let script = match self.scripts.entry(serde_json::to_string(policy)?) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let source = lua_filter::source(&Policy::from_json(entry.key().as_bytes())?);
-                entry.insert(Filter::new(&source).map_err(script_error)?)
+                entry.insert(Script::new(&source).map_err(script_error)?)
             }
         };
         let headers = request.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
-        let answer = filter.decide(headers, now).map_err(script_error)?;
+        let answer = script.run(headers, now).map_err(script_error)?;
         ensure!(answer.logs.is_empty(), "the script logs {:?}", answer.logs);
         Ok(Seen { lines: answer.headers, rerouted: answer.edited || answer.cleared })
     }

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use lua_filter::luajit::Filter;
+use lua_harness::Script;
 use routing_claims::{Decider, Policy};
 
 #[test]
@@ -15,7 +15,7 @@ fn decisions_follow_a_clock_that_jumps() {
         Policy::from_json(br#"{"services": [{"name": "a"}], "reportHeader": "x-report", "clockSkewSeconds": 2}"#)
             .unwrap();
     let mut core = Decider::new(policy.clone());
-    let script = Filter::new(&lua_filter::source(&policy)).unwrap();
+    let script = Script::new(&lua_filter::source(&policy)).unwrap();
     let mut rng = fastrand::Rng::with_seed(8);
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..20_000 {
@@ -36,7 +36,7 @@ fn decisions_follow_a_clock_that_jumps() {
         };
         let expected = report(&mut Decider::new(policy.clone()));
         assert_eq!(report(&mut core), expected, "core, {payload} at {now}");
-        let answer = script.decide(request, now).unwrap();
+        let answer = script.run(request, now).unwrap();
         let found = answer.headers.iter().find(|(name, _)| name == b"x-report").unwrap();
         assert_eq!(String::from_utf8_lossy(&found.1), expected, "script, {payload} at {now}");
         seen.insert(expected);

@@ -5,11 +5,6 @@
 
 mod policy;
 
-#[cfg(feature = "luajit")]
-pub mod differential;
-#[cfg(feature = "luajit")]
-pub mod luajit;
-
 use routing_claims::Policy;
 
 /// As it stands in the repository: with an example policy.

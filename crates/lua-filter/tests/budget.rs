@@ -2,13 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
 
-mod measure;
-
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use lua_filter::luajit::{Filter, Lines};
+use lua_harness::{Lines, Script, borrowed};
 use routing_claims::{Policy, PolicyConfig, ServiceConfig};
-
-use self::measure::instructions;
 
 const NOW: i64 = 1_700_000_000;
 
@@ -30,8 +26,8 @@ fn a_repeated_token_leaves_no_garbage_of_its_own() {
     for count in [2, 100] {
         for (name, request) in &requests {
             for jit in ["on", "off"] {
-                let ours = Filter::new(&format!("jit.{jit}() {}", script(count))).unwrap();
-                let calls = Filter::new(&format!("jit.{jit}() {}", same_calls(count, name))).unwrap();
+                let ours = Script::new(&format!("jit.{jit}() {}", script(count))).unwrap();
+                let calls = Script::new(&format!("jit.{jit}() {}", same_calls(count, name))).unwrap();
                 assert_eq!(sorted(&ours, request), sorted(&calls, request), "{name}: these are not the same calls");
                 let (ours_bytes, calls_bytes) = (garbage(&ours, request), garbage(&calls, request));
                 println!(
@@ -39,8 +35,8 @@ fn a_repeated_token_leaves_no_garbage_of_its_own() {
                 );
                 assert!(ours_bytes <= calls_bytes, "{count} services, {name}, jit {jit}: {ours_bytes} > {calls_bytes}");
             }
-            let filter = Filter::new(&script(count)).unwrap();
-            let (first, again) = (instructions(&filter, request, NOW), instructions(&filter, request, NOW));
+            let filter = Script::new(&script(count)).unwrap();
+            let (first, again) = (instructions(&filter, request), instructions(&filter, request));
             println!("{count} services, {name}: {first} instructions at first, {again} from then on");
         }
     }
@@ -74,11 +70,11 @@ fn same_calls(services: usize, request: &str) -> String {
 }
 
 /// Bytes of garbage that a request leaves, on average over many, once the machine is warm.
-fn garbage(filter: &Filter, request: &Lines) -> usize {
+fn garbage(filter: &Script, request: &Lines) -> usize {
     const REQUESTS: usize = 1000;
     let send = || {
         for _ in 0..REQUESTS {
-            filter.decide(request.iter().map(|(name, value)| (&**name, &**value)), NOW).unwrap();
+            filter.run(borrowed(request), NOW).unwrap();
         }
     };
     send();
@@ -93,8 +89,12 @@ fn garbage(filter: &Filter, request: &Lines) -> usize {
     grown.div_ceil(REQUESTS)
 }
 
-fn sorted(filter: &Filter, request: &Lines) -> Lines {
-    let mut lines = filter.decide(request.iter().map(|(name, value)| (&**name, &**value)), NOW).unwrap().headers;
+fn instructions(script: &Script, request: &Lines) -> u64 {
+    script.count_instructions(borrowed(request), NOW).unwrap()
+}
+
+fn sorted(filter: &Script, request: &Lines) -> Lines {
+    let mut lines = filter.run(borrowed(request), NOW).unwrap().headers;
     lines.sort();
     lines
 }

@@ -2,17 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
 
-mod measure;
-
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use lua_filter::luajit::{Answer, Filter, Lines};
+use lua_harness::{Lines, Processed, Script, borrowed};
 use mlua::Lua;
 use routing_claims::{LimitsConfig, Policy, PolicyConfig, ServiceConfig};
 use serde_json::json;
-
-use self::measure::instructions;
 
 const NOW: i64 = 1_700_000_000;
 
@@ -105,7 +101,7 @@ fn needs_and_leaves_nothing_global() {
     let removed =
         ["require", "package", "module", "debug", "io", "jit", "bit", "load", "loadstring", "getfenv", "setfenv"];
     let script = source(closed(&["api"]));
-    let filter = Filter::new(&format!("{} = nil {script}", removed.join(", "))).unwrap();
+    let filter = Script::new(&format!("{} = nil {script}", removed.join(", "))).unwrap();
     assert_eq!(set(&send(&filter, r#"{"api":"PR-1"}"#, &[])), [("api".into(), "PR-1".into())]);
     let expected: BTreeSet<_> = globals(&Lua::new())
         .into_iter()
@@ -150,7 +146,7 @@ fn a_fault_within_gives_the_baseline() {
         format!("{script} {}", fails("replace")),
     ];
     for source in broken {
-        let filter = Filter::new(&source).unwrap();
+        let filter = Script::new(&source).unwrap();
         for payload in [r#"{"api":"PR-1","shop":"PR-2"}"#, r#"{"api":"PR-1","shop":"PR-2","exp":99999999999}"#] {
             let answer = send(&filter, payload, &[("shop", "PR-9"), ("x-report", "applied")]);
             assert_eq!(set(&answer), []);
@@ -201,7 +197,7 @@ fn an_old_handle_will_do() {
          function envoy_on_request(handle) inner({{headers = function() return handle:headers() end}}) end",
         source(closed(&["api"]))
     );
-    let filter = Filter::new(&script).unwrap();
+    let filter = Script::new(&script).unwrap();
     let at = |exp: i64| set(&send(&filter, &format!(r#"{{"api":"PR-1","exp":{exp}}}"#), &[])).len();
     assert_eq!((at(NOW - 59), at(NOW - 60)), (1, 0));
 }
@@ -289,14 +285,15 @@ fn work_is_linear() {
         ("arrays", &|n| format!(r#"{{"x":[{}1]}}"#, "[],".repeat(n / 3))),
     ];
     for (name, payload) in payloads {
-        let count = |n| instructions(&filter, &bearer(&payload(n)), NOW);
+        let count = |n| filter.count_instructions(borrowed(&bearer(&payload(n))), NOW).unwrap();
         let (one, two) = (count(20_000), count(40_000));
         println!("{name}: {} instructions per byte", two / 40_000);
         assert!(two < one * 5 / 2, "{name}: {one}, {two}");
     }
     for (name, piece) in [("semicolons", ";"), ("spaces", " "), ("pairs", "t=;"), ("names", "abc ;"), ("equals", "=")] {
         let count = |n: usize| {
-            instructions(&filter, &vec![(b"cookie".to_vec(), piece.repeat(n / piece.len()).into_bytes())], NOW)
+            let request = vec![(b"cookie".to_vec(), piece.repeat(n / piece.len()).into_bytes())];
+            filter.count_instructions(borrowed(&request), NOW).unwrap()
         };
         let (one, two) = (count(20_000), count(40_000));
         assert!(two < one * 5 / 2 + 100, "{name}: {one}, {two}");
@@ -316,8 +313,8 @@ fn source(config: PolicyConfig) -> String {
     lua_filter::source(&Policy::new(config).unwrap())
 }
 
-fn filter(config: PolicyConfig) -> Filter {
-    Filter::new(&source(config)).unwrap()
+fn filter(config: PolicyConfig) -> Script {
+    Script::new(&source(config)).unwrap()
 }
 
 fn bearer(payload: &str) -> Lines {
@@ -325,18 +322,18 @@ fn bearer(payload: &str) -> Lines {
     vec![(b"authorization".to_vec(), value.into_bytes())]
 }
 
-fn send(filter: &Filter, payload: &str, more: &[(&str, &str)]) -> Answer {
+fn send(filter: &Script, payload: &str, more: &[(&str, &str)]) -> Processed {
     let mut request = bearer(payload);
     request.extend(more.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())));
     answer(filter, &request, NOW)
 }
 
-fn answer(filter: &Filter, request: &Lines, now: i64) -> Answer {
-    filter.decide(request.iter().map(|(name, value)| (name.as_slice(), value.as_slice())), now).unwrap()
+fn answer(filter: &Script, request: &Lines, now: i64) -> Processed {
+    filter.run(borrowed(request), now).unwrap()
 }
 
 /// The header lines behind the filter, without the token.
-fn set(answer: &Answer) -> Vec<(String, String)> {
+fn set(answer: &Processed) -> Vec<(String, String)> {
     answer
         .headers
         .iter()

@@ -2,13 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
 
-mod measure;
-
 use bench_inputs::{Input, NOW};
-use lua_filter::luajit::Filter;
+use lua_harness::{Script, borrowed};
 use routing_claims::Policy;
-
-use self::measure::instructions;
 
 #[test]
 fn no_byte_costs_more_than_four_typical_ones() {
@@ -29,10 +25,9 @@ fn no_byte_costs_more_than_four_typical_ones() {
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn cost_per_byte(input: &Input) -> f64 {
     let source = lua_filter::source(&Policy::from_json(input.policy.to_string().as_bytes()).unwrap());
-    let instructions = instructions(&Filter::new(&source).unwrap(), &input.lines, NOW);
-    let counting = Filter::new(&format!("{COUNT_BYTES} {source}")).unwrap();
-    let lines = input.lines.iter().map(|(name, value)| (&name[..], &value[..]));
-    counting.decide(lines, NOW).unwrap();
+    let instructions = Script::new(&source).unwrap().count_instructions(borrowed(&input.lines), NOW).unwrap();
+    let counting = Script::new(&format!("{COUNT_BYTES} {source}")).unwrap();
+    counting.run(borrowed(&input.lines), NOW).unwrap();
     let bytes: u64 = counting.lua().globals().get("touched").unwrap();
     (instructions + bytes) as f64 / input.bytes() as f64
 }

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use routing_claims::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, TokenFormat};
 
 use super::dice::Dice;
-use crate::luajit::Lines;
+use crate::Lines;
 
 const NAMES: &[&str] = &[
     "api",

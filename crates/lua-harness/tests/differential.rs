@@ -1,12 +1,12 @@
-//! The script and the core agree on random policies, tokens and requests: on what is stripped, set and reported, and on
-//! whether the route is chosen anew.
+//! The script and the core agree on random policies, tokens and requests: on the headers that they remove, set and report,
+//! and on whether the route cache is cleared.
 //!
-//! `ROUTING_CLAIMS_DIFFERENTIAL_CASES=1000000 cargo test --release -p lua-filter --test differential` runs so many
+//! `ROUTING_CLAIMS_DIFFERENTIAL_CASES=1000000 cargo test --release -p lua-harness --test differential` runs that many
 //! requests instead of a few thousand; `cargo xtask fuzz differential` searches for a difference.
 
 use std::{cell::RefCell, env};
 
-use lua_filter::differential::{Pair, Tally};
+use lua_harness::differential::{Pair, Tally};
 use proptest::{
     prelude::{ProptestConfig, any},
     test_runner::{TestCaseError, TestRunner},
@@ -27,7 +27,7 @@ fn script_agrees_with_the_core() {
     let result = TestRunner::new(config).run(&(bytes(60), requests), |(policy, requests)| {
         let requests = requests.iter().map(Vec::as_slice);
         let result = Pair::new(&policy).and_then(|mut pair| pair.compare(requests, &mut tally.borrow_mut()));
-        result.map_err(TestCaseError::fail)
+        result.map_err(|error| TestCaseError::fail(error.to_string()))
     });
     println!("{:#?}", tally.borrow());
     let outcomes = Outcome::ALL.iter().filter_map(|outcome| tally.borrow().get(outcome.code()).copied());

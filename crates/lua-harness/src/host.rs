@@ -1,51 +1,59 @@
-//! A LuaJIT with a request handle that behaves as Envoy's does, to run a script in tests.
+//! LuaJIT with a request handle that behaves as Envoy's does.
 //!
-//! Lines are kept as they are given. Envoy itself joins the lines of a few well-known names (`authorization` among them)
-//! when it reads the request, before any filter sees them.
+//! Header lines stay as they are given. Envoy itself joins the lines of a few well-known names (`authorization` among
+//! them) when it reads a request, before any filter sees them.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use mlua::{
-    AnyUserData, Error, Function, IntoLuaMulti as _, Lua, LuaString, MetaMethod, MultiValue, Result, UserData,
-    UserDataMethods, Value,
+    AnyUserData, Error, Function, HookTriggers, IntoLuaMulti as _, Lua, LuaString, MetaMethod, MultiValue, Result,
+    UserData, UserDataMethods, Value, VmState,
 };
 
 /// Header lines, in order: name and value, any bytes.
 pub type Lines = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// A script, loaded as one of Envoy's workers does.
+/// The lines as [`Script::run`] and the core take them.
+pub fn borrowed(lines: &Lines) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+    lines.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
+}
+
+/// A script in a virtual machine of its own, as each of Envoy's workers has one.
 #[derive(Debug)]
-pub struct Filter {
+pub struct Script {
     lua: Lua,
     on_request: Function,
     handle: AnyUserData,
-    request: Rc<RefCell<Request>>,
+    request: Rc<RefCell<State>>,
 }
 
-/// What a script did to a request.
+/// A request after a script ran on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The header lines afterwards.
+pub struct Processed {
+    /// The header lines that are left.
     pub headers: Lines,
     /// Whether a modifying call was made: Envoy then clears the route cache, unless configured not to.
     pub edited: bool,
     /// Whether the script itself cleared the route cache.
     pub cleared: bool,
-    /// What it logged, at any level.
+    /// What the script logged, at any level.
     pub logs: Vec<String>,
 }
 
-impl Filter {
+impl Script {
     /// Loads a script.
     ///
     /// # Errors
     ///
-    /// When it does not load or defines no `envoy_on_request`.
+    /// When the script does not load or does not define `envoy_on_request`.
     pub fn new(source: &str) -> Result<Self> {
         let lua = Lua::new();
         lua.load(source).set_name("=script").exec()?;
         let on_request = lua.globals().get("envoy_on_request")?;
-        let request = Rc::new(RefCell::new(Request::default()));
+        let request = Rc::new(RefCell::new(State::default()));
         let headers = lua.create_userdata(HeaderMap(request.clone()))?;
         let handle = lua.create_userdata(Stream { request: request.clone(), headers })?;
         Ok(Self { lua, on_request, handle, request })
@@ -56,32 +64,47 @@ impl Filter {
     /// # Errors
     ///
     /// When the script raises an error.
-    pub fn decide<'a>(&self, headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>, now: i64) -> Result<Answer> {
+    pub fn run<'a>(&self, headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>, now: i64) -> Result<Processed> {
         let lines = headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec())).collect();
-        *self.request.borrow_mut() = Request { lines, now, ..Request::default() };
+        *self.request.borrow_mut() = State { lines, now, ..State::default() };
         self.on_request.call::<()>(&self.handle)?;
-        let request = self.request.take();
-        Ok(Answer { headers: request.lines, edited: request.edited, cleared: request.cleared, logs: request.logs })
+        let State { lines, edited, cleared, logs, .. } = self.request.take();
+        Ok(Processed { headers: lines, edited, cleared, logs })
     }
 
-    /// Runs the script again on the request that it left behind, without anything done around it.
+    /// Counts the instructions of the virtual machine that a run takes without the JIT compiler: the same on every
+    /// computer. Turns the compiler off for good.
     ///
     /// # Errors
     ///
     /// When the script raises an error.
-    pub fn call(&self) -> Result<()> {
-        self.on_request.call(&self.handle)
+    pub fn count_instructions<'a>(
+        &self,
+        headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        now: i64,
+    ) -> Result<u64> {
+        self.lua.load("jit.off() jit.flush()").exec()?;
+        let count = Rc::new(Cell::new(0));
+        let counter = count.clone();
+        self.lua.set_hook(HookTriggers::new().every_nth_instruction(1), move |_, _| {
+            counter.set(counter.get() + 1);
+            Ok(VmState::Continue)
+        })?;
+        let run = self.run(headers, now);
+        self.lua.remove_hook();
+        run.map(|_| count.get())
     }
 
-    /// The machine, to measure it.
+    /// The virtual machine.
     #[must_use]
     pub fn lua(&self) -> &Lua {
         &self.lua
     }
 }
 
+/// The request that the handle stands for.
 #[derive(Debug, Default)]
-struct Request {
+struct State {
     lines: Lines,
     now: i64,
     iterating: bool,
@@ -90,7 +113,7 @@ struct Request {
     logs: Vec<String>,
 }
 
-impl Request {
+impl State {
     fn values<'r>(&'r self, name: &LuaString) -> impl Iterator<Item = &'r [u8]> {
         let name = name.as_bytes().to_ascii_lowercase();
         self.lines.iter().filter(move |(key, _)| *key == name).map(|(_, value)| &**value)
@@ -110,12 +133,12 @@ impl Request {
     }
 }
 
-/// What `handle:headers()` gives.
-struct HeaderMap(Rc<RefCell<Request>>);
+/// What `handle:headers()` returns.
+struct HeaderMap(Rc<RefCell<State>>);
 
 impl UserData for HeaderMap {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        // Envoy returns no value at all, not nil, where there is none: `tostring(headers:get("absent"))` is an error.
+        // For an absent header Envoy returns no value at all, not nil: `tostring(headers:get("absent"))` is an error.
         methods.add_method("get", |lua, Self(request), name: LuaString| {
             let request = request.borrow();
             let mut values = request.values(&name);
@@ -156,7 +179,7 @@ impl UserData for HeaderMap {
             request.lines.push((name, c_string(&value)));
             Ok(())
         });
-        // A walk that is not brought to its end locks the headers for the rest of the request, as in Envoy.
+        // As in Envoy, a walk that stops early locks the headers for the rest of the request.
         methods.add_meta_method(MetaMethod::Pairs, |lua, Self(request), ()| {
             if std::mem::replace(&mut request.borrow_mut().iterating, true) {
                 return Err(Error::runtime("cannot create a second iterator before completing the first"));
@@ -181,9 +204,9 @@ fn c_string(text: &LuaString) -> Vec<u8> {
     text.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect()
 }
 
-/// What `envoy_on_request` is called with.
+/// The argument of `envoy_on_request`.
 struct Stream {
-    request: Rc<RefCell<Request>>,
+    request: Rc<RefCell<State>>,
     headers: AnyUserData,
 }
 

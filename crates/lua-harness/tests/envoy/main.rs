@@ -1,10 +1,10 @@
-//! The handle of [`lua_filter::luajit`] behaves as a real Envoy's, and the script keeps R15 there however it is configured.
+//! The request handle of [`lua_harness`] behaves as a real Envoy's, and the script keeps R15 there however it is configured.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use lua_filter::luajit::{Filter, Lines};
+use lua_harness::{Lines, Script, borrowed};
 use routing_claims::{Policy, PolicyConfig, ServiceConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ use testbed::{
 async fn the_handle_is_as_envoys() {
     let script = include_str!("probe.lua");
     let mesh = Mesh::start(&[config::lua_filter(script)]).await;
-    let handle = Filter::new(script).unwrap();
+    let handle = Script::new(script).unwrap();
     let request = lines(&[
         ("t-one", b"1"),
         ("t-two", b"a"),
@@ -33,7 +33,7 @@ async fn the_handle_is_as_envoys() {
     ]);
     let (_, seen) = mesh.send(&request).await;
     let expected = report(&seen);
-    let got = report(&handle.decide(slices(&request), 1_700_000_000).unwrap().headers);
+    let got = report(&handle.run(borrowed(&request), 1_700_000_000).unwrap().headers);
     for (got, expected) in got.split("; ").zip(expected.split("; ")) {
         assert_eq!(got, expected);
     }
@@ -42,11 +42,11 @@ async fn the_handle_is_as_envoys() {
 
     let request = lines(&[("t-break-off", b"1")]);
     let (_, seen) = mesh.send(&request).await;
-    let got = handle.decide(slices(&request), 1_700_000_000).unwrap().headers;
+    let got = handle.run(borrowed(&request), 1_700_000_000).unwrap().headers;
     assert_eq!((tested(&seen), tested(&got)), (request.clone(), request));
 }
 
-/// Which calls have Envoy clear the route cache: what [`lua_filter::luajit::Answer`] tells of a script.
+/// Which calls have Envoy clear the route cache: what [`lua_harness::Processed`] tells of a script.
 #[tokio::test]
 async fn edits_clear_the_route_cache_unless_configured_not_to() {
     let script = "
@@ -65,12 +65,12 @@ async fn edits_clear_the_route_cache_unless_configured_not_to() {
           local headers = handle:headers()
           calls[headers:get('t-call')](handle, headers)
         end";
-    let handle = Filter::new(script).unwrap();
+    let handle = Script::new(script).unwrap();
     for automatic in [None, Some(true), Some(false)] {
         let mesh = Mesh::start(&[late_header(), lua_filter(script, automatic)]).await;
         for call in ["nothing", "reads", "walk", "remove", "remove of none", "replace", "add", "failed edit", "clear"] {
             let request = lines(&[("t-one", b"1"), ("t-call", call.as_bytes())]);
-            let answer = handle.decide(slices(&request), 0).unwrap();
+            let answer = handle.run(borrowed(&request), 0).unwrap();
             let expected = answer.cleared || automatic != Some(false) && answer.edited;
             assert_eq!(mesh.send(&request).await.0, expected, "{call}, clear_route_cache: {automatic:?}");
         }
@@ -163,10 +163,6 @@ fn late_header() -> Value {
 
 fn lines(of: &[(&str, &[u8])]) -> Lines {
     of.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect()
-}
-
-fn slices(lines: &Lines) -> impl Iterator<Item = (&[u8], &[u8])> {
-    lines.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
 }
 
 fn tested(lines: &Lines) -> Lines {
