@@ -57,10 +57,7 @@ impl RootContext for Root {
                 true
             }
             Err(error) => {
-                or_trap(hostcalls::log(
-                    LogLevel::Error,
-                    &format!("routing-claims: the policy is not valid: {error}"),
-                ));
+                or_trap(hostcalls::log(LogLevel::Error, &format!("routing-claims: the policy is not valid: {error}")));
                 false
             }
         }
