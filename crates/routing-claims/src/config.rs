@@ -31,10 +31,10 @@ pub struct PolicyConfig {
     /// Literal path to the object that maps a service to its version; empty: the payload itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub claim_path: Vec<String>,
-    /// Closed mode: the only services that may be routed.
+    /// Listed mode: the only services that may be routed.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "optional_objects")]
     pub services: Option<Vec<ServiceConfig>>,
-    /// Open mode: any service may be routed, to the header of this prefix plus its name in lower case. Needs a
+    /// Prefix mode: any service may be routed, to the header of this prefix plus its name in lower case. Needs a
     /// `claimPath`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header_prefix: Option<String>,

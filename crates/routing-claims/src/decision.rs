@@ -1,6 +1,12 @@
 //! What to strip and what to set, and why: the one way in and out of this crate.
 
+#[cfg(feature = "http")]
+mod http;
+mod owned;
+
 use std::fmt;
+
+pub use owned::OwnedDecision;
 
 use crate::{
     cache::{Cache, Place},
@@ -30,7 +36,6 @@ pub struct Decider {
 
 /// What to do with a request: remove each managed header that [`removes`](Decision::removes) names, then set
 /// [`set_headers`](Decision::set_headers).
-#[derive(Clone, Copy)]
 pub struct Decision<'d> {
     policy: &'d Policy,
     managed: bool,
@@ -214,6 +219,13 @@ impl<'d> Decision<'d> {
     #[must_use]
     pub fn changes_request(&self) -> bool {
         self.managed || !self.lines.is_empty()
+    }
+}
+
+/// A decider of the same policy with memory of its own and an empty cache.
+impl Clone for Decider {
+    fn clone(&self) -> Self {
+        Self::new(self.policy.clone())
     }
 }
 

@@ -60,15 +60,17 @@ mod limits;
 mod names;
 mod outcome;
 mod policy;
+mod pool;
 mod source;
 mod time;
 mod token;
 
 pub use config::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, TokenFormat};
-pub use decision::{Decider, Decision};
+pub use decision::{Decider, Decision, OwnedDecision};
 pub use diagnostic::{FieldPath, FieldSegment, PolicyDiagnostic, PolicyDiagnosticKind, PolicyError};
 pub use outcome::{ClaimFault, Description, Outcome};
-pub use policy::Policy;
+pub use policy::{Mode, Policy};
+pub use pool::{DeciderPool, PooledDecider};
 
 /// Whether a claim's value is a version (R12): 1 to 63 of `A-Z a-z 0-9 . _ -`, the first and the last alphanumeric.
 ///

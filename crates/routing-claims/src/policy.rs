@@ -15,6 +15,15 @@ use crate::{
 #[derive(Clone)]
 pub struct Policy(Arc<Inner>);
 
+/// How a policy names the headers that it routes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode<'p> {
+    /// By the services it lists (`services`), each with its header.
+    Listed(&'p [ServiceConfig]),
+    /// By this prefix (`headerPrefix`): any claim may set a header under it.
+    Prefix(&'p str),
+}
+
 struct Inner {
     config: PolicyConfig,
     open: bool,
@@ -58,6 +67,17 @@ impl Policy {
     #[must_use]
     pub fn config(&self) -> &PolicyConfig {
         &self.0.config
+    }
+
+    /// How the policy names the headers that it routes by.
+    #[must_use]
+    pub fn mode(&self) -> Mode<'_> {
+        match (&self.0.config.services, &self.0.config.header_prefix) {
+            (Some(services), None) => Mode::Listed(services),
+            (None, Some(prefix)) => Mode::Prefix(prefix),
+            #[expect(clippy::unreachable, reason = "a policy is valid")]
+            (None, None) | (Some(_), Some(_)) => unreachable!("a policy has one mode"),
+        }
     }
 
     /// Whether requests may carry this header only by decision of the policy. The name may be in any case.

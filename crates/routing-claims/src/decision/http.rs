@@ -1,0 +1,89 @@
+//! Deciding from the `http` crate's headers, and changing them.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{Decider, Decision};
+
+impl Decider {
+    /// As [`Decider::decide`], from the headers of an `http::Request`.
+    pub fn decide_header_map(&mut self, headers: &HeaderMap, now: i64) -> Decision<'_> {
+        self.decide(headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())), now)
+    }
+}
+
+impl Decision<'_> {
+    /// Removes and sets what the decision says, in the headers that it was made from. Allocates for what it changes.
+    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "validation and R12 leave nothing else to set")]
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        if self.removes_any() {
+            let removed: Vec<_> =
+                headers.keys().filter(|name| self.removes(name.as_str().as_bytes())).cloned().collect();
+            for name in removed {
+                headers.remove(name);
+            }
+        }
+        for (name, value) in self.set_headers() {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a managed header's name is a token");
+            let value = HeaderValue::from_str(value).expect("versions and reports are visible ASCII and spaces");
+            headers.insert(name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use crate::{Decider, Outcome, Policy};
+
+    /// R1: all lines of managed headers go, no other header changes.
+    #[test]
+    fn managed_headers_are_replaced_and_others_stay() {
+        let policy = br#"{"services": [{"name": "A"}, {"name": "b"}], "reportHeader": "x-report"}"#;
+        let mut decider = Decider::new(Policy::from_json(policy).unwrap());
+        let mut headers = HeaderMap::new();
+        // The payload is {"A":"1"}.
+        for (name, value) in [
+            ("accept", "text/html"),
+            ("a", "forged"),
+            ("b", "forged"),
+            ("b", "forged again"),
+            ("accept", "text/plain"),
+            ("x-report", "forged"),
+            ("authorization", "Bearer e30.eyJBIjoiMSJ9."),
+        ] {
+            headers.append(name, value.parse().unwrap());
+        }
+        let decision = decider.decide_header_map(&headers, 0);
+        assert_eq!(decision.outcome(), Outcome::Applied);
+        decision.apply(&mut headers);
+        let mut lines: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        lines.sort();
+        assert_eq!(
+            lines,
+            [
+                "a: 1",
+                "accept: text/html",
+                "accept: text/plain",
+                "authorization: Bearer e30.eyJBIjoiMSJ9.",
+                "x-report: applied a=1"
+            ]
+        );
+    }
+
+    /// Every name and value that can be decided is one of the `http` crate's.
+    #[test]
+    fn what_is_set_is_a_header() {
+        let longest = "!#$%&'*+-.^_`|~09az".repeat(7)[..127].to_owned();
+        let service = serde_json::json!({"name": "a\u{7f}\u{e9}", "header": longest});
+        let policy = serde_json::json!({"services": [service], "reportHeader": "x"}).to_string();
+        let mut decider = Decider::new(Policy::from_json(policy.as_bytes()).unwrap());
+        let mut headers = HeaderMap::new();
+        // The payload is {"a\u007f\u00e9":"A.b_c-9"}.
+        headers.insert("authorization", "Bearer e30.eyJhXHUwMDdmXHUwMGU5IjoiQS5iX2MtOSJ9.".parse().unwrap());
+        decider.decide_header_map(&headers.clone(), 0).apply(&mut headers);
+        assert_eq!(headers[&longest], "A.b_c-9");
+        assert_eq!(headers["x"], format!("applied {longest}=A.b_c-9"));
+    }
+}

@@ -1,0 +1,71 @@
+//! A decision that outlives its decider.
+
+use std::fmt;
+
+use super::{Decision, Verdict};
+use crate::policy::Policy;
+
+/// A [`Decision`] that borrows nothing, to be sent to another task or kept until the headers can be changed.
+///
+/// Made by [`Decision::to_owned`]; [`OwnedDecision::as_decision`] gives the decision back.
+#[derive(Clone)]
+pub struct OwnedDecision {
+    policy: Policy,
+    managed: bool,
+    verdict: Verdict,
+    lines: Box<[u8]>,
+}
+
+impl OwnedDecision {
+    /// The decision, to be read and applied.
+    #[must_use]
+    pub fn as_decision(&self) -> Decision<'_> {
+        Decision { policy: &self.policy, managed: self.managed, verdict: self.verdict, lines: &self.lines }
+    }
+}
+
+impl Decision<'_> {
+    /// A copy that borrows nothing: one allocation, of a few kilobytes at most.
+    #[must_use]
+    pub fn to_owned(&self) -> OwnedDecision {
+        OwnedDecision {
+            policy: self.policy.clone(),
+            managed: self.managed,
+            verdict: self.verdict,
+            lines: self.lines.into(),
+        }
+    }
+}
+
+/// As of the decision: without versions (R17).
+impl fmt::Debug for OwnedDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedDecision").field("outcome", &self.verdict.outcome).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Decider, Policy};
+
+    #[test]
+    fn an_owned_decision_says_the_same_after_its_decider_has_gone() {
+        let policy = br#"{"services": [{"name": "a"}, {"name": "b"}], "reportHeader": "x-report"}"#;
+        let mut decider = Decider::new(Policy::from_json(policy).unwrap());
+        // The payload is {"a":"secret","b":[]}.
+        let request = [(&b"authorization"[..], &b"Bearer e30.eyJhIjoic2VjcmV0IiwiYiI6W119."[..]), (b"B", b"forged")];
+        let decision = decider.decide(request, 0);
+        let owned = decision.to_owned();
+        let said: Vec<_> = decision.set_headers().map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(said, ["a: secret", "x-report: applied a=secret b!invalid-value"]);
+        let (outcome, faults) = (decision.outcome(), decision.faults().collect::<Vec<_>>());
+        decider.decide([], 0);
+        drop(decider);
+
+        let again = owned.as_decision();
+        assert!(again.set_headers().map(|(name, value)| format!("{name}: {value}")).eq(said));
+        assert!(again.outcome() == outcome && again.faults().eq(faults));
+        assert!(again.removes_any() && again.removes(b"B") && !again.removes(b"c") && again.changes_request());
+        assert_eq!(format!("{owned:?}"), "OwnedDecision { outcome: Applied, .. }");
+    }
+}
