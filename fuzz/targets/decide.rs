@@ -1,8 +1,8 @@
 //! Any policy, any header lines, any payload: deciding does not panic, no managed header of the client survives (R1), what is
-//! set is valid and within the limits, and a decision from the cache is the one that is made anew (R16).
+//! set is valid and within the limits, and a decision from the cache equals one without it (R16).
 //!
-//! An input is the policy's JSON in its first line, then header lines, an empty line, and a payload. `@` in a header's value
-//! stands for the token with that payload.
+//! The first line of an input is the policy as JSON. Header lines, an empty line, and a payload follow. `@` in a header's value
+//! is replaced by the token with that payload.
 #![no_main]
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -17,7 +17,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     let token = token(policy.config(), payload);
     let mut decider = Decider::new(policy);
     check_in_turn(&mut decider, &with_token(&lines, &token));
-    // A token that differs in one byte may have the same place in the cache.
+    // A token that differs in one byte can share a bucket of the cache.
     let mut other = token.clone();
     if let Some(byte) = other.get_mut(token.len() / 2) {
         *byte ^= 1;
@@ -26,7 +26,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     Corpus::Keep
 });
 
-// A changed policy is seldom valid, so it stays as it is in most mutations.
+// A mutated policy is seldom valid, so most mutations leave it unchanged.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let rest = if seed % 16 == 0 { 0 } else { size - line(&data[..size]).1.len() };
     if rest >= max_size {
@@ -50,7 +50,7 @@ fn with_token(lines: &[(&[u8], &[u8])], token: &[u8]) -> Lines {
     lines.iter().map(|(name, text)| (name.to_vec(), value(text))).collect()
 }
 
-/// Decides at different times, at last as at first, and compares with what a decider without a cache says.
+/// Decides at several times, the last of which equals the first, and compares with a decider that has an empty cache.
 fn check_in_turn(decider: &mut Decider, lines: &Lines) {
     let first = decide(decider, lines, NOW);
     for now in [NOW + 120, NOW - 120] {
@@ -83,7 +83,7 @@ fn decide(decider: &mut Decider, lines: &Lines, now: i64) -> Seen {
     Seen { outcome: decision.outcome(), faults: decision.faults().collect(), set }
 }
 
-/// Whether the clock can't change the outcome (R9).
+/// Whether the clock cannot change the outcome (R9).
 fn is_timeless(outcome: Outcome) -> bool {
     use Outcome::{AmbiguousToken, DuplicateKey, MalformedPayload, MalformedToken, NoToken, TokenTooLarge, TooDeep};
     matches!(
@@ -92,7 +92,7 @@ fn is_timeless(outcome: Outcome) -> bool {
     )
 }
 
-/// What must hold of any decision, told from the configuration alone.
+/// Checks what must be true of any decision, from the configuration alone.
 fn check(config: &PolicyConfig, lines: &Lines, decision: &Decision) {
     let mut any = false;
     for (name, _) in lines {
@@ -124,7 +124,7 @@ fn check(config: &PolicyConfig, lines: &Lines, decision: &Decision) {
     }
 }
 
-/// R18, and that nothing else of the client's text is in it.
+/// Checks R18, and that the report contains no other text of the client.
 fn check_report(report: &str, outcome: Outcome, routes: &[(&str, &str)]) {
     assert!(report.len() <= 4096, "{} bytes", report.len());
     let mut words = report.split(' ');
@@ -161,5 +161,5 @@ fn is_version(text: &str) -> bool {
         && ends.is_some_and(|(first, last)| first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric())
 }
 
-/// The time that the seeds' `exp` and `nbf` are about.
+/// The time that `exp` and `nbf` of the seeds refer to.
 const NOW: i64 = 1_800_000_000;

@@ -1,4 +1,5 @@
-//! The Lua script does what the core does, on requests made of the input: a policy of the first bytes, each request of some more.
+//! The Lua script decides like the core, on requests that are made from the input: the first bytes make a policy, and each
+//! request takes some more.
 #![no_main]
 
 use std::{cell::RefCell, collections::HashMap};
@@ -7,7 +8,7 @@ use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use lua_harness::differential::{Pair, Tally};
 
 thread_local! {
-    /// Loading a script takes longer than running it many times.
+    /// The loaded scripts, because loading one takes longer than running it many times.
     static PAIRS: RefCell<HashMap<Vec<u8>, Pair>> = RefCell::default();
 }
 
@@ -20,13 +21,13 @@ fuzz_target!(|input: &[u8]| {
             pairs.clear();
         }
         if let Err(difference) = compare(pairs.entry(policy.to_vec()).or_insert_with(new)) {
-            // One that shows only after earlier inputs is a fault of what is cached.
+            // A difference that appears only after earlier inputs is a fault of the cache.
             panic!("{difference}\nwithout earlier inputs: {:?}", compare(&mut new()));
         }
     });
 });
 
-// A changed policy is a script to load, so it stays as it is in most mutations.
+// A mutated policy is a new script to load, so most mutations leave it unchanged.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let rest = if seed % 16 == 0 || size <= POLICY_BYTES { 0 } else { POLICY_BYTES };
     rest + fuzzer_mutate(&mut data[rest..], size - rest, max_size - rest)

@@ -1,20 +1,20 @@
-//! Any manifests and any request: what becomes of it can be told, tells the same a second time, and never tells the token.
+//! Any manifests and any request: the explanation is the same a second time, and never contains the token.
 //!
-//! The input's first line is method, host, path, port, namespace and gateway with spaces between them, `-` for none; then header
-//! lines, an empty line, and YAML. `@` in a header's value stands for a token.
+//! The first line of an input is method, host, path, port, namespace and gateway, separated by spaces, with `-` for none. Header
+//! lines, an empty line, and YAML follow. `@` in a header's value is replaced by a token.
 #![no_main]
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use libfuzzer_sys::{Corpus, fuzz_target};
+use routing_claims_fuzz::{line, request};
 use routing_plan::{
     diff,
     explain::{self, Request},
     lint, manifests,
     yaml::File,
 };
-use routing_claims_fuzz::{line, request};
 
 fuzz_target!(|input: &[u8]| -> Corpus {
     let (first, rest) = line(input);
@@ -55,7 +55,7 @@ fn read(first: &[u8], lines: &[(&[u8], &[u8])]) -> Option<Request> {
     })
 }
 
-/// Its payload is `{"microservice-A":"PR-1"}`; a signature makes it longer than any version.
+/// A token with the payload `{"microservice-A":"PR-1"}`. Its signature makes it longer than any version.
 const TOKEN: &str = "e30.eyJtaWNyb3NlcnZpY2UtQSI6IlBSLTEifQ.c2lnbmF0dXJlc2lnbmF0dXJlc2lnbmF0dXJl";
 
 const NOW: i64 = 1_800_000_000;

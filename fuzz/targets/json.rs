@@ -1,4 +1,4 @@
-//! Any bytes: the core's scanner takes what `serde_json` takes for an object, and reads the same from it.
+//! Any bytes: the core's scanner accepts what `serde_json` accepts as an object, and reads the same from it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

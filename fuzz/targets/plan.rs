@@ -1,11 +1,12 @@
-//! Any text as a plan, and after a line of `=====` any text as the files that it names: errors with a place in it, or manifests
-//! that are YAML and come out the same a second time.
+//! Any text as a plan and, after a line of `=====`, any text as the files that it names: errors with a location, or manifests that
+//! are YAML and are the same a second time.
 #![no_main]
 
 use std::{io, sync::Arc};
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
+use miette::GraphicalReportHandler;
 use routing_plan::{
     diff, lint,
     manifests::Manifest,
@@ -15,7 +16,6 @@ use routing_plan::{
     render, resources,
     yaml::{self, File},
 };
-use miette::GraphicalReportHandler;
 
 fuzz_target!(|text: &str| {
     let (text, other) = text.split_once("\n=====\n").unwrap_or((text, ""));
@@ -41,7 +41,7 @@ fn generate(text: &str, other: &str) -> Result<String, Vec<Problem>> {
     Ok(render::stream(&resources))
 }
 
-/// Each says something, at a place that can be shown; without one it is about the file as a whole, and names it.
+/// Checks that a diagnostic has a message, and a location that can be shown, or else names the file.
 fn check(problems: &[Problem]) {
     assert!(!problems.is_empty());
     for problem in problems {

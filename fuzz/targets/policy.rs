@@ -1,5 +1,5 @@
-//! Any bytes: an error that says where and why in one line, or a policy that says its configuration again, as serde reads it and
-//! as the Lua script takes it.
+//! Any bytes: an error in one line with a path and a reason, or a policy whose configuration reads back as the same policy, and
+//! which the Lua script accepts.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -14,7 +14,7 @@ fuzz_target!(|text: &[u8]| {
             for PolicyDiagnostic { expected, found, .. } in error.diagnostics() {
                 assert!(!expected.is_empty() && !found.is_empty(), "{error}");
             }
-            // It goes to logs.
+            // The error is written to logs.
             let text = error.to_string();
             assert!(!text.contains(char::is_control) && text.len() < 100_000, "{text:?}");
             return;

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: a mesh, a set of requests, and a table of who answered.
+//! `cargo xtask demo`: starts a mesh, sends requests, and prints a table of which version answered.
 
 mod mesh;
 mod requests;
@@ -14,14 +14,14 @@ use serde_json::Value;
 
 use mesh::Mesh;
 
-/// Shows a token choosing which version answers, at two hops of a mesh of real Envoys on this machine.
+/// Starts a mesh of real Envoys on this machine, in which a token chooses versions at two hops.
 #[derive(Parser)]
 #[command(name = "cargo xtask demo", bin_name = "cargo xtask demo", after_help = EXAMPLES)]
 struct Args {
-    /// Keep the mesh up afterwards, and print curl lines to try.
+    /// Keep the mesh running afterwards, and print curl commands to try.
     #[arg(long)]
     serve: bool,
-    /// Which filter the Envoys run.
+    /// The filter that the Envoys run.
     #[arg(long, value_enum, default_value_t = Engine::Wasm)]
     engine: Engine,
 }
@@ -65,7 +65,7 @@ async fn run(args: &Args) -> Result<ExitCode> {
 
     let filter = args.engine.filter(&mesh::policy())?;
 
-    // Declared before the mesh, so that it goes after the Envoys that write there.
+    // Declared before the mesh, so that it is dropped after the Envoys, which write to it.
     let mut dir = tempfile::Builder::new().prefix("routing-claims-demo-").tempdir()?;
     let mesh = match Mesh::start(&envoy, &filter, dir.path()).await {
         Ok(mesh) => mesh,
@@ -90,12 +90,12 @@ async fn run(args: &Args) -> Result<ExitCode> {
     println!("{table}\n");
     if failed > 0 {
         dir.disable_cleanup(true);
-        println!("The Envoys' logs and configurations are kept in {}", dir.path().display());
+        println!("Envoy's logs and configurations are kept in {}", dir.path().display());
     }
     println!("{passed} passed, {failed} failed");
 
     if args.serve {
-        println!("\nThe mesh stays up until Ctrl-C. Try:\n\n{}", requests::curl_lines(&requests, mesh.gateway()));
+        println!("\nThe mesh runs until Ctrl-C. Try:\n\n{}", requests::curl_lines(&requests, mesh.gateway()));
         testbed::signalled().await?;
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -103,6 +103,6 @@ async fn run(args: &Args) -> Result<ExitCode> {
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask demo               a mesh, a set of requests, a table of who answered
+  cargo xtask demo               start a mesh, send requests, and print which version answered
   cargo xtask demo --engine lua  the same with the Lua filter
-  cargo xtask demo --serve       keep the mesh up afterwards, for requests of your own";
+  cargo xtask demo --serve       keep the mesh running afterwards, for your own requests";

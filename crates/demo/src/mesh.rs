@@ -17,7 +17,7 @@ use testbed::{Envoy, EnvoyBinary, config};
 
 use crate::services::{Call, Server};
 
-/// A running mesh; dropping it stops all of it.
+/// A running mesh. Dropping it stops everything.
 pub(crate) struct Mesh {
     gateway: SocketAddr,
     _envoys: [Envoy; 3],
@@ -25,7 +25,7 @@ pub(crate) struct Mesh {
 }
 
 impl Mesh {
-    /// Starts the services, then the Envoys from the last hop to the first, as each must know the ports of the next.
+    /// Starts the services, then the Envoys from the last hop to the first, because each needs the ports of the next.
     pub(crate) async fn start(envoy: &EnvoyBinary, filter: &Value, dir: &Path) -> Result<Self> {
         for service in [A, B] {
             println!("starting {}: {}", service.name, service.versions.join(", "));
@@ -48,7 +48,7 @@ impl Mesh {
         outbound.get_or_init(|| local(port));
 
         let mut routes = A.routes(&["*"]);
-        // For the table: what the gateway's filter reported.
+        // The report of the gateway's filter, for the table.
         routes["response_headers_to_add"] = json!([{"header": {"key": REPORT, "value": format!("%REQ({REPORT})%")}}]);
         let listener = config::listener("gateway", std::slice::from_ref(filter), &routes);
         let clusters = A.outbound(&sidecar_a).await?;
@@ -61,18 +61,18 @@ impl Mesh {
         })
     }
 
-    /// Where requests from outside go.
+    /// The address for requests from outside.
     pub(crate) fn gateway(&self) -> SocketAddr {
         self.gateway
     }
 }
 
-/// What the filters of this mesh are configured with.
+/// The policy of the filters of this mesh.
 pub(crate) fn policy() -> Value {
     json!({"services": [{"name": A.name}, {"name": B.name}], "reportHeader": REPORT})
 }
 
-/// A service as the mesh's operator knows it.
+/// A service, as the operator of the mesh knows it.
 #[derive(Clone, Copy)]
 struct Service {
     name: &'static str,
@@ -89,8 +89,8 @@ impl Service {
         Ok(servers)
     }
 
-    /// The sidecar's side toward the servers: a listener and a cluster for each version. Here one Envoy stands for the
-    /// sidecars of all versions.
+    /// The sidecar's inbound side: a listener and a cluster for each version. In this mesh, one Envoy is the sidecar of all
+    /// versions.
     fn inbound(self, servers: &[Server]) -> (Vec<Value>, Vec<Value>) {
         let each = self.versions.iter().zip(servers).map(|(version, server)| {
             let name = inbound_name(version);
@@ -109,7 +109,7 @@ impl Service {
         Ok(clusters)
     }
 
-    /// The routes that Istio makes of the service's `VirtualService`: one for each variant, then the default.
+    /// The routes that Istio generates from the service's `VirtualService`: one for each variant, then the default.
     fn routes(self, domains: &[&str]) -> Value {
         let header = self.name.to_ascii_lowercase();
         let routes: Vec<Value> = self.versions[1..]
@@ -153,7 +153,7 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-// `main` comes first.
+// `main` is the first version.
 const A: Service = Service { name: "microservice-A", versions: &["main", "PR-1", "PR-2", "PR-3"] };
 const B: Service = Service { name: "microservice-B", versions: &["main", "PR-1", "PR-2"] };
 

@@ -1,4 +1,4 @@
-//! The requests of the demo, what each must lead to, and how that is shown.
+//! The requests of the demo, the expected result of each, and the table that shows them.
 
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,10 +15,10 @@ use crate::mesh::REPORT;
 /// One request through the gateway.
 pub(crate) struct Request {
     shows: &'static str,
-    /// The token's claims as the table shows them.
+    /// The claims of the token, as text for the table.
     claims: String,
     token: Option<String>,
-    /// A header that a client has no business to send.
+    /// A routing header that the client forges.
     spoofed: Option<(&'static str, &'static str)>,
     expected: Answer,
 }
@@ -36,7 +36,7 @@ pub(crate) fn all() -> Result<Vec<Request>> {
     let an_hour_ago = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() - 3600;
     Ok(vec![
         Request::new("No token").leads_to("main", "main", "no-token"),
-        Request::new("The talk's token: a version for each service")
+        Request::new("A version for each service")
             .claims(&json!({"microservice-A": "PR-1", "microservice-B": "PR-2"}))
             .leads_to("PR-1", "PR-2", "applied microservice-a=PR-1 microservice-b=PR-2"),
         Request::new("Only B: the choice reaches the second hop").claims(&json!({"microservice-B": "PR-1"})).leads_to(
@@ -49,13 +49,15 @@ pub(crate) fn all() -> Result<Vec<Request>> {
             "main",
             "applied microservice-a=PR-3",
         ),
-        Request::new("A token with claims of other kinds only")
+        Request::new("A token with other claims only")
             .claims(&json!({"sub": "alice", "iss": "https://issuer.example"}))
             .leads_to("main", "main", "no-routes"),
-        Request::new("A version that no route knows: main answers")
-            .claims(&json!({"microservice-A": "PR-99"}))
-            .leads_to("main", "main", "applied microservice-a=PR-99"),
-        Request::new("A claim that is no version: the others hold")
+        Request::new("A version without a route: main answers").claims(&json!({"microservice-A": "PR-99"})).leads_to(
+            "main",
+            "main",
+            "applied microservice-a=PR-99",
+        ),
+        Request::new("An invalid version: the other claims apply")
             .claims(&json!({"microservice-A": ["PR-1"], "microservice-B": "PR-2"}))
             .leads_to("main", "PR-2", "applied microservice-a!invalid-value microservice-b=PR-2"),
         Request::new("A token that expired an hour ago")
@@ -65,7 +67,7 @@ pub(crate) fn all() -> Result<Vec<Request>> {
         Request::new("A spoofed header, no token")
             .spoofed("microservice-a", "PR-1")
             .leads_to("main", "main", "no-token"),
-        Request::new("A spoofed header beside a token: the token decides")
+        Request::new("A spoofed header and a token: the token decides")
             .claims(&json!({"microservice-A": "PR-2"}))
             .spoofed("microservice-a", "PR-1")
             .leads_to("PR-2", "main", "applied microservice-a=PR-2"),
@@ -78,7 +80,7 @@ impl Request {
         Self { shows, claims: "-".to_owned(), token: None, spoofed: None, expected }
     }
 
-    /// Sends a token with these claims. Its signature is empty: the filter leaves the check to the gateway.
+    /// Sends a token with these claims. Its signature is empty, because the filter does not verify it.
     fn claims(mut self, claims: &Value) -> Self {
         let encode = |json: &Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
         self.claims = lines(claims);
@@ -87,7 +89,7 @@ impl Request {
     }
 
     fn token(mut self, token: &str) -> Self {
-        self.claims = format!("not readable: {token}");
+        self.claims = format!("unreadable: {token}");
         self.token = Some(token.to_owned());
         self
     }
@@ -107,7 +109,7 @@ impl Request {
         token.chain(self.spoofed.map(|(name, value)| (name, value.to_owned()))).collect()
     }
 
-    /// Sends the request and reads who answered.
+    /// Sends the request and reads which versions answered.
     pub(crate) async fn send(&self, gateway: SocketAddr) -> Result<Answer> {
         let headers: Vec<_> =
             self.headers().into_iter().map(|(name, value)| (name.into(), value.into_bytes())).collect();
@@ -122,7 +124,7 @@ impl Request {
         })
     }
 
-    /// Adds the request's row; true when what came back is what must come back.
+    /// Adds the row of the request. Returns whether the result is the expected one.
     pub(crate) fn add_to(&self, table: &mut Table, got: &Result<Answer>) -> bool {
         let shows = match self.spoofed {
             Some((name, value)) => format!("{}\n({name}: {value})", self.shows),
@@ -145,7 +147,7 @@ impl Request {
     }
 }
 
-/// An empty table with its head.
+/// An empty table with its header row.
 pub(crate) fn table() -> Table {
     let mut table = Table::new();
     table
@@ -153,14 +155,14 @@ pub(crate) fn table() -> Table {
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(TABLE_WIDTH)
         .set_header(["Request", "Claims of its token", "A answers", "B answers", "The filter's report", ""]);
-    // The words of a report are not broken.
+    // The words of a report are not split.
     if let Some(report) = table.column_mut(4) {
         report.set_constraint(ColumnConstraint::ContentWidth);
     }
     table
 }
 
-/// The requests to try by hand, and how to make a token.
+/// The requests as curl commands, and commands that make a token.
 pub(crate) fn curl_lines(requests: &[Request], gateway: SocketAddr) -> String {
     let url = format!("http://{gateway}/");
     let mut lines = Vec::new();
@@ -170,7 +172,7 @@ pub(crate) fn curl_lines(requests: &[Request], gateway: SocketAddr) -> String {
         lines.extend([format!("# {}", request.shows), curl.join(" "), String::new()]);
     }
     lines.extend([
-        "# Claims of your own".to_owned(),
+        "# Your own claims".to_owned(),
         r#"claims='{"microservice-A":"PR-2","microservice-B":"PR-1"}'"#.to_owned(),
         r#"token="e30.$(printf %s "$claims" | base64 | tr '+/' '-_' | tr -d '=\n').""#.to_owned(),
         format!(r#"curl -si {url} -H "authorization: Bearer $token""#),
@@ -178,13 +180,13 @@ pub(crate) fn curl_lines(requests: &[Request], gateway: SocketAddr) -> String {
     lines.join("\n")
 }
 
-/// One claim a line.
+/// The claims, one per line.
 fn lines(claims: &Value) -> String {
     let members = claims.as_object().into_iter().flatten();
     members.map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
 }
 
-/// One word of a report a line.
+/// The words of a report, one per line.
 fn words(report: &str) -> String {
     report.replace(' ', "\n")
 }

@@ -1,4 +1,4 @@
-//! The services: small HTTP servers that know nothing of routing. All they do for it is to forward `Authorization`.
+//! The services: small HTTP servers that know nothing about routing. They only forward `Authorization`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,7 @@ use testbed::client::Http1;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// One version of one service; dropping it stops the server.
+/// One version of one service. Dropping it stops the server.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     accepting: JoinHandle<()>,
@@ -26,12 +26,12 @@ pub(crate) struct Server {
 #[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) host: String,
-    /// Where the calls go, as in a real mesh: the outbound listener of the caller's sidecar, known once that is up.
+    /// The outbound listener of the caller's sidecar, which calls go through as in a real mesh. Set when the sidecar runs.
     pub(crate) sidecar: Arc<OnceLock<SocketAddr>>,
 }
 
 impl Server {
-    /// Starts a server on a free port that answers with its service, its version and what the service it calls said.
+    /// Starts a server on a free port. It answers with its service, its version, and the answer of the service that it calls.
     pub(crate) async fn start(service: &'static str, version: &'static str, call: Option<Call>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
@@ -63,13 +63,13 @@ async fn serve(stream: TcpStream, service: &'static str, version: &'static str, 
             anyhow::Ok(Response::new(Full::new(Bytes::from(said.to_string() + "\n"))))
         }
     });
-    // A connection that breaks is Envoy's to report.
+    // Envoy reports broken connections.
     drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await);
 }
 
 impl Call {
     async fn send(&self, request: &Request<Incoming>) -> Result<Value> {
-        let sidecar = *self.sidecar.get().context("the sidecar is not up")?;
+        let sidecar = *self.sidecar.get().context("the sidecar does not run yet")?;
         let authorization: Vec<_> = request
             .headers()
             .get_all(AUTHORIZATION)
