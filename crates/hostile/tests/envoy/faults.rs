@@ -31,8 +31,8 @@ async fn a_bad_policy_is_refused_and_the_old_one_stays() {
                 json!({"services": [{"name": "a", "header": "x-envoy-a"}]}),
                 "services[0].header: expected a header that a policy may manage, found `x-envoy-a`",
             ),
-            (json!({"service": []}), "service: unknown field"),
-            (json!("{"), "policy: found no JSON object"),
+            (json!({"service": []}), "found unknown field `service`"),
+            (json!("{"), "policy: expected "),
         ] {
             let before = scene.envoy.log().unwrap().len();
             assert_eq!(scene.offer(&filter(Engine::Wasm, &bad)).await, Answer::Refused, "{bad} {by:?}");
