@@ -1,8 +1,10 @@
 //! The project's commands: `cargo xtask --help`.
 
 mod build;
+mod check;
 mod fuzz;
 mod program;
+mod step;
 mod test;
 
 use std::process::ExitCode;
@@ -24,8 +26,10 @@ struct Cli {
 enum Command {
     /// Shows a token choosing which version answers, at two hops of a real Envoy mesh on this machine.
     Demo(program::Args),
-    /// Runs every check: format, lints, docs, tests, generated files, and the corpus on a real Envoy.
+    /// Runs the tests, including every case of the corpus on every engine.
     Test(test::Args),
+    /// Checks format, lints, docs and generated files.
+    Check,
     /// Runs libFuzzer on the fuzz targets; fails on a crash, and says how to see it again.
     Fuzz(fuzz::Args),
     /// Proves it on a real Istio control plane, without a cluster; needs Go.
@@ -59,6 +63,7 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Demo(args) => until_signal(DEMO.run(args)),
         Command::Test(args) => until_signal(test::run(args)),
+        Command::Check => until_signal(check::run()),
         Command::Fuzz(args) => until_signal(fuzz::run(args)),
         Command::E2e(args) => until_signal(E2E.run(args)),
         Command::Hostile(args) => until_signal(HOSTILE.run(args)),
@@ -100,8 +105,9 @@ Examples:
   cargo xtask demo              a mesh, a set of requests, a table of who answered
   cargo xtask demo --engine lua the same with the Lua filter
   cargo xtask demo --serve      the first, then keep the mesh up for your own requests
-  cargo xtask test              everything that must hold
-  cargo xtask test --quick      the part of it that needs no Envoy
+  cargo xtask test              the tests, also on a real Envoy
+  cargo xtask test --quick      the tests that need no Envoy
+  cargo xtask check             format, lints, docs and generated files
   cargo xtask fuzz --time 1m    search for inputs that break a promise, a minute for each target
   cargo xtask e2e               every scenario on istiod, kube-apiserver and etcd
   cargo xtask e2e --tools       only build those, once
