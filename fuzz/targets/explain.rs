@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use libfuzzer_sys::{Corpus, fuzz_target};
+use manifest_gen::{documents::Documents, yaml::File};
 use routing_claims_fuzz::{line, request};
 use routing_plan::{
+    diagnostic::Location,
     diff,
     explain::{self, Request},
-    lint, manifests,
-    yaml::File,
+    lint,
 };
 
 fuzz_target!(|input: &[u8]| -> Corpus {
@@ -21,11 +22,11 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     let (lines, text) = request(rest);
     let (Some(request), Ok(text)) = (read(first, &lines), std::str::from_utf8(text)) else { return Corpus::Reject };
     let file = Arc::new(File { name: "manifests.yaml".into(), text: text.into() });
-    let Ok(manifests) = manifests::read(&[file]) else { return Corpus::Reject };
+    let Ok(manifests) = Documents::default().read_manifests(&[file]) else { return Corpus::Reject };
 
     let explanation = explain::explain(&manifests, &request, NOW);
-    let text = explanation.to_text();
-    assert_eq!(explain::explain(&manifests, &request, NOW).to_text(), text);
+    let text = explanation.to_text(&place);
+    assert_eq!(explain::explain(&manifests, &request, NOW).to_text(&place), text);
     assert!(!text.contains(TOKEN), "{text}");
     let before = explanation.rules.len().saturating_sub(1);
     assert!(explanation.rules.iter().take(before).all(|rule| rule.matches != Some(true)), "{text}");
@@ -34,6 +35,10 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     let _ = lint::run(None, manifests, Timestamp::UNIX_EPOCH);
     Corpus::Keep
 });
+
+fn place(location: &Location) -> String {
+    location.path.to_string()
+}
 
 fn read(first: &[u8], lines: &[(&[u8], &[u8])]) -> Option<Request> {
     let words: Vec<_> = std::str::from_utf8(first).ok()?.split(' ').collect();

@@ -1,27 +1,25 @@
-//! Any text as a plan and, after a line of `=====`, any text as the files that it names: errors with a location, or manifests that
+//! Any text as a plan and, after a line of `=====`, any text as the files that it names: errors with a span, or manifests that
 //! are YAML and are the same a second time.
 #![no_main]
 
-use std::{io, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use miette::GraphicalReportHandler;
-use routing_plan::{
-    diff, lint,
-    manifests::Manifest,
-    model::{self, Expiry},
-    plan,
-    problem::Problem,
-    render, resources,
+use manifest_gen::{
+    diagnostic::FileDiagnostic,
+    documents::Documents,
+    render,
     yaml::{self, File},
 };
+use miette::GraphicalReportHandler;
+use routing_plan::{diff, lint, manifests::Manifest, resolve::Expiry, resources};
 
 fuzz_target!(|text: &str| {
     let (text, other) = text.split_once("\n=====\n").unwrap_or((text, ""));
     let manifests = match generate(text, other) {
         Ok(manifests) => manifests,
-        Err(problems) => return check(&problems),
+        Err(diagnostics) => return check(&diagnostics),
     };
     assert_eq!(generate(text, other), Ok(manifests.clone()), "a second time");
     let file = Arc::new(File { name: "rendered.yaml".into(), text: manifests });
@@ -29,27 +27,28 @@ fuzz_target!(|text: &str| {
     assert!(!documents.is_empty());
 });
 
-fn generate(text: &str, other: &str) -> Result<String, Vec<Problem>> {
+fn generate(text: &str, other: &str) -> Result<String, Vec<FileDiagnostic>> {
     let file = Arc::new(File { name: PLAN.into(), text: text.into() });
-    let input = plan::read(&[file])?;
-    let fetch = |_: &str| if other.is_empty() { Err(io::Error::other("no such file")) } else { Ok(other.into()) };
-    let mesh = model::build(&input, Expiry::Keep, &fetch)?;
-    let resources = resources::generate(&mesh);
+    let fetch = |_: &Path| if other.is_empty() { Err(io::Error::other("no such file")) } else { Ok(other.into()) };
+    let mut documents = Documents::default();
+    let input = documents.read_plan(&[file], &fetch)?;
+    let plan = documents.resolve(&input, Expiry::Keep)?;
+    let resources = resources::generate(&plan);
     let manifests: Vec<_> = resources.iter().cloned().map(Manifest::from).collect();
     assert!(diff::diff(&manifests, &manifests).is_empty());
-    let _ = lint::run(Some(&mesh), manifests, Timestamp::UNIX_EPOCH);
+    let _ = lint::run(Some(&plan), manifests, Timestamp::UNIX_EPOCH);
     Ok(render::stream(&resources))
 }
 
-/// Checks that a diagnostic has a message, and a location that can be shown, or else names the file.
-fn check(problems: &[Problem]) {
-    assert!(!problems.is_empty());
-    for problem in problems {
-        assert!(!problem.message.is_empty());
-        assert!(problem.place.is_some() || problem.message.contains(PLAN), "no place: {problem}");
+/// Checks that a diagnostic has a message, and a span that can be shown, or else names the file.
+fn check(diagnostics: &[FileDiagnostic]) {
+    assert!(!diagnostics.is_empty());
+    for diagnostic in diagnostics {
+        assert!(!diagnostic.message.is_empty());
+        assert!(diagnostic.span.is_some() || diagnostic.message.contains(PLAN), "no span: {diagnostic}");
         let mut shown = String::new();
-        let report = manifest_gen::show::report(problem);
-        GraphicalReportHandler::new().render_report(&mut shown, report.as_ref()).expect("a place that can be shown");
+        let report = diagnostic.report();
+        GraphicalReportHandler::new().render_report(&mut shown, report.as_ref()).expect("a span that can be shown");
     }
 }
 

@@ -15,9 +15,10 @@ use kube::{
     config::AuthInfo,
     core::{ApiResource, GroupVersionKind, TypeMeta},
 };
+use manifest_gen::yaml::{self, File};
 use routing_plan::{
-    manifests::{self, Manifest},
-    yaml::{self, File},
+    diagnostic::{Document, Location},
+    manifests::Manifest,
 };
 use serde_json::Value;
 
@@ -119,14 +120,12 @@ impl Cluster {
         of_kind.map(Value::to_string).collect::<Vec<_>>().join("\n---\n")
     }
 
-    /// The applied resources, as `manifest-gen` reads them.
-    ///
-    /// # Errors
-    ///
-    /// None is expected: what was applied is valid.
-    pub fn manifests(&self) -> Result<Vec<Manifest>> {
-        let text = self.all().values().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
-        manifests::read(&[Arc::new(File { name: "applied".to_owned(), text })]).map_err(|problems| readable(&problems))
+    /// The applied resources, as `explain` takes them.
+    #[must_use]
+    pub fn manifests(&self) -> Vec<Manifest> {
+        let location = |index| Location::root(Document::Manifest(index));
+        let all = self.all();
+        all.values().enumerate().filter_map(|(index, value)| Manifest::new(value.clone(), location(index))).collect()
     }
 
     /// The name of a resource, in the form that [`delete`](Self::delete) expects and `manifest-gen diff` prints.
@@ -144,7 +143,8 @@ impl Cluster {
     /// If the text is not valid YAML.
     pub fn documents(text: &str) -> Result<Vec<Value>> {
         let file = Arc::new(File { name: "yaml".to_owned(), text: text.to_owned() });
-        let nodes = yaml::read(&file).map_err(|problems| readable(&problems))?;
+        let nodes = yaml::read(&file)
+            .map_err(|invalid| anyhow!(invalid.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
         Ok(nodes.iter().map(yaml::Node::to_json).filter(|value| !value.is_null()).collect())
     }
 
@@ -166,10 +166,6 @@ impl Cluster {
     fn all(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Value>> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn readable(problems: &[routing_plan::problem::Problem]) -> anyhow::Error {
-    anyhow!(problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; "))
 }
 
 fn by_us() -> PatchParams {

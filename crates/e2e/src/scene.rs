@@ -224,8 +224,8 @@ impl<'w> Scene<'w> {
             namespace: Some(sender.namespace.clone()),
             labels: Some(sender.labels.iter().cloned().collect()),
         };
-        let explanation = explain::explain(&self.world.cluster.manifests()?, &request, Timestamp::now().as_second());
-        agree(&explanation, said).with_context(|| explanation.to_text())
+        let explanation = explain::explain(&self.world.cluster.manifests(), &request, Timestamp::now().as_second());
+        agree(&explanation, said).with_context(|| explanation.to_text(&|location| location.path.to_string()))
     }
 
     /// Starts a load of requests for A through its entry.

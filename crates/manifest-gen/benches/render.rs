@@ -3,11 +3,8 @@
 use std::{fmt::Write, hint::black_box, sync::Arc};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use routing_plan::{
-    model::{self, Expiry},
-    plan, render, resources,
-    yaml::File,
-};
+use manifest_gen::{documents::Documents, render, yaml::File};
+use routing_plan::{resolve::Expiry, resources};
 
 fn plan_text(services: usize) -> String {
     let mut text = String::from(
@@ -24,9 +21,9 @@ fn plan_text(services: usize) -> String {
 }
 
 fn rendered(file: &Arc<File>) -> Option<String> {
-    let input = plan::read(std::slice::from_ref(file)).ok()?;
-    let mesh = model::build(&input, Expiry::Keep, &|_| Err(std::io::Error::other("none"))).ok()?;
-    Some(render::stream(&resources::generate(&mesh)))
+    let mut documents = Documents::default();
+    let input = documents.read_plan(std::slice::from_ref(file), &|_| Err(std::io::Error::other("none"))).ok()?;
+    Some(render::stream(&resources::generate(&documents.resolve(&input, Expiry::Keep).ok()?)))
 }
 
 fn render(criterion: &mut Criterion) {

@@ -17,20 +17,16 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use jiff::Timestamp;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::json;
 
-use crate::{show, token::without_tokens};
-use routing_plan::{
-    model,
-    plan::{self, RoutingPlan, RoutingVariant},
-    problem::Problem,
-};
+use routing_plan::plan::{self, RoutingPlan, RoutingVariant};
 
-/// One plan to every manifest of a mesh that routes by JWT claims, and answers before the cluster sees it.
+use crate::{diagnostic::FileDiagnostic, token::without_tokens};
+
+/// Render every Kubernetes resource of a mesh that routes by JWT claims, and check it before the cluster does.
 ///
-/// Data goes to stdout, messages to stderr. Exit codes: 0 done, 1 findings or a difference, 2 wrong usage or input.
+/// Data goes to stdout, messages to stderr. Exit codes: 0 success, 1 findings or a difference, 2 invalid arguments or input.
 #[derive(Parser)]
 #[command(
     name = "manifest-gen",
@@ -59,22 +55,23 @@ enum Command {
     Man(ManArgs),
 }
 
-/// Without arguments: one may be a token.
+/// Without the arguments: one may be a token.
 impl fmt::Debug for Cli {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cli").finish_non_exhaustive()
     }
 }
 
-/// Print the JSON Schema of a plan or a fragment.
+/// Print the JSON Schema of a plan or a variant file.
 ///
-/// Editors check and complete a file with it: `# yaml-language-server: $schema=plan.schema.json` in its first line.
+/// Editors use it to check and complete a file whose first line is
+/// `# yaml-language-server: $schema=plan.schema.json`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
   manifest-gen schema plan > plan.schema.json")]
 struct SchemaArgs {
-    /// Of what; default: of both, as alternatives.
+    /// The kind of file; default: either.
     of: Option<SchemaOf>,
 }
 
@@ -84,7 +81,7 @@ enum SchemaOf {
     Variant,
 }
 
-/// Print a script that completes commands and options in a shell.
+/// Print the completion script of a shell.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -99,7 +96,7 @@ struct CompletionsArgs {
 Example:
   manifest-gen man render | man -l -")]
 struct ManArgs {
-    /// Name of a command, `token mint` in two words; default: the program.
+    /// Name of a command, such as `render` or `token mint`; default: the program.
     command: Vec<String>,
 }
 
@@ -111,36 +108,36 @@ pub fn main() -> ExitCode {
         Err(error) if error.use_stderr() => {
             let text = error.render();
             note(&if colours() { text.ansi().to_string() } else { text.to_string() });
-            return ExitCode::from(Exit::Unusable as u8);
+            return ExitCode::from(Exit::Invalid as u8);
         }
         // `--help` or `--version`.
         Err(error) => error.exit(),
     };
     match cli.command.run() {
         Ok(exit) => ExitCode::from(exit as u8),
-        Err(problems) => {
-            show(&problems);
-            ExitCode::from(Exit::Unusable as u8)
+        Err(diagnostics) => {
+            show(&diagnostics);
+            ExitCode::from(Exit::Invalid as u8)
         }
     }
 }
 
-/// Form of what a command tells.
+/// Format of a command's output.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Format {
     Text,
     Json,
 }
 
-/// How a command ended when its input was usable.
+/// The exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
     Done = 0,
     Findings = 1,
-    Unusable = 2,
+    Invalid = 2,
 }
 
-type Result<T> = std::result::Result<T, Vec<Problem>>;
+type Result<T> = std::result::Result<T, Vec<FileDiagnostic>>;
 
 impl Command {
     fn run(&self) -> Result<Exit> {
@@ -192,28 +189,28 @@ impl ManArgs {
         for name in &self.command {
             found = found
                 .find_subcommand(name)
-                .ok_or_else(|| vec![Problem::new(format!("there is no command `{name}`"))])?;
+                .ok_or_else(|| vec![FileDiagnostic::new(format!("unknown command `{name}`"))])?;
         }
         let mut page = Vec::new();
         clap_mangen::Man::new(found.clone())
             .render(&mut page)
-            .map_err(|error| vec![Problem::new(error.to_string())])?;
+            .map_err(|error| vec![FileDiagnostic::new(error.to_string())])?;
         Ok(String::from_utf8_lossy(&page).into_owned())
     }
 }
 
-/// Writes data. Whoever reads it may stop early.
+/// Writes data to stdout, whose reader may stop early.
 fn print(text: &str) -> Result<Exit> {
     match io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(vec![Problem::new(format!("can't write to stdout: {error}"))])
+            Err(vec![FileDiagnostic::new(format!("can't write to stdout: {error}"))])
         }
         _ => Ok(Exit::Done),
     }
 }
 
-/// Writes a message, in which no token is shown (R17): an argument in the wrong place may be one. There is nowhere to
-/// complain if that fails.
+/// Writes a message to stderr, without tokens (R17): a misplaced argument may be one. If that fails, there is nowhere left
+/// to report it.
 fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", without_tokens(text.trim_end()));
 }
@@ -222,21 +219,31 @@ fn colours() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-fn show(problems: &[Problem]) {
+fn show(diagnostics: &[FileDiagnostic]) {
     let theme = if colours() { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(120).with_links(false);
-    for problem in problems {
+    for diagnostic in diagnostics {
         let mut text = String::new();
-        if handler.render_report(&mut text, show::report(problem).as_ref()).is_err() {
-            text = problem.to_string();
+        if handler.render_report(&mut text, diagnostic.report().as_ref()).is_err() {
+            text = diagnostic.to_string();
         }
         note(&text);
     }
-    let count = problems.len();
+    let count = diagnostics.len();
     note(&format!("{count} {}", if count == 1 { "error" } else { "errors" }));
 }
 
-/// Reads the time of an option.
-fn parse_time(text: &str) -> std::result::Result<Timestamp, String> {
-    model::parse_time(text)
+/// An option's value in another format than expected. It is not repeated: it may be a token.
+#[derive(Debug, thiserror::Error)]
+#[error("expected `{0}`")]
+struct UnexpectedFormat(&'static str);
+
+/// Reads an option's value of two parts.
+fn parse_pair(
+    text: &str,
+    separator: char,
+    format: &'static str,
+) -> std::result::Result<(String, String), UnexpectedFormat> {
+    let (first, second) = text.split_once(separator).ok_or(UnexpectedFormat(format))?;
+    Ok((first.to_owned(), second.to_owned()))
 }

@@ -1,14 +1,15 @@
-//! Pages of the documentation that come from the code.
+//! Pages of the documentation that are generated from the code.
 
 use std::fmt::Write;
 
 use clap::{Command, CommandFactory};
 
-use crate::cli::Cli;
 use routing_plan::{
     lint,
     plan::{self, RoutingPlan, RoutingVariant},
 };
+
+use crate::cli::Cli;
 
 /// `docs/lints.md`.
 #[must_use]

@@ -3,48 +3,74 @@
 use routing_plan::lint::{ALL, Finding, Lint, Severity};
 use serde_json::{Value, json};
 
-/// A form of output.
+use crate::{documents::Documents, yaml::Span};
+
+/// A format of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people: a line for each finding, and what to do.
+    /// For people: each finding with its cause and what to do.
     Text,
     /// A list of objects.
     Json,
-    /// SARIF 2.1.0, which code scanning reads.
+    /// SARIF 2.1.0, for code scanning.
     Sarif,
-    /// Workflow commands, which GitHub shows beside the lines of a pull request.
+    /// Workflow commands, which GitHub shows at the lines of a pull request.
     Github,
 }
 
 impl Format {
-    /// Writes all findings.
+    /// Writes all findings in the order of files and lines.
     #[must_use]
-    pub fn write(self, findings: &[Finding]) -> String {
+    pub fn write(self, findings: &[Finding], documents: &Documents) -> String {
+        let mut spanned: Vec<_> = findings
+            .iter()
+            .map(|finding| SpannedFinding {
+                lint: finding.lint,
+                message: &finding.message,
+                span: documents.span(&finding.location),
+                also: finding.also.as_ref().map(|also| documents.span(also)),
+            })
+            .collect();
+        spanned.sort_by(|a, b| a.order().cmp(&b.order()));
         match self {
-            Self::Text => findings.iter().map(text).collect(),
-            Self::Json => format!("{:#}\n", findings.iter().map(json).collect::<Value>()),
-            Self::Sarif => format!("{:#}\n", sarif(findings)),
-            Self::Github => findings.iter().map(github).collect(),
+            Self::Text => spanned.iter().map(text).collect(),
+            Self::Json => format!("{:#}\n", spanned.iter().map(json).collect::<Value>()),
+            Self::Sarif => format!("{:#}\n", sarif(&spanned)),
+            Self::Github => spanned.iter().map(github).collect(),
         }
     }
 }
 
-fn text(finding: &Finding) -> String {
-    let Finding { lint: Lint { code, severity, because, remedy, .. }, message, place, also } = finding;
-    let also = also.as_ref().map(|also| format!("  also: {also}\n")).unwrap_or_default();
-    format!("{place}: {severity}[{code}]: {message}\n{also}  why: {because}\n  fix: {remedy}\n")
+/// A finding in a file.
+struct SpannedFinding<'f> {
+    lint: &'static Lint,
+    message: &'f str,
+    span: &'f Span,
+    also: Option<&'f Span>,
 }
 
-fn json(finding: &Finding) -> Value {
-    let Finding { lint: Lint { code, severity, because, remedy, .. }, message, place, also } = finding;
+impl SpannedFinding<'_> {
+    fn order(&self) -> (&str, usize, usize, &str, &str) {
+        (&self.span.file.name, self.span.line, self.span.column, self.lint.code, self.message)
+    }
+}
+
+fn text(finding: &SpannedFinding<'_>) -> String {
+    let SpannedFinding { lint: Lint { code, severity, because, remedy, .. }, message, span, also } = finding;
+    let also = also.as_ref().map(|also| format!("  also: {also}\n")).unwrap_or_default();
+    format!("{span}: {severity}[{code}]: {message}\n{also}  why: {because}\n  fix: {remedy}\n")
+}
+
+fn json(finding: &SpannedFinding<'_>) -> Value {
+    let SpannedFinding { lint: Lint { code, severity, because, remedy, .. }, message, span, also } = finding;
     json!({
         "code": code, "severity": severity.to_string(), "message": message, "why": because, "fix": remedy,
-        "file": place.file.name, "line": place.line, "column": place.column,
+        "file": span.file.name, "line": span.line, "column": span.column,
         "also": also.as_ref().map(|also| json!({"file": also.file.name, "line": also.line, "column": also.column})),
     })
 }
 
-fn sarif(findings: &[Finding]) -> Value {
+fn sarif(findings: &[SpannedFinding<'_>]) -> Value {
     let level = |severity: &Severity| severity.to_string();
     let rules = ALL.iter().map(|lint| {
         json!({
@@ -55,15 +81,15 @@ fn sarif(findings: &[Finding]) -> Value {
             "defaultConfiguration": {"level": level(&lint.severity)},
         })
     });
-    let results = findings.iter().map(|Finding { lint, message, place, .. }| {
+    let results = findings.iter().map(|SpannedFinding { lint, message, span, .. }| {
         json!({
             "ruleId": lint.code,
             "ruleIndex": ALL.iter().position(|one| one.code == lint.code),
             "level": level(&lint.severity),
             "message": {"text": message},
             "locations": [{"physicalLocation": {
-                "artifactLocation": {"uri": place.file.name},
-                "region": {"startLine": place.line, "startColumn": place.column},
+                "artifactLocation": {"uri": span.file.name},
+                "region": {"startLine": span.line, "startColumn": span.column},
             }}],
         })
     });
@@ -81,15 +107,15 @@ fn sarif(findings: &[Finding]) -> Value {
 }
 
 /// <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
-fn github(finding: &Finding) -> String {
-    let Finding { lint: Lint { code, severity, remedy, .. }, message, place, .. } = finding;
+fn github(finding: &SpannedFinding<'_>) -> String {
+    let SpannedFinding { lint: Lint { code, severity, remedy, .. }, message, span, .. } = finding;
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     format!(
         "::{severity} file={},line={},col={},title={code}::{}\n",
-        property(&place.file.name),
-        place.line,
-        place.column,
+        property(&span.file.name),
+        span.line,
+        span.column,
         data(&format!("{message}. {remedy}"))
     )
 }

@@ -1,4 +1,4 @@
-//! Test tokens, and a look into one.
+//! Making and decoding test tokens.
 
 use std::fmt;
 
@@ -20,13 +20,48 @@ pub enum Signature {
     Es256,
 }
 
-/// What a token says of itself. Nothing of it is verified.
+/// What a token contains. None of it is verified.
 #[derive(Clone, PartialEq)]
 pub struct UnverifiedToken {
     /// Its header.
     pub header: Value,
     /// Its payload.
     pub payload: Value,
+}
+
+/// Why a token can't be made, decoded or verified.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The key does not have the format of the algorithm.
+    #[error("can't read the key: {0}")]
+    Key(#[source] jsonwebtoken::errors::Error),
+    /// The key can't sign.
+    #[error("can't sign the token: {0}")]
+    Sign(#[source] jsonwebtoken::errors::Error),
+    /// The token has another number of parts.
+    #[error("expected three parts separated by dots, found {0}")]
+    Parts(usize),
+    /// A part is not valid base64url.
+    #[error("the {part} is not valid base64url: {error}")]
+    Base64 {
+        /// `header` or `payload`.
+        part: &'static str,
+        /// Why.
+        #[source]
+        error: base64::DecodeError,
+    },
+    /// A part is not valid JSON.
+    #[error("the {part} is not valid JSON: {error}")]
+    Json {
+        /// `header` or `payload`.
+        part: &'static str,
+        /// Why.
+        #[source]
+        error: serde_json::Error,
+    },
+    /// The signature is not of this key.
+    #[error("{0}")]
+    Signature(#[source] jsonwebtoken::errors::Error),
 }
 
 /// Without its claims (R17).
@@ -46,63 +81,62 @@ pub fn sign(
     signature: Signature,
     key: &[u8],
     key_id: Option<&str>,
-) -> Result<String, String> {
+) -> Result<String, TokenError> {
     let key = match signature {
         Signature::Hs256 => Ok(EncodingKey::from_secret(key)),
         Signature::Rs256 => EncodingKey::from_rsa_pem(key),
         Signature::Es256 => EncodingKey::from_ec_pem(key),
     }
-    .map_err(|error| format!("the key can't be read: {error}"))?;
+    .map_err(TokenError::Key)?;
     let header = Header { kid: key_id.map(str::to_owned), ..Header::new(signature.algorithm()) };
-    jsonwebtoken::encode(&header, payload, &key).map_err(|error| format!("the token can't be signed: {error}"))
+    jsonwebtoken::encode(&header, payload, &key).map_err(TokenError::Sign)
 }
 
-/// Makes a token that no gateway with a `RequestAuthentication` lets pass.
+/// Makes a token that every gateway with a `RequestAuthentication` refuses.
 #[must_use]
 pub fn unsigned(payload: &Map<String, Value>) -> String {
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
     format!("{}.{}.", encode(r#"{"alg":"none","typ":"JWT"}"#), encode(&Value::from(payload.clone()).to_string()))
 }
 
-/// Looks into a token without verifying anything.
+/// Decodes a token without verifying anything.
 ///
 /// # Errors
 ///
-/// What is wrong with its form.
-pub fn decode_unverified(token: &str) -> Result<UnverifiedToken, String> {
+/// The token is not three parts of base64url, the first two with JSON in them.
+pub fn decode_unverified(token: &str) -> Result<UnverifiedToken, TokenError> {
     let parts: Vec<_> = token.trim().split('.').collect();
     let [header, payload, _] = parts[..] else {
-        return Err(format!("a token has three parts with dots between them, this has {}", parts.len()));
+        return Err(TokenError::Parts(parts.len()));
     };
-    let part = |name: &str, text: &str| {
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text.trim_end_matches('='))
-            .map_err(|error| format!("the {name} is no base64url: {error}"))?;
-        serde_json::from_slice(&bytes).map_err(|error| format!("the {name} is no JSON: {error}"))
+    let part = |part: &'static str, text: &str| {
+        let bytes =
+            URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| TokenError::Base64 { part, error })?;
+        serde_json::from_slice(&bytes).map_err(|error| TokenError::Json { part, error })
     };
     Ok(UnverifiedToken { header: part("header", header)?, payload: part("payload", payload)? })
 }
 
-/// Verifies a token's signature, and nothing else of it: not its times, nor whom it is for.
+/// Verifies a token's signature, but neither its times nor its audience.
 ///
 /// # Errors
 ///
 /// Why it is not valid.
-pub fn verify_signature(token: &str, signature: Signature, key: &[u8]) -> Result<(), String> {
+pub fn verify_signature(token: &str, signature: Signature, key: &[u8]) -> Result<(), TokenError> {
     let key = match signature {
         Signature::Hs256 => Ok(DecodingKey::from_secret(key)),
         Signature::Rs256 => DecodingKey::from_rsa_pem(key),
         Signature::Es256 => DecodingKey::from_ec_pem(key),
     }
-    .map_err(|error| format!("the key can't be read: {error}"))?;
+    .map_err(TokenError::Key)?;
     let mut validation = Validation::new(signature.algorithm());
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
     validation.validate_aud = false;
-    jsonwebtoken::decode::<Value>(token.trim(), &key, &validation).map(|_| ()).map_err(|error| error.to_string())
+    jsonwebtoken::decode::<Value>(token.trim(), &key, &validation).map(|_| ()).map_err(TokenError::Signature)
 }
 
-/// A text with `<token>` in place of each token or payload: what is base64url and begins with `{"`.
+/// A text with `<token>` instead of each token or payload, which is base64url that begins with `{"`.
 #[must_use]
 pub fn without_tokens(text: &str) -> String {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.=+/".contains(c);
@@ -148,16 +182,16 @@ mod tests {
         let token = sign(&payload(), Signature::Hs256, b"secret", Some("k1")).unwrap();
         assert_eq!(decode_unverified(&token).unwrap().payload, json!({"microservice-A": "PR-1"}));
         assert_eq!(decode_unverified(&token).unwrap().header["kid"], "k1");
-        assert_eq!(verify_signature(&token, Signature::Hs256, b"secret"), Ok(()));
+        assert!(verify_signature(&token, Signature::Hs256, b"secret").is_ok());
         assert!(verify_signature(&token, Signature::Hs256, b"other").is_err());
         assert!(verify_signature(&unsigned(&payload()), Signature::Hs256, b"secret").is_err());
     }
 
     #[test]
-    fn odd_tokens_are_told() {
-        assert!(decode_unverified("a.b").unwrap_err().contains("three parts"));
-        assert!(decode_unverified("!.e30.").unwrap_err().contains("header is no base64url"));
-        assert!(decode_unverified("e30.e3.").unwrap_err().contains("payload is no"));
+    fn malformed_tokens_are_errors() {
+        assert!(decode_unverified("a.b").unwrap_err().to_string().contains("three parts"));
+        assert!(decode_unverified("!.e30.").unwrap_err().to_string().contains("header is not valid base64url"));
+        assert!(decode_unverified("e30.e3.").unwrap_err().to_string().contains("payload is not"));
     }
 
     #[test]

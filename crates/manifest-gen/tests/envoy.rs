@@ -6,17 +6,18 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use manifest_gen::{documents::Documents, yaml::File};
 use routing_plan::{
     explain::{Request, explain},
     manifests::Manifest,
-    model::{self, Expiry},
-    plan, resources,
-    yaml::File,
+    resolve::Expiry,
+    resources,
 };
 use serde_json::{Value, json};
 use testbed::{
@@ -58,7 +59,7 @@ async fn explain_says_what_envoy_does() {
             let lines: Vec<_> = request.headers.iter().map(|(n, v)| (n.clone().into(), v.clone().into())).collect();
             let response = client.get(&request.host, &request.path, &lines).await.unwrap();
             let upstream = response.header("x-upstream").map(String::from_utf8_lossy);
-            let told = format!("{request:?}\n{}", explanation.to_text());
+            let told = format!("{request:?}\n{}", explanation.to_text(&|location| location.path.to_string()));
             assert_eq!(upstream.as_deref(), Some(destination.as_str()), "status {}\n{told}", response.status);
             let seen = Seen::from_body(&response.body).unwrap();
             for (name, value) in &explanation.set {
@@ -125,10 +126,13 @@ impl Mesh {
             plan["spec"]["policy"]["headerPrefix"] = json!("x-route-");
         }
         let file = Arc::new(File { name: format!("plan-{number}.yaml"), text: plan.to_string() });
-        let input = plan::read(&[file]).unwrap();
-        let fetch = |path: &str| Ok(bases[path].clone().into_bytes());
-        let mesh = model::build(&input, Expiry::Keep, &fetch).unwrap();
-        let manifests = resources::generate(&mesh).into_iter().map(Manifest::from).collect();
+        let fetch = |path: &Path| Ok(bases[path.to_str().unwrap()].clone().into_bytes());
+        let mut documents = Documents::default();
+        let input = documents.read_plan(&[file], &fetch).unwrap();
+        let manifests = resources::generate(&documents.resolve(&input, Expiry::Keep).unwrap())
+            .into_iter()
+            .map(Manifest::from)
+            .collect();
         Self { name: format!("plan-{number}"), manifests, services }
     }
 

@@ -19,7 +19,7 @@ spec:
   - {name: b, namespace: b}
 ";
 
-const FRAGMENT: &str = "\
+const VARIANT: &str = "\
 apiVersion: routing-claims.dev/v1alpha1
 kind: RoutingVariant
 metadata: {name: f}
@@ -56,7 +56,7 @@ fn render_removes_what_it_wrote_and_nothing_else() {
     let out = folder.path().join("out");
     assert!(run(folder.path(), &["render", "-f", "-", "-o", "out"], PLAN).status.success());
     assert_eq!(names(&out), [A, B, FILTER]);
-    // Another plan's file and a user's own, one of them with a resource of this plan's name in it.
+    // Another plan's file and a user's own.
     let other = fs::read_to_string(out.join(B)).unwrap().replace("plan: qa", "plan: other");
     fs::write(out.join("other.yaml"), other).unwrap();
     fs::write(out.join("mine.yaml"), "kind: Service\nmetadata: {name: x}\n").unwrap();
@@ -68,6 +68,37 @@ fn render_removes_what_it_wrote_and_nothing_else() {
     assert_eq!((check.status.code(), check.stdout), (Some(0), Vec::new()));
 }
 
+/// The label's value was the name of the program once.
+#[test]
+fn render_updates_and_removes_files_of_earlier_versions() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    assert!(run(folder.path(), &["render", "-f", "-", "-o", "out"], PLAN).status.success());
+    for name in [A, B, FILTER] {
+        let text = fs::read_to_string(out.join(name)).unwrap();
+        assert!(text.contains("managed-by: routing-claims"), "{text}");
+        fs::write(out.join(name), text.replace("managed-by: routing-claims", "managed-by: manifest-gen")).unwrap();
+    }
+    let without_b = PLAN.replace("  - {name: b, namespace: b}\n", "");
+    assert!(run(folder.path(), &["render", "-f", "-", "-o", "out"], &without_b).status.success());
+    assert_eq!(names(&out), [A, FILTER]);
+    assert!(fs::read_to_string(out.join(A)).unwrap().contains("managed-by: routing-claims"));
+}
+
+/// A label that changes is a resource to apply, not one to delete.
+#[test]
+fn diff_updates_resources_of_earlier_versions() {
+    let folder = tempfile::tempdir().unwrap();
+    let rendered = String::from_utf8(run(folder.path(), &["render", "-f", "-"], PLAN).stdout).unwrap();
+    fs::write(folder.path().join("plan.yaml"), PLAN).unwrap();
+    let earlier = rendered.replace("managed-by: routing-claims", "managed-by: manifest-gen");
+    fs::write(folder.path().join("earlier.yaml"), earlier).unwrap();
+    let output = run(folder.path(), &["diff", "earlier.yaml", "plan.yaml"], "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("apply VirtualService a/routing-claims-a") && !text.contains("delete"), "{text}");
+    assert!(!text.contains("->"), "no route changes: {text}");
+}
+
 #[test]
 fn render_overwrites_no_file_of_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -75,21 +106,21 @@ fn render_overwrites_no_file_of_others() {
     fs::write(folder.path().join("out").join(A), "kind: Service\nmetadata: {name: x}\n").unwrap();
     let output = run(folder.path(), &["render", "-f", "-", "-o", "out"], PLAN);
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("is in the way"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("does not belong to the plan `qa`"));
     assert_eq!(names(&folder.path().join("out")), [A]);
 }
 
 #[test]
-fn prune_removes_files_that_hold_nothing_but_expired_fragments() {
+fn prune_removes_files_that_contain_only_expired_variants() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-    write("expired.yaml", FRAGMENT);
-    write("later.yaml", &FRAGMENT.replace("2020", "2999"));
-    write("both.yaml", &format!("{FRAGMENT}---\n{}", FRAGMENT.replace("2020", "2999")));
+    write("expired.yaml", VARIANT);
+    write("later.yaml", &VARIANT.replace("2020", "2999"));
+    write("both.yaml", &format!("{VARIANT}---\n{}", VARIANT.replace("2020", "2999")));
     write("plan.yaml", PLAN);
     let output = run(folder.path(), &["prune", "-f", "."], "");
     assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stdout)), (Some(0), "./expired.yaml\n"));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("both.yaml:4:46: expired, but its file holds more"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("both.yaml:4:46: expired, but its file contains more"));
     assert_eq!(names(folder.path()), ["both.yaml", "later.yaml", "plan.yaml"]);
 }
 

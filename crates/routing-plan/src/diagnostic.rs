@@ -6,8 +6,9 @@
 
 use std::{borrow::Cow, fmt};
 
-/// Something that makes a plan invalid.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Something that makes a plan invalid. Its text does not name the document, which only the caller knows by name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", location.path)]
 pub struct Diagnostic {
     /// What was expected and what was found, in lower case and without a full stop.
     pub message: String,
@@ -83,15 +84,6 @@ impl Diagnostic {
     }
 }
 
-/// Without the document, which only the caller knows by name.
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.location.path, self.message)
-    }
-}
-
-impl std::error::Error for Diagnostic {}
-
 impl Location {
     /// The root of a document.
     #[must_use]
@@ -155,6 +147,18 @@ impl fmt::Display for FieldPath {
         }
         Ok(())
     }
+}
+
+/// The candidate that is nearest to what was written, if one is near enough to be what was meant.
+#[must_use]
+pub fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let folded = written.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&folded, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len().max(3) / 3)
+        .min()
+        .map(|(_, candidate)| candidate)
 }
 
 fn is_simple(name: &str) -> bool {

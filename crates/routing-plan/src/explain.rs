@@ -13,9 +13,9 @@ use routing_claims::{Decider, TokenFormat};
 use serde::Serialize;
 
 use crate::{
+    diagnostic::Location,
     manifests::{Filter, Manifest},
-    names,
-    yaml::Place,
+    names, token_source,
 };
 
 use matching::Verdict;
@@ -73,8 +73,9 @@ pub struct Explanation {
 pub struct Rule {
     /// Its name or number.
     pub name: String,
-    /// File, line and column.
-    pub place: String,
+    /// Where the rule is.
+    #[serde(skip)]
+    pub location: Location,
     /// Whether it matches; `null` if that can't be told.
     pub matches: Option<bool>,
     /// Why not.
@@ -136,12 +137,7 @@ pub fn unverified_header(manifests: &[Manifest], payload: &str) -> Option<(Strin
 #[must_use]
 pub fn header_for(manifests: &[Manifest], token: &str) -> Option<(String, String)> {
     let filter = manifests.iter().find_map(Manifest::filter)?;
-    let config = filter.policy.config();
-    match (config.from_headers.first(), config.from_cookies.first()) {
-        (Some(source), _) => Some((source.name.clone(), format!("{}{token}", source.prefix))),
-        (None, Some(cookie)) => Some(("cookie".into(), format!("{cookie}={token}"))),
-        (None, None) => None,
-    }
+    token_source::header_line(filter.policy.config(), token)
 }
 
 /// Without the values of headers: one is the token (R17).
@@ -165,7 +161,7 @@ impl Request {
 impl Explanation {
     /// For people.
     #[must_use]
-    pub fn to_text(&self) -> String {
+    pub fn to_text(&self, place: &dyn Fn(&Location) -> String) -> String {
         let mut text = String::new();
         let mut line = |head: &str, rest: &str| {
             // Writing to a string can't fail.
@@ -185,14 +181,14 @@ impl Explanation {
             line("set", &format!("{name}: {value}"));
         }
         line("routed by", self.resource.as_deref().unwrap_or("no resource: the host's own Service"));
-        for Rule { name, place, matches, why } in &self.rules {
+        for Rule { name, location, matches, why } in &self.rules {
             let verdict = match matches {
                 Some(true) => "matches",
                 Some(false) => "no",
                 None => "can't tell",
             };
             let why = if why.is_empty() { String::new() } else { format!(": {}", why.join("; ")) };
-            line("  rule", &format!("{name} ({place}) {verdict}{why}"));
+            line("  rule", &format!("{name} ({}) {verdict}{why}", place(location)));
         }
         for Destination { host, port, subset, weight } in &self.destinations {
             let port = port.map(|port| format!(":{port}")).unwrap_or_default();
@@ -209,13 +205,13 @@ impl Explanation {
         text
     }
 
-    fn rule(&mut self, name: String, place: &Place, verdict: &Verdict) {
+    fn rule(&mut self, name: String, location: Location, verdict: &Verdict) {
         let (matches, why) = match verdict {
             Verdict::Yes => (Some(true), Vec::new()),
             Verdict::No(why) => (Some(false), why.clone()),
             Verdict::Unknown(why) => (None, vec![why.clone()]),
         };
-        self.rules.push(Rule { name, place: place.to_string(), matches, why });
+        self.rules.push(Rule { name, location, matches, why });
     }
 }
 
@@ -299,6 +295,3 @@ fn same_service(named: &str, host: &str) -> bool {
             .iter()
             .any(|rest| named.strip_suffix(rest) == Some(host) && host.contains('.'))
 }
-
-#[cfg(test)]
-mod tests;

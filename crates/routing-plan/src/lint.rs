@@ -8,10 +8,10 @@ use std::fmt::{self, Write};
 use jiff::Timestamp;
 
 use crate::{
+    diagnostic::Location,
     manifests::{Filter, Manifest},
-    model::Mesh,
+    resolve::ResolvedPlan,
     resources,
-    yaml::Place,
 };
 
 pub(crate) use routes::service_parent;
@@ -48,16 +48,16 @@ pub struct Finding {
     /// What exactly.
     pub message: String,
     /// Where.
-    pub place: Place,
+    pub location: Location,
     /// The other place that plays a part.
-    pub also: Option<Place>,
+    pub also: Option<Location>,
 }
 
 /// Looks at a plan, manifests, or both. A resource that the plan generates counts once, whatever the manifests have.
 #[must_use]
-pub fn run(mesh: Option<&Mesh>, manifests: Vec<Manifest>, now: Timestamp) -> Vec<Finding> {
+pub fn run(plan: Option<&ResolvedPlan>, manifests: Vec<Manifest>, now: Timestamp) -> Vec<Finding> {
     let generated: Vec<Manifest> =
-        mesh.map(resources::generate).unwrap_or_default().into_iter().map(Manifest::from).collect();
+        plan.map(resources::generate).unwrap_or_default().into_iter().map(Manifest::from).collect();
     let ids: Vec<String> = generated.iter().map(Manifest::id).collect();
     let others = manifests.into_iter().filter(|manifest| !ids.contains(&manifest.id()));
     let manifests: Vec<Manifest> = others.chain(generated.iter().cloned()).collect();
@@ -65,11 +65,11 @@ pub fn run(mesh: Option<&Mesh>, manifests: Vec<Manifest>, now: Timestamp) -> Vec
     let mut report = Report { findings: Vec::new() };
     routes::check(&world, &mut report);
     filters::check(&world, &mut report);
-    for service in mesh.iter().flat_map(|mesh| &mesh.services) {
+    for service in plan.iter().flat_map(|plan| &plan.services) {
         for variant in &service.variants {
             if let Some(time) = variant.expires_at.filter(|time| *time <= now) {
                 let message = format!("the variant `{}` of `{}` has expired at {time}", variant.name, service.claim);
-                report.push(Finding::new(&VARIANT_EXPIRED, message, &variant.place));
+                report.push(Finding::new(&VARIANT_EXPIRED, message, variant.location.clone()));
             }
         }
     }
@@ -120,7 +120,7 @@ struct Report {
 impl Report {
     /// A finding in a resource, unless the resource says to ignore it.
     fn add(&mut self, lint: &'static Lint, manifest: &Manifest, path: &str, message: impl Into<String>) {
-        self.add_finding(manifest, Finding::new(lint, message, manifest.place(path)));
+        self.add_finding(manifest, Finding::new(lint, message, manifest.location(path)));
     }
 
     /// As [`Report::add`], with the other resource that plays a part.
@@ -131,8 +131,8 @@ impl Report {
         (other, other_path): (&Manifest, &str),
         message: impl Into<String>,
     ) {
-        let finding = Finding::new(lint, message, manifest.place(path));
-        self.add_finding(manifest, Finding { also: Some(other.place(other_path).clone()), ..finding });
+        let finding = Finding::new(lint, message, manifest.location(path));
+        self.add_finding(manifest, Finding { also: Some(other.location(other_path)), ..finding });
     }
 
     fn add_finding(&mut self, manifest: &Manifest, finding: Finding) {
@@ -145,19 +145,19 @@ impl Report {
 
     fn push(&mut self, finding: Finding) {
         // A generated resource has one place for all of it, so one text can come twice.
-        if !self.findings.iter().any(|found| found.message == finding.message && found.place == finding.place) {
+        if !self.findings.iter().any(|found| found.message == finding.message && found.location == finding.location) {
             self.findings.push(finding);
         }
     }
 }
 
 impl Finding {
-    fn new(lint: &'static Lint, message: impl Into<String>, place: &Place) -> Self {
-        Self { lint, message: message.into(), place: place.clone(), also: None }
+    fn new(lint: &'static Lint, message: impl Into<String>, location: Location) -> Self {
+        Self { lint, message: message.into(), location, also: None }
     }
 
-    fn order(&self) -> (&str, usize, usize, &str, &str) {
-        (&self.place.file.name, self.place.line, self.place.column, self.lint.code, &self.message)
+    fn order(&self) -> (&Location, &str, &str) {
+        (&self.location, self.lint.code, &self.message)
     }
 }
 
@@ -259,6 +259,3 @@ lints! {
         "Testers believe that they see the variant, and see the main version.",
         "Mend the variant's `host`, or remove it.";
 }
-
-#[cfg(test)]
-mod tests;

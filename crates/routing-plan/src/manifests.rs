@@ -1,14 +1,13 @@
 //! Resources read back, generated or hand-written: what lint, explain and diff look at.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use routing_claims::{Policy, PolicyConfig};
 use serde_json::Value;
 
 use crate::{
-    problem::Problem,
-    resources::{POLICY, Resource, lua},
-    yaml::{self, File, Node, Place},
+    diagnostic::Location,
+    resources::{POLICY_ANNOTATION, Resource},
 };
 
 /// A Kubernetes resource, whoever wrote it.
@@ -22,74 +21,46 @@ pub struct Manifest {
     pub name: String,
     /// All of it.
     pub value: Value,
-    source: Source,
+    location: Location,
+    generated: bool,
 }
 
-#[derive(Debug, Clone)]
-enum Source {
-    /// A file, with the places of everything in it.
-    Document(Box<Node>),
-    /// The plan, with the place of what it was made from.
-    Plan(Place),
-}
-
-/// Reads every resource of the files. Documents that are none, such as a Helm chart's values, are passed over.
-///
-/// # Errors
-///
-/// As [`yaml::read`].
-pub fn read(files: &[Arc<File>]) -> Result<Vec<Manifest>, Vec<Problem>> {
-    let mut manifests = Vec::new();
-    let mut problems = Vec::new();
-    for file in files {
-        match yaml::read(file) {
-            Ok(documents) => documents.into_iter().for_each(|node| push(node, &mut manifests)),
-            Err(errors) => problems.extend(errors),
-        }
-    }
-    if problems.is_empty() { Ok(manifests) } else { Err(problems) }
-}
-
-fn push(node: Node, manifests: &mut Vec<Manifest>) {
-    if node.get("kind").and_then(Node::text).is_some_and(|kind| kind == "List") {
-        let items = node.get("items").map(|items| items.items().to_vec()).unwrap_or_default();
-        for item in items {
-            push(item, manifests);
-        }
-        return;
-    }
-    let value = node.to_json();
-    let (Some(kind), Some(name)) = (value["kind"].as_str(), value["metadata"]["name"].as_str()) else { return };
-    manifests.push(Manifest {
-        kind: kind.to_owned(),
-        namespace: value["metadata"]["namespace"].as_str().unwrap_or("default").to_owned(),
-        name: name.to_owned(),
-        source: Source::Document(Box::new(node)),
-        value,
-    });
-}
-
+/// The manifest of a generated resource.
 impl From<Resource> for Manifest {
     fn from(resource: Resource) -> Self {
         let Resource { kind, namespace, name, value, origin } = resource;
-        Self { kind, namespace, name, value, source: Source::Plan(origin) }
+        Self { kind, namespace, name, value, location: origin, generated: true }
     }
 }
 
 impl Manifest {
-    /// Where what stands at a path such as `spec/hosts/0` was written; of a generated resource, what it was made from.
+    /// The manifest at a location, if the value is one: a document without kind or name, such as a Helm chart's values,
+    /// is not. A `List` holds several, each of its `items` one.
     #[must_use]
-    pub fn place(&self, path: &str) -> &Place {
-        match &self.source {
-            Source::Document(node) => node.place_at(path),
-            Source::Plan(place) => place,
+    pub fn new(value: Value, location: Location) -> Option<Self> {
+        let kind = value["kind"].as_str()?.to_owned();
+        let name = value["metadata"]["name"].as_str()?.to_owned();
+        let namespace = value["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
+        Some(Self { kind, namespace, name, value, location, generated: false })
+    }
+
+    /// Location of a path such as `spec/hosts/0`; of a generated resource, of what it was generated from.
+    #[must_use]
+    pub fn location(&self, path: &str) -> Location {
+        let location = self.location.clone();
+        if self.generated {
+            return location;
         }
+        path.split('/').filter(|step| !step.is_empty()).fold(location, |location, step| match step.parse() {
+            Ok(index) => location.index(index),
+            Err(_) => location.field(step.to_owned()),
+        })
     }
 
     /// Whether it was generated from the plan just now.
     #[must_use]
     pub fn is_generated(&self) -> bool {
-        matches!(self.source, Source::Plan(_))
+        self.generated
     }
 
     /// Kind, namespace and name.
@@ -127,7 +98,7 @@ impl Manifest {
     /// The policy as its engine gets it; a Lua script does not give it away, so the annotation has it.
     fn policy(&self) -> Option<PolicyConfig> {
         let spec = self.spec();
-        let annotation = || self.value["metadata"]["annotations"][POLICY].as_str().map(str::to_owned);
+        let annotation = || self.value["metadata"]["annotations"][POLICY_ANNOTATION].as_str().map(str::to_owned);
         let json = match &*self.kind {
             "WasmPlugin" => spec["pluginConfig"].to_string(),
             "TrafficExtension" if spec["wasm"].is_object() => spec["wasm"]["pluginConfig"].to_string(),
@@ -171,7 +142,7 @@ impl Filter<'_> {
                 config["default_source_code"]["inline_string"].as_str().or(config["inline_code"].as_str())
             }),
         };
-        script.is_none_or(|script| script.trim_end() == lua::script(&self.policy).trim_end())
+        script.is_none_or(|script| script.trim_end() == lua_filter::source(&self.policy).trim_end())
     }
 }
 

@@ -1,23 +1,24 @@
-//! What Kubernetes, DNS and the filter allow as names. Each rule's error says what is allowed.
+//! What Kubernetes, DNS and the filter accept as names. Each rule's error says what is expected.
 
 /// A DNS label (RFC 1123): a namespace, the name of a Service.
 pub(crate) fn label(text: &str) -> Result<(), &'static str> {
-    let allowed = "a DNS label: 1 to 63 of `a-z 0-9 -`, the first and last no `-`";
+    let expected = "a DNS label (1 to 63 of `a-z 0-9 -`, without `-` at its ends)";
     let ends = |byte: Option<&u8>| byte.is_some_and(|byte| *byte != b'-');
     let bytes = text.as_bytes();
     let inner = bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-');
-    if inner && bytes.len() <= 63 && ends(bytes.first()) && ends(bytes.last()) { Ok(()) } else { Err(allowed) }
+    if inner && bytes.len() <= 63 && ends(bytes.first()) && ends(bytes.last()) { Ok(()) } else { Err(expected) }
 }
 
-/// A DNS name: labels with dots between them.
+/// A DNS name: labels separated by dots.
 pub(crate) fn host(text: &str) -> Result<(), &'static str> {
-    let allowed = "a DNS name in lower case: labels of `a-z 0-9 -` with dots between them, at most 253 characters";
-    if text.len() <= 253 && text.split('.').all(|part| label(part).is_ok()) { Ok(()) } else { Err(allowed) }
+    let expected = "a DNS name in lower case (labels of `a-z 0-9 -`, separated by dots, at most 253 characters)";
+    if text.len() <= 253 && text.split('.').all(|part| label(part).is_ok()) { Ok(()) } else { Err(expected) }
 }
 
-/// A DNS name, or `*.` before one.
+/// A DNS name, with or without `*.` before it.
 pub(crate) fn public_host(text: &str) -> Result<(), &'static str> {
-    host(text.strip_prefix("*.").unwrap_or(text)).map_err(|_| "a DNS name in lower case, or `*.` before one")
+    host(text.strip_prefix("*.").unwrap_or(text))
+        .map_err(|_| "a DNS name in lower case, with or without `*.` before it")
 }
 
 /// A gateway as a `VirtualService` names it.
@@ -26,52 +27,54 @@ pub(crate) fn gateway(text: &str) -> Result<(), &'static str> {
     if label(namespace).is_ok() && host(name).is_ok() { Ok(()) } else { Err("`namespace/name` or `name` of a Gateway") }
 }
 
-/// A version (R12 of the filter's behaviour): what else a token says is not routed.
+/// A version (R12): a claim with any other text is not routed.
 pub(crate) fn version(text: &str) -> Result<(), &'static str> {
-    let allowed = "a version: 1 to 63 of `A-Z a-z 0-9 . _ -` that starts and ends alphanumeric";
-    let bytes = text.as_bytes();
-    let end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let inner = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte));
-    if inner && bytes.len() <= 63 && end(bytes.first()) && end(bytes.last()) { Ok(()) } else { Err(allowed) }
+    let expected = "a version (1 to 63 of `A-Z a-z 0-9 . _ -`, with a letter or digit at its ends)";
+    if routing_claims::is_version(text) { Ok(()) } else { Err(expected) }
 }
 
 /// The key of a label.
 pub(crate) fn label_key(text: &str) -> Result<(), &'static str> {
     let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
-    let fine = version(name).is_ok() && prefix.is_none_or(|prefix| host(prefix).is_ok());
+    let fine = is_label_name(name) && prefix.is_none_or(|prefix| host(prefix).is_ok());
     if fine {
         Ok(())
     } else {
-        Err("a label's key: a name of `A-Z a-z 0-9 . _ -`, perhaps with a DNS name and `/` before it")
+        Err("a label key (1 to 63 of `A-Z a-z 0-9 . _ -`, with or without a DNS name and `/` before it)")
     }
 }
 
 /// The value of a label.
 pub(crate) fn label_value(text: &str) -> Result<(), &'static str> {
-    if text.is_empty() || version(text).is_ok() {
+    if text.is_empty() || is_label_name(text) {
         return Ok(());
     }
-    Err("a label's value: at most 63 of `A-Z a-z 0-9 . _ -` that start and end alphanumeric")
+    Err("a label value (at most 63 of `A-Z a-z 0-9 . _ -`, with a letter or digit at its ends)")
 }
 
-/// Name and namespace of the Kubernetes Service that a host stands for.
+/// Whether Kubernetes accepts a text as the name in a label's key and as its value: the same rule as for a version.
+fn is_label_name(text: &str) -> bool {
+    routing_claims::is_version(text)
+}
+
+/// Name and namespace of the Kubernetes Service that a host names.
 pub(crate) fn kubernetes_service(host: &str) -> Option<(&str, &str)> {
     let (name, rest) = host.split_once('.')?;
     let (namespace, rest) = rest.split_once('.')?;
     (rest == "svc" || rest.starts_with("svc.")).then_some((name, namespace))
 }
 
-/// The whole of a host that may be short, as a resource of the namespace means it.
+/// The full form of a host that may be short, as a resource in the namespace means it.
 pub(crate) fn full_host(name: &str, namespace: &str) -> String {
     if name.contains('.') || name == "*" { name.to_owned() } else { format!("{name}.{namespace}.svc.cluster.local") }
 }
 
-/// Whether a host that may be short, in a resource of the namespace, is this one.
+/// Whether a host that may be short, in a resource in the namespace, is this one.
 pub(crate) fn same_host(name: &str, namespace: &str, host: &str) -> bool {
     full_host(name, namespace) == host
 }
 
-/// A name for a resource made from any text: in lower case, what is not allowed as `-`.
+/// A name for a resource from any text: in lower case, with `-` for each character that is not allowed.
 pub(crate) fn slug(text: &str) -> String {
     let dashed = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     text.chars().map(dashed).collect::<String>().trim_matches('-').to_owned()
@@ -82,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_judged() {
+    fn names_are_checked() {
         assert!(label("pr-1").is_ok() && label("-a").is_err() && label("A").is_err() && label("").is_err());
         assert!(label(&"a".repeat(63)).is_ok() && label(&"a".repeat(64)).is_err());
         assert!(host("a.b-c.d").is_ok() && host("a..b").is_err() && host("a_b").is_err());

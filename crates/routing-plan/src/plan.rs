@@ -1,27 +1,21 @@
-//! Files to a plan and its fragments, with places. What it all means together, [`model`](crate::model) judges.
+//! A plan and its variant files, as they are written. [`resolve`](crate::resolve) checks what they mean together.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use routing_claims::PolicyConfig;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{
-    problem::{Problem, nearest},
-    shape,
-    yaml::{self, File, Kind, Node},
-};
-
-/// What to route, and how the mesh is told.
+/// Which services have variants, and what makes the mesh route to them.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RoutingPlan {
     /// Version of this format.
     pub api_version: ApiVersion,
-    /// Tells a plan from a fragment.
+    /// Distinguishes a plan from a variant file.
     pub kind: PlanKind,
-    /// What the plan is called.
+    /// Name and namespace of the plan.
     pub metadata: PlanMetadata,
     /// What to route, and how.
     pub spec: PlanSpec,
@@ -33,9 +27,9 @@ pub struct RoutingPlan {
 pub struct RoutingVariant {
     /// Version of this format.
     pub api_version: ApiVersion,
-    /// Tells a fragment from a plan.
+    /// Distinguishes a variant file from a plan.
     pub kind: VariantKind,
-    /// What the fragment is called.
+    /// Name of the variant file.
     pub metadata: VariantMetadata,
     /// The variant.
     pub spec: VariantSpec,
@@ -44,7 +38,7 @@ pub struct RoutingVariant {
 /// Version of the plan's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApiVersion {
-    /// The only one there is.
+    /// The only version so far.
     #[serde(rename = "routing-claims.dev/v1alpha1")]
     V1Alpha1,
 }
@@ -56,28 +50,28 @@ pub enum PlanKind {
     RoutingPlan,
 }
 
-/// Kind of a fragment.
+/// Kind of a variant file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum VariantKind {
-    /// A fragment.
+    /// A variant file.
     RoutingVariant,
 }
 
-/// Name and place of what is generated.
+/// Name and namespace of a plan.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlanMetadata {
-    /// A DNS label; names what is generated.
+    /// A DNS label; part of the names of the generated resources.
     pub name: String,
-    /// Where filter resources go; Istio's root namespace (`istio-system`) means the whole mesh.
+    /// Namespace of the filter resources; in Istio's root namespace (`istio-system`) they apply to the whole mesh.
     pub namespace: String,
 }
 
-/// Name of a fragment.
+/// Name of a variant file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VariantMetadata {
-    /// A DNS name, for people.
+    /// A DNS name; only for people.
     pub name: String,
 }
 
@@ -93,7 +87,7 @@ pub struct PlanSpec {
     /// What routes by the headers.
     #[serde(default)]
     pub routes: RoutesSpec,
-    /// Emit the gateway's `RequestAuthentication`: the filter itself verifies no signature.
+    /// Generate the gateway's `RequestAuthentication`: the filter itself verifies no signature.
     pub authentication: Option<AuthenticationSpec>,
     /// The services that have variants.
     pub services: Vec<ServiceSpec>,
@@ -105,16 +99,16 @@ pub struct PlanSpec {
 pub struct FilterSpec {
     /// What runs in the proxy.
     pub engine: Engine,
-    /// What carries it there.
+    /// The resource that inserts the filter.
     #[serde(default)]
     pub resource: FilterResource,
-    /// Oldest Istio that must read the output, such as "1.27"; what it lacks is an error.
+    /// The oldest Istio that must understand the resources, such as "1.27"; using a feature that it lacks is an error.
     pub istio_version: String,
-    /// The module, with `engine: wasm`.
+    /// The module; required with `engine: wasm`.
     pub wasm: Option<WasmSpec>,
-    /// Workloads whose outbound requests are routed; default: those labelled `routing-claims.dev/router: enabled`.
+    /// Workloads whose outbound requests are routed; default: those with the label `routing-claims.dev/router: enabled`.
     pub workloads: Option<Selector>,
-    /// Gateways that route the first hop; default: none.
+    /// Gateways that route the requests they receive; default: none.
     pub gateways: Option<Selector>,
 }
 
@@ -128,15 +122,15 @@ pub enum Engine {
     Wasm,
 }
 
-/// What carries the filter to the proxy.
+/// The resource that inserts the filter into the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum FilterResource {
     /// For both engines.
     #[default]
     EnvoyFilter,
-    /// For `wasm`.
+    /// For `engine: wasm`.
     WasmPlugin,
-    /// For both engines, Istio 1.30 or later.
+    /// For both engines; Istio 1.30 or later.
     TrafficExtension,
 }
 
@@ -148,21 +142,21 @@ pub struct WasmSpec {
     pub url: Option<String>,
     /// SHA-256 of the module, 64 hex digits.
     pub sha256: Option<String>,
-    /// File with the module, from the plan's folder, to carry in an `EnvoyFilter`; needs no registry.
+    /// File with the module, relative to the plan's folder, which an `EnvoyFilter` then contains; needs no registry.
     pub inline: Option<String>,
-    /// When the module crashes; default: `FAIL_RELOAD` where Istio has it, else `FAIL_CLOSE`.
+    /// What the proxy does when the module traps; default: `FAIL_RELOAD` where Istio has it, else `FAIL_CLOSE`.
     pub fail_strategy: Option<FailStrategy>,
 }
 
-/// What the proxy does when the module crashes.
+/// What the proxy does when the module traps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FailStrategy {
     /// Every request gets 503.
     FailClose,
-    /// Requests pass unfiltered: headers can be spoofed.
+    /// Requests pass unfiltered, so clients can spoof the routing headers.
     FailOpen,
-    /// The module is started anew, Istio 1.27 or later (in an `EnvoyFilter`: 1.25).
+    /// The module is restarted; Istio 1.27 or later (1.25 in an `EnvoyFilter`).
     FailReload,
 }
 
@@ -170,7 +164,7 @@ pub enum FailStrategy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Selector {
-    /// All of these labels; empty: every workload.
+    /// Labels that a workload must all have; empty: every workload.
     pub match_labels: BTreeMap<String, String>,
 }
 
@@ -178,7 +172,7 @@ pub struct Selector {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RoutesSpec {
-    /// Kind of the resource.
+    /// Kind of the resource that contains the routes.
     #[serde(default)]
     pub resource: RouteResource,
 }
@@ -189,7 +183,7 @@ pub enum RouteResource {
     /// Istio's own.
     #[default]
     VirtualService,
-    /// The Gateway API's, with the Service as parent.
+    /// The Gateway API's, with the Service as its parent.
     #[serde(rename = "HTTPRoute")]
     HttpRoute,
 }
@@ -216,20 +210,20 @@ pub struct ServiceSpec {
     pub namespace: String,
     /// Host of the main version; default: `<name>.<namespace>.svc.cluster.local` in lower case.
     pub host: Option<String>,
-    /// Port of the destinations.
+    /// Port of the destinations; required with `HTTPRoute`.
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,
-    /// Gateways to bind the `VirtualService` to besides the mesh, `namespace/name`.
+    /// Gateways to bind the `VirtualService` to besides the mesh, as `namespace/name`.
     #[serde(default)]
     pub gateways: Vec<String>,
     /// Public hosts at these gateways.
     #[serde(default)]
     pub hosts: Vec<String>,
-    /// Host of a variant that names none; default: `{variant}.{namespace}.svc.cluster.local`. In lower case.
+    /// Template for the host of a variant without one; default: `{variant}.{namespace}.svc.cluster.local`, in lower case.
     pub variant_host: Option<String>,
-    /// File with your own `VirtualService`, from the plan's folder, to weave the variants into.
+    /// File with your own `VirtualService`, relative to the plan's folder, to weave the variants into.
     pub base: Option<String>,
-    /// Variants; fragments add to them.
+    /// Variants; variant files add to them.
     #[serde(default)]
     pub variants: Vec<InlineVariant>,
 }
@@ -240,13 +234,13 @@ pub struct ServiceSpec {
 pub struct InlineVariant {
     /// The version, as tokens name it.
     pub name: String,
-    /// Host of the variant; default: by the service's `variantHost`.
+    /// Host of the variant; default: the service's `variantHost`.
     pub host: Option<String>,
-    /// When it is to go, RFC 3339.
+    /// When the variant expires: an RFC 3339 timestamp.
     pub expires_at: Option<String>,
 }
 
-/// A variant in a fragment.
+/// The variant of a variant file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VariantSpec {
@@ -254,128 +248,14 @@ pub struct VariantSpec {
     pub service: String,
     /// The version, as tokens name it.
     pub variant: String,
-    /// Host of the variant; default: by the service's `variantHost`.
+    /// Host of the variant; default: the service's `variantHost`.
     pub host: Option<String>,
-    /// When it is to go, RFC 3339.
+    /// When the variant expires: an RFC 3339 timestamp.
     pub expires_at: Option<String>,
 }
 
-/// Something read, with the document it was read from.
-#[derive(Debug, Clone)]
-pub struct Read<T> {
-    /// What was read.
-    pub value: T,
-    /// With the places.
-    pub node: Node,
-}
-
-/// A plan and its fragments, in any order.
-#[derive(Debug, Clone)]
-pub struct Input {
-    /// The plan.
-    pub plan: Read<RoutingPlan>,
-    /// The fragments.
-    pub fragments: Vec<Read<RoutingVariant>>,
-}
-
-/// Reads files that together hold one plan and any number of fragments.
-///
-/// # Errors
-///
-/// Everything in all files that is no YAML or does not fit the types.
-pub fn read(files: &[Arc<File>]) -> Result<Input, Vec<Problem>> {
-    let mut plans = Vec::new();
-    let mut plan_nodes = Vec::new();
-    let Documents { fragments, plans: found, mut problems } = documents(files);
-    for Read { value, node } in found {
-        plan_nodes.push(node.place.clone());
-        plans.extend(value.map(|value| Read { value, node }));
-    }
-    if let [first, others @ ..] = &plan_nodes[..] {
-        problems
-            .extend(others.iter().map(|other| Problem::at(other, "a second plan").also(first, "the first is here")));
-    } else if problems.is_empty() {
-        let names = files.iter().map(|file| &*file.name).collect::<Vec<_>>().join(", ");
-        problems.push(
-            Problem::new(format!("no plan in {}", if names.is_empty() { "no files" } else { &names }))
-                .help("give the file with `kind: RoutingPlan` with `-f`"),
-        );
-    }
-    match plans.pop() {
-        Some(plan) if problems.is_empty() => Ok(Input { plan, fragments }),
-        _ => Err(problems),
-    }
-}
-
-/// What files hold, plans that did not fit as `None`.
-struct Documents {
-    plans: Vec<Read<Option<RoutingPlan>>>,
-    fragments: Vec<Read<RoutingVariant>>,
-    problems: Vec<Problem>,
-}
-
-/// Reads the fragments of files, and passes over plans.
-///
-/// # Errors
-///
-/// As [`read`].
-pub fn fragments(files: &[Arc<File>]) -> Result<Vec<Read<RoutingVariant>>, Vec<Problem>> {
-    let Documents { fragments, problems, .. } = documents(files);
-    if problems.is_empty() { Ok(fragments) } else { Err(problems) }
-}
-
-fn documents(files: &[Arc<File>]) -> Documents {
-    let (plan_schema, variant_schema) = (schema::<RoutingPlan>(), schema::<RoutingVariant>());
-    let mut found = Documents { plans: Vec::new(), fragments: Vec::new(), problems: Vec::new() };
-    let problems = &mut found.problems;
-    for file in files {
-        let nodes = yaml::read(file).unwrap_or_else(|errors| {
-            problems.extend(errors);
-            Vec::new()
-        });
-        for node in nodes {
-            match node.get("kind").and_then(Node::text) {
-                Some(PLAN) => found.plans.push(Read { value: fit(&node, &plan_schema, problems), node }),
-                Some(VARIANT) => {
-                    found.fragments.extend(fit(&node, &variant_schema, problems).map(|value| Read { value, node }));
-                }
-                kind => problems.push(unknown_kind(&node, kind)),
-            }
-        }
-    }
-    found
-}
-
-/// JSON Schema of a plan or fragment.
+/// JSON Schema of a plan or a variant file.
 #[must_use]
 pub fn schema<T: JsonSchema>() -> Value {
     schemars::schema_for!(T).to_value()
 }
-
-fn fit<T: DeserializeOwned>(node: &Node, schema: &Value, problems: &mut Vec<Problem>) -> Option<T> {
-    let before = problems.len();
-    let value = shape::read(node, schema, problems);
-    if problems.len() > before {
-        return None;
-    }
-    serde_json::from_value(value).map_err(|error| problems.push(Problem::at(&node.place, error.to_string()))).ok()
-}
-
-fn unknown_kind(node: &Node, kind: Option<&str>) -> Problem {
-    if !matches!(node.kind, Kind::Mapping(_)) {
-        return Problem::at(&node.place, "a plan or a fragment is needed, this document has no fields");
-    }
-    let allowed = format!("allowed is `{PLAN}` or `{VARIANT}`");
-    let Some(kind) = kind else {
-        return Problem::at(&node.place, format!("the field `kind` is missing, {allowed}"));
-    };
-    let problem = Problem::at(node.place_at("kind"), format!("found the kind `{kind}`, {allowed}"));
-    match nearest(kind, [PLAN, VARIANT]) {
-        Some(near) => problem.help(format!("did you mean `{near}`?")),
-        None if kind == "VirtualService" => problem.help("your own VirtualService goes into a service's `base`"),
-        None => problem,
-    }
-}
-
-const PLAN: &str = "RoutingPlan";
-const VARIANT: &str = "RoutingVariant";

@@ -1,8 +1,7 @@
-//! Routes to resources: one file for each kind, typed, then as YAML.
+//! A resolved plan to Kubernetes resources: one file for each kind.
 
 mod envoy_filter;
 mod http_route;
-pub(crate) mod lua;
 mod request_authentication;
 mod traffic_extension;
 mod virtual_service;
@@ -15,13 +14,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    model::{Mesh, Service},
+    diagnostic::Location,
     names,
-    plan::{FilterResource, RouteResource},
-    yaml::{Place, sorted, write},
+    plan::RouteResource,
+    resolve::{FilterCarrier, ResolvedPlan, ResolvedService},
 };
 
-/// A resource that is generated.
+/// A generated resource.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resource {
     /// Such as `VirtualService`.
@@ -30,22 +29,22 @@ pub struct Resource {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// All of it.
+    /// The whole resource, the fields of each object in order of name.
     pub value: Value,
-    /// What in the plan it comes from.
-    pub origin: Place,
+    /// The field of the plan that it was generated from.
+    pub origin: Location,
 }
 
-/// Every resource of the mesh, in order of namespace, kind and name.
+/// Every resource of a plan, in order of namespace, kind and name.
 #[must_use]
-pub fn generate(mesh: &Mesh) -> Vec<Resource> {
-    let mut resources = filters(mesh);
-    resources.extend(request_authentication::generate(mesh));
+pub fn generate(plan: &ResolvedPlan) -> Vec<Resource> {
+    let mut resources = filters(plan);
+    resources.extend(request_authentication::generate(plan));
     let mut names = Names::default();
-    for service in &mesh.services {
-        match mesh.routes {
-            RouteResource::VirtualService => resources.push(virtual_service::generate(mesh, service, &mut names)),
-            RouteResource::HttpRoute => resources.extend(http_route::generate(mesh, service, &mut names)),
+    for service in &plan.services {
+        match plan.routes {
+            RouteResource::VirtualService => resources.push(virtual_service::generate(plan, service, &mut names)),
+            RouteResource::HttpRoute => resources.extend(http_route::generate(plan, service, &mut names)),
         }
     }
     for resource in &mut resources {
@@ -57,64 +56,51 @@ pub fn generate(mesh: &Mesh) -> Vec<Resource> {
 }
 
 impl Resource {
-    /// As YAML text.
-    #[must_use]
-    pub fn to_yaml(&self) -> String {
-        write::write(&self.value)
-    }
-
-    /// Name of the file that holds it. Neither a namespace nor a kind has a dot, so no two resources share one.
-    #[must_use]
-    pub fn file_name(&self) -> String {
-        format!("{}.{}.{}.yaml", self.namespace, self.kind.to_ascii_lowercase(), self.name)
-    }
-
-    fn new(origin: &Place, resource: &Manifest<impl Serialize>) -> Self {
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    fn new(origin: &Location, resource: &KubernetesResource<impl Serialize>) -> Self {
+        let ObjectMeta { name, namespace, .. } = &resource.metadata;
         Self {
             kind: resource.kind.to_owned(),
-            namespace: text(&resource.metadata.namespace),
-            name: text(&resource.metadata.name),
-            // Types of texts, lists and maps with text keys: these are always JSON.
-            value: serde_json::to_value(resource).unwrap_or_default(),
+            namespace: namespace.clone().unwrap_or_default(),
+            name: name.clone().unwrap_or_default(),
+            value: json(resource),
             origin: origin.clone(),
         }
     }
 }
 
-fn filters(mesh: &Mesh) -> Vec<Resource> {
-    let hops = std::iter::once((Hop::Sidecar, &mesh.filter.workloads))
-        .chain(mesh.filter.gateways.as_ref().map(|labels| (Hop::Gateway, labels)));
-    hops.map(|(hop, labels)| match mesh.filter.resource {
-        FilterResource::EnvoyFilter => envoy_filter::generate(mesh, hop, labels),
-        FilterResource::WasmPlugin => wasm_plugin::generate(mesh, hop, labels),
-        FilterResource::TrafficExtension => traffic_extension::generate(mesh, hop, labels),
+fn filters(plan: &ResolvedPlan) -> Vec<Resource> {
+    let hops = std::iter::once((Hop::Sidecar, &plan.filter.workloads))
+        .chain(plan.filter.gateways.as_ref().map(|labels| (Hop::Gateway, labels)));
+    hops.map(|(hop, labels)| match &plan.filter.carrier {
+        FilterCarrier::EnvoyFilter(engine) => envoy_filter::generate(plan, engine, hop, labels),
+        FilterCarrier::WasmPlugin(engine) => wasm_plugin::generate(plan, engine, hop, labels),
+        FilterCarrier::TrafficExtension(engine) => traffic_extension::generate(plan, engine, hop, labels),
     })
     .collect()
 }
 
-/// Where a filter stands.
+/// Which requests a filter sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hop {
-    /// Before the request leaves a workload.
+    /// Those that a workload sends.
     Sidecar,
-    /// At a gateway, after its JWT check.
+    /// Those that a gateway receives, after its JWT check.
     Gateway,
 }
 
 impl Hop {
-    fn name(self, mesh: &Mesh) -> String {
+    fn name(self, plan: &ResolvedPlan) -> String {
         match self {
-            Self::Sidecar => format!("routing-claims-{}", mesh.name),
-            Self::Gateway => format!("routing-claims-{}-gateway", mesh.name),
+            Self::Sidecar => format!("routing-claims-{}", plan.name),
+            Self::Gateway => format!("routing-claims-{}-gateway", plan.name),
         }
     }
 }
 
-/// What every Kubernetes resource has.
+/// A resource of the Kubernetes API.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Manifest<S> {
+struct KubernetesResource<S> {
     api_version: &'static str,
     kind: &'static str,
     metadata: ObjectMeta,
@@ -134,49 +120,50 @@ impl LabelSelector {
     }
 }
 
-fn metadata(mesh: &Mesh, namespace: &str, name: String) -> ObjectMeta {
+fn metadata(plan: &ResolvedPlan, namespace: &str, name: String) -> ObjectMeta {
     ObjectMeta {
-        labels: Some(labels(mesh)),
+        labels: Some(labels(plan)),
         name: Some(name),
         namespace: Some(namespace.to_owned()),
         ..ObjectMeta::default()
     }
 }
 
-/// Of a filter: with the policy, for tools that read it back, since a script does not give it away.
-fn filter_metadata(mesh: &Mesh, hop: Hop) -> ObjectMeta {
-    let annotations = BTreeMap::from([(POLICY.to_owned(), policy_json(mesh))]);
-    ObjectMeta { annotations: Some(annotations), ..metadata(mesh, &mesh.namespace, hop.name(mesh)) }
+/// Metadata of a filter, with the policy: a script does not give it away to tools that read the resource back.
+fn filter_metadata(plan: &ResolvedPlan, hop: Hop) -> ObjectMeta {
+    let annotations = BTreeMap::from([(POLICY_ANNOTATION.to_owned(), policy_json(plan))]);
+    ObjectMeta { annotations: Some(annotations), ..metadata(plan, &plan.namespace, hop.name(plan)) }
 }
 
-fn labels(mesh: &Mesh) -> BTreeMap<String, String> {
-    BTreeMap::from([(MANAGED_BY.to_owned(), SELF.to_owned()), (PLAN.to_owned(), mesh.name.clone())])
+fn labels(plan: &ResolvedPlan) -> BTreeMap<String, String> {
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    BTreeMap::from([label(MANAGED_BY_LABEL, MANAGED_BY), label(PLAN_LABEL, &plan.name)])
 }
 
-fn policy_json(mesh: &Mesh) -> String {
-    serde_json::to_string(mesh.policy.config()).unwrap_or_default()
+fn policy_json(plan: &ResolvedPlan) -> String {
+    json(plan.policy.config()).to_string()
 }
 
-/// Name of a route's rule, by which it can be told from the user's own.
-fn rule_name(service: &Service, variant: &str) -> String {
-    format!("{RULE_PREFIX}{}-{variant}", service.claim)
+/// Name of a variant's route, which differs from the names of the user's own routes.
+fn route_name(service: &ResolvedService, variant: &str) -> String {
+    format!("{ROUTE_PREFIX}{}-{variant}", service.claim)
 }
 
-/// Names of resources that are made from texts which allow more than such a name.
+/// Names for the routes of services, whose claims may contain characters that a resource name may not.
 #[derive(Debug, Default)]
 struct Names(BTreeSet<String>);
 
 impl Names {
-    /// A name for the service's routes that no other service has.
-    fn service(&mut self, service: &Service) -> String {
+    /// A name that no other service has.
+    fn service(&mut self, service: &ResolvedService) -> String {
         let mut slug = names::slug(&service.claim);
         if slug.is_empty() {
             slug = names::slug(&service.host);
         }
-        let name = format!("{RULE_PREFIX}{slug}");
+        let name = format!("{ROUTE_PREFIX}{slug}");
         let mut unique = name.clone();
         let mut number = 2;
-        // Services come in order of claim, so the numbers do not depend on the order of the files.
+        // Services are in order of claim, so the numbers do not depend on the order of the plan.
         while !self.0.insert(format!("{}/{unique}", service.namespace)) {
             unique = format!("{name}-{number}");
             number += 1;
@@ -185,13 +172,34 @@ impl Names {
     }
 }
 
-/// Label that says who wrote a resource.
-pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// Its value on resources that this crate writes.
-pub const SELF: &str = "manifest-gen";
+/// The value with the fields of all objects in order of name, so that equal values have equal texts.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+            Value::Object(fields.into_iter().collect())
+        }
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        scalar => scalar,
+    }
+}
+
+/// What a type of this crate or a policy is as JSON.
+#[expect(clippy::expect_used, reason = "structs of texts, numbers, lists and maps with text keys are always JSON")]
+fn json(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).expect("is JSON")
+}
+
+/// Label that names the program that manages a resource.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Its value on the resources of a plan.
+pub const MANAGED_BY: &str = "routing-claims";
+/// Its value on the resources of earlier versions, which belong to their plan as well.
+pub const FORMERLY_MANAGED_BY: &str = "manifest-gen";
 /// Label with the plan's name.
-pub const PLAN: &str = "routing-claims.dev/plan";
+pub const PLAN_LABEL: &str = "routing-claims.dev/plan";
 /// Annotation of a filter with its policy as JSON.
-pub const POLICY: &str = "routing-claims.dev/policy";
-/// Start of the names of routes that this crate writes.
-pub const RULE_PREFIX: &str = "routing-claims-";
+pub const POLICY_ANNOTATION: &str = "routing-claims.dev/policy";
+/// Start of the names of routes that are generated.
+pub const ROUTE_PREFIX: &str = "routing-claims-";

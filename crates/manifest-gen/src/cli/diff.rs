@@ -2,28 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
+use routing_plan::{diff, manifests::Manifest, resolve::Expiry, resources};
+
 use super::{Exit, Format, Result, files, print};
-use routing_plan::{
-    diff,
-    manifests::{self, Manifest},
-    model::Expiry,
-    resources,
-};
+use crate::documents::Documents;
 
 /// Show which routes change, and the order in which it is safe to apply.
 ///
-/// Each side is a plan with its fragments, or rendered manifests. Exits with 1 if there is a difference.
+/// Each side is a plan with its variant files, or rendered manifests. Exits with 1 if there is a difference.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   manifest-gen diff old/rendered/ rendered/
   manifest-gen diff rendered/ plan.yaml,variants/")]
 pub(super) struct Args {
-    /// What is there: a file or folder; several with commas between them.
+    /// The current state: a file or folder, or several separated by commas.
     old: PathBuf,
-    /// What is to be.
+    /// The desired state.
     new: PathBuf,
-    /// Form of the output.
+    /// Format of the output.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -42,10 +39,11 @@ impl Args {
 fn side(paths: &Path) -> Result<Vec<Manifest>> {
     let paths: Vec<_> = paths.to_string_lossy().split(',').map(PathBuf::from).collect();
     let files = files::read(&paths)?;
-    let manifests = manifests::read(&files)?;
+    let mut documents = Documents::default();
+    let manifests = documents.read_manifests(&files)?;
     if !manifests.iter().any(|manifest| manifest.kind == "RoutingPlan") {
         return Ok(manifests);
     }
-    let mesh = files::mesh_of(&files, Expiry::Keep)?;
-    Ok(resources::generate(&mesh).into_iter().map(Manifest::from).collect())
+    let plan = files::resolve_files(&mut documents, &files, Expiry::Keep)?;
+    Ok(resources::generate(&plan).into_iter().map(Manifest::from).collect())
 }

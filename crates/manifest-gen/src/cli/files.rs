@@ -8,49 +8,43 @@ use std::{
     sync::Arc,
 };
 
-use super::Result;
-use routing_plan::{
-    model::{self, Expiry, Mesh},
-    plan,
-    problem::Problem,
-    render,
-    yaml::File,
-};
+use routing_plan::resolve::{Expiry, ResolvedPlan};
 
-/// Reads what `-f` names: files, the YAML files of folders, `-` for stdin.
+use super::Result;
+use crate::{diagnostic::FileDiagnostic, documents::Documents, render, yaml::File};
+
+/// Reads what `-f` names: files, the YAML files of folders, stdin for `-`.
 pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Arc<File>>> {
     let mut files = Vec::new();
-    let mut problems = Vec::new();
+    let mut diagnostics = Vec::new();
     for path in paths {
         match read_one(path) {
             Ok(found) => files.extend(found),
-            Err(error) => problems.push(Problem::new(format!("can't read {}: {error}", path.display()))),
+            Err(error) => diagnostics.push(FileDiagnostic::new(format!("can't read {}: {error}", path.display()))),
         }
     }
-    // A file that was named twice, perhaps once by its folder, counts once.
+    // A file that was named twice, such as by itself and by its folder, counts once.
     files.sort_by(|a, b| a.name.cmp(&b.name));
     files.dedup_by(|a, b| a.name == b.name);
-    if problems.is_empty() { Ok(files) } else { Err(problems) }
+    if diagnostics.is_empty() { Ok(files) } else { Err(diagnostics) }
 }
 
-/// Reads a plan with its fragments, and the files that it names.
-pub(super) fn mesh(paths: &[PathBuf], expiry: Expiry) -> Result<Mesh> {
-    mesh_of(&read(paths)?, expiry)
+/// Reads and resolves a plan with its variants and the files that it names.
+pub(super) fn resolve(documents: &mut Documents, paths: &[PathBuf], expiry: Expiry) -> Result<ResolvedPlan> {
+    resolve_files(documents, &read(paths)?, expiry)
 }
 
-/// As [`mesh`], of files that are read.
-pub(super) fn mesh_of(files: &[Arc<File>], expiry: Expiry) -> Result<Mesh> {
-    let input = plan::read(files)?;
-    let plan = Path::new(&input.plan.node.place.file.name);
-    let folder = plan.parent().unwrap_or(Path::new(""));
-    model::build(&input, expiry, &|path| fs::read(folder.join(path)))
+/// As [`resolve`], from files that were read.
+pub(super) fn resolve_files(documents: &mut Documents, files: &[Arc<File>], expiry: Expiry) -> Result<ResolvedPlan> {
+    let input = documents.read_plan(files, &|path| fs::read(path))?;
+    documents.resolve(&input, expiry)
 }
 
-/// Makes a folder hold these files: writes what differs, removes what an earlier run for the plan wrote and this one
-/// does not. Says what it did.
+/// Makes a folder contain these files: writes those that differ, and removes files of earlier runs for the plan that are no
+/// longer wanted. Returns what it did.
 pub(super) fn write(folder: &Path, plan: &str, wanted: &BTreeMap<String, String>) -> Result<Vec<String>> {
     let failed =
-        |path: &Path, error: &io::Error| vec![Problem::new(format!("can't write {}: {error}", path.display()))];
+        |path: &Path, error: &io::Error| vec![FileDiagnostic::new(format!("can't write {}: {error}", path.display()))];
     fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
     let found = existing(folder, plan, wanted)?;
     let foreign: Vec<_> = wanted
@@ -58,8 +52,8 @@ pub(super) fn write(folder: &Path, plan: &str, wanted: &BTreeMap<String, String>
         .filter(|name| found.get(*name).is_some_and(|text| !render::is_own(text, plan)))
         .map(|name| {
             let path = folder.join(name);
-            Problem::new(format!("{} is in the way: it was not written for the plan `{plan}`", path.display()))
-                .help("remove it, or write to another folder")
+            FileDiagnostic::new(format!("can't overwrite {}: it does not belong to the plan `{plan}`", path.display()))
+                .with_help("remove it, or choose another folder")
         })
         .collect();
     if !foreign.is_empty() {
@@ -81,7 +75,7 @@ pub(super) fn write(folder: &Path, plan: &str, wanted: &BTreeMap<String, String>
     Ok(done)
 }
 
-/// How a folder differs from what it should hold, as a unified diff.
+/// How a folder differs from what it should contain, as a unified diff.
 pub(super) fn check(folder: &Path, plan: &str, wanted: &BTreeMap<String, String>) -> Result<String> {
     let found = if folder.exists() { existing(folder, plan, wanted)? } else { BTreeMap::new() };
     let mut names: Vec<_> = wanted.keys().chain(found.keys()).collect();
@@ -94,9 +88,9 @@ pub(super) fn check(folder: &Path, plan: &str, wanted: &BTreeMap<String, String>
     Ok(names.into_iter().map(diff).collect())
 }
 
-/// The files of a folder that are wanted, or that were written for the plan.
+/// The files of a folder that are wanted, or that belong to the plan.
 fn existing(folder: &Path, plan: &str, wanted: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
-    let failed = |error: io::Error| vec![Problem::new(format!("can't read {}: {error}", folder.display()))];
+    let failed = |error: io::Error| vec![FileDiagnostic::new(format!("can't read {}: {error}", folder.display()))];
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -114,7 +108,7 @@ fn existing(folder: &Path, plan: &str, wanted: &BTreeMap<String, String>) -> Res
 
 fn read_one(path: &Path) -> io::Result<Vec<Arc<File>>> {
     let file = |name: String, bytes: Vec<u8>| {
-        let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is no UTF-8"))?;
+        let text = String::from_utf8(bytes).map_err(|_| io::Error::other("the file is not valid UTF-8"))?;
         Ok::<_, io::Error>(Arc::new(File { name, text }))
     };
     if path == Path::new("-") {

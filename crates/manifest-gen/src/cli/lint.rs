@@ -3,49 +3,51 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-
-use super::{Exit, Result, files, note, parse_time, print};
-use crate::findings::Format;
 use routing_plan::{
     lint::{self, Severity},
-    manifests,
-    model::Expiry,
-    problem::Problem,
+    resolve::{Expiry, parse_timestamp},
 };
+
+use super::{Exit, Result, files, note, print};
+use crate::{diagnostic::FileDiagnostic, documents::Documents, findings::Format};
 
 /// Find what would break or mislead on a real mesh.
 ///
-/// Looks at the plan, at manifests (your own and rendered ones), or at both together. Every finding has a code, a place
-/// and what to do. Exits with 1 if an error is among them.
+/// Checks the plan, manifests (your own and rendered ones), or both together. Every finding has a code, a location, its
+/// cause and what to do. Exits with 1 if one of them is an error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   manifest-gen lint -f plan.yaml -f variants/ --manifests apps/
   manifest-gen lint --manifests rendered/ --format github")]
 pub(super) struct Args {
-    /// The plan and its fragments: files, folders of YAML files, or `-` for stdin.
+    /// The plan and its variant files: files, folders of YAML files, or `-` for stdin.
     #[arg(short = 'f', long = "file", value_name = "PATH", required_unless_present = "manifests")]
     files: Vec<PathBuf>,
     /// Manifests of the mesh: `Service`, `Deployment`, `VirtualService`, …
     #[arg(long, value_name = "PATH", num_args = 1..)]
     manifests: Vec<PathBuf>,
-    /// Form of the output.
+    /// Format of the output.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Judge expiry at this time (RFC 3339) instead of now.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
     now: Option<Timestamp>,
 }
 
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
-        let mesh = if self.files.is_empty() { None } else { Some(files::mesh(&self.files, Expiry::Keep)?) };
-        let manifests = manifests::read(&files::read(&self.manifests)?)?;
-        if mesh.is_none() && manifests.is_empty() {
-            return Err(vec![Problem::new("there is no Kubernetes resource in what `--manifests` names")]);
+        let mut documents = Documents::default();
+        let plan = match &self.files[..] {
+            [] => None,
+            files => Some(files::resolve(&mut documents, files, Expiry::Keep)?),
+        };
+        let manifests = documents.read_manifests(&files::read(&self.manifests)?)?;
+        if plan.is_none() && manifests.is_empty() {
+            return Err(vec![FileDiagnostic::new("expected Kubernetes resources in `--manifests`, found none")]);
         }
-        let findings = lint::run(mesh.as_ref(), manifests, self.now.unwrap_or_else(Timestamp::now));
-        print(&self.format.write(&findings))?;
+        let findings = lint::run(plan.as_ref(), manifests, self.now.unwrap_or_else(Timestamp::now));
+        print(&self.format.write(&findings, &documents))?;
         let errors = findings.iter().filter(|finding| finding.lint.severity == Severity::Error).count();
         let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         note(&format!("{}, {}", count(errors, "error"), count(findings.len() - errors, "warning")));

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::{Exit, Result, files, note, print};
-use routing_plan::{migrate, yaml};
+use crate::{migrate, yaml};
 
-/// Bring an `EnvoyFilter` of Istio before 1.6 to today's form.
+/// Convert an `EnvoyFilter` for Istio before 1.6 to the current format.
 ///
-/// Reads `workloadLabels`, `filters[]` and names such as `envoy.lua`; also `inline_code` to `default_source_code`. Prints
-/// every document of the file, and says on stderr what changed.
+/// Replaces `workloadLabels`, `filters[]`, old filter names such as `envoy.lua`, and `inline_code`. Prints every document of
+/// the file, and reports what changed on stderr.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -21,18 +21,18 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
         let mut texts = Vec::new();
-        let mut problems = Vec::new();
+        let mut diagnostics = Vec::new();
         for file in files::read(std::slice::from_ref(&self.file))? {
             for document in yaml::read(&file)? {
                 match migrate::migrate(&document) {
                     Ok(migrated) => {
-                        migrated.notes.iter().for_each(|line| note(&format!("{}: {line}", document.place)));
+                        migrated.notes.iter().for_each(|line| note(&format!("{}: {line}", document.span)));
                         texts.push(migrated.to_yaml());
                     }
-                    Err(found) => problems.extend(found),
+                    Err(found) => diagnostics.extend(found),
                 }
             }
         }
-        if problems.is_empty() { print(&texts.join("---\n")) } else { Err(problems) }
+        if diagnostics.is_empty() { print(&texts.join("---\n")) } else { Err(diagnostics) }
     }
 }

@@ -5,13 +5,20 @@ use std::{fs, io::Read, path::PathBuf};
 use clap::Subcommand;
 use jiff::Timestamp;
 use routing_claims::Decider;
+use routing_plan::{
+    resolve::{Expiry, parse_timestamp},
+    token_source,
+};
 use serde_json::{Map, Value, json};
 
-use super::{Exit, Result, files, parse_time, print};
-use crate::token::{self, Signature};
-use routing_plan::{model::Expiry, problem::Problem};
+use super::{Exit, Result, UnexpectedFormat, files, parse_pair, print};
+use crate::{
+    diagnostic::FileDiagnostic,
+    documents::Documents,
+    token::{self, Signature},
+};
 
-/// Make a test token, or look into one.
+/// Make a test token, or decode one.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
@@ -27,29 +34,29 @@ enum Command {
     Decode(Decode),
 }
 
-/// Make a token.
+/// Make a test token.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   manifest-gen token mint --claim microservice-A=PR-1 --signature ES256 --key test.pem --expires-at 2026-12-01T00:00:00Z
   manifest-gen token mint --payload '{\"routes\": {\"microservice-A\": \"PR-1\"}}' --unsigned-and-insecure")]
 struct Mint {
-    /// A version of a service; several are allowed.
+    /// A version of a service; can be given several times.
     #[arg(long = "claim", value_name = "SERVICE=VERSION", value_parser = parse_claim)]
     claims: Vec<(String, String)>,
-    /// The payload as JSON; `--claim` and the times add to it.
+    /// The payload as JSON; the other options add to it.
     #[arg(long, value_name = "JSON")]
     payload: Option<String>,
     /// The token's `iss`.
     #[arg(long)]
     issuer: Option<String>,
     /// The token's `exp` (RFC 3339).
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
     expires_at: Option<Timestamp>,
     /// The token's `nbf` (RFC 3339).
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
     not_before: Option<Timestamp>,
-    /// How to sign.
+    /// The algorithm to sign with.
     #[arg(long, value_enum, requires = "key")]
     signature: Option<Signature>,
     /// File with the key: PEM, or the secret itself for HS256.
@@ -58,12 +65,12 @@ struct Mint {
     /// The token's `kid`.
     #[arg(long, requires = "signature")]
     key_id: Option<String>,
-    /// Do not sign: only a mesh that verifies nothing takes such a token.
+    /// Do not sign: only a mesh without verification accepts such a token.
     #[arg(long, conflicts_with = "signature", required_unless_present = "signature")]
     unsigned_and_insecure: bool,
 }
 
-/// Look into a token. Without a key nothing is verified, and the output says so.
+/// Decode a token. Without a key nothing is verified, and the output says so.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -72,17 +79,17 @@ Examples:
 struct Decode {
     /// The token, or `-` for stdin.
     token: String,
-    /// A plan, to show what its policy makes of the token.
+    /// A plan, to show what its policy decides for the token.
     #[arg(short = 'f', long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
-    /// How the token is signed.
+    /// The algorithm that the token is signed with.
     #[arg(long, value_enum, requires = "key")]
     signature: Option<Signature>,
     /// File with the key to verify with: PEM, or the secret itself for HS256.
     #[arg(long, value_name = "FILE", requires = "signature")]
     key: Option<PathBuf>,
     /// Judge the token's times at this time (RFC 3339) instead of now.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
     now: Option<Timestamp>,
 }
 
@@ -98,9 +105,13 @@ impl Args {
 impl Mint {
     fn run(&self) -> Result<Exit> {
         let mut payload: Map<String, Value> = match &self.payload {
-            // Not in the error's own words: they may repeat the payload.
+            // Without the error's own message, which may repeat the payload.
             Some(text) => serde_json::from_str(text).map_err(|error| {
-                failed(format!("`--payload` is no JSON object, by column {} of line {}", error.column(), error.line()))
+                failed(format!(
+                    "expected a JSON object in `--payload`, see line {} column {}",
+                    error.line(),
+                    error.column()
+                ))
             })?,
             None => Map::new(),
         };
@@ -110,9 +121,8 @@ impl Mint {
             payload.extend(time.map(|time| (name.to_owned(), json!(time.as_second()))));
         }
         let token = match (self.signature, read_key(self.key.as_ref())?) {
-            (Some(signature), Some(key)) => {
-                token::sign(&payload, signature, &key, self.key_id.as_deref()).map_err(failed)?
-            }
+            (Some(signature), Some(key)) => token::sign(&payload, signature, &key, self.key_id.as_deref())
+                .map_err(|error| failed(error.to_string()))?,
             _ => token::unsigned(&payload),
         };
         print(&format!("{token}\n"))
@@ -128,39 +138,30 @@ impl Decode {
         } else {
             self.token.clone()
         };
-        let decoded = token::decode_unverified(&token).map_err(failed)?;
-        let verdict = match (self.signature, read_key(self.key.as_ref())?) {
-            (Some(signature), Some(key)) => token::verify_signature(&token, signature, &key),
-            _ => Err("NOT VERIFIED: no key was given, so anyone may have made this token".to_owned()),
+        let decoded = token::decode_unverified(&token).map_err(|error| failed(error.to_string()))?;
+        let (signature, exit) = match (self.signature, read_key(self.key.as_ref())?) {
+            (Some(signature), Some(key)) => match token::verify_signature(&token, signature, &key) {
+                Ok(()) => ("verified with the key".to_owned(), Exit::Done),
+                Err(error) => (format!("INVALID: {error}"), Exit::Findings),
+            },
+            _ => ("NOT VERIFIED: no key was given, so anyone may have made this token".to_owned(), Exit::Done),
         };
-        let mut text = format!("header     {}\npayload    {:#}\n", decoded.header, decoded.payload);
-        let mut exit = Exit::Done;
-        let signature = match (&verdict, self.key.is_some()) {
-            (Ok(()), _) => "signature  verified with the key\n".to_owned(),
-            (Err(why), false) => format!("signature  {why}\n"),
-            (Err(why), true) => {
-                exit = Exit::Findings;
-                format!("signature  INVALID: {why}\n")
-            }
-        };
-        text.push_str(&signature);
+        let mut text =
+            format!("header     {}\npayload    {:#}\nsignature  {signature}\n", decoded.header, decoded.payload);
         if !self.files.is_empty() {
-            let mesh = files::mesh(&self.files, Expiry::Keep)?;
-            text.push_str(&self.outcome(&token, Decider::new(mesh.policy)));
+            let plan = files::resolve(&mut Documents::default(), &self.files, Expiry::Keep)?;
+            text.push_str(&self.outcome(&token, Decider::new(plan.policy)));
         }
         print(&text)?;
         Ok(exit)
     }
 
-    /// What a policy makes of the token.
+    /// What a policy decides for the token.
     fn outcome(&self, token: &str, mut decider: Decider) -> String {
-        let config = decider.policy().config();
-        let line = match (config.from_headers.first(), config.from_cookies.first()) {
-            (Some(source), _) => (source.name.clone(), format!("{}{token}", source.prefix)),
-            (None, cookie) => ("cookie".to_owned(), format!("{}={token}", cookie.map_or("", String::as_str))),
-        };
+        let line = token_source::header_line(decider.policy().config(), token);
+        let line = line.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let now = self.now.unwrap_or_else(Timestamp::now).as_second();
-        let decision = decider.decide([(line.0.as_bytes(), line.1.as_bytes())], now);
+        let decision = decider.decide(line, now);
         let skipped = decision.faults().map(|(fault, count)| format!("skipped    {count} {fault}\n"));
         let set = decision.set_headers().map(|(name, value)| format!("sets       {name}: {value}\n"));
         std::iter::once(format!("outcome    {}\n", decision.outcome())).chain(skipped).chain(set).collect()
@@ -173,11 +174,10 @@ fn read_key(path: Option<&PathBuf>) -> Result<Option<Vec<u8>>> {
     path.map(read).transpose()
 }
 
-fn failed(message: String) -> Vec<Problem> {
-    vec![Problem::new(message)]
+fn failed(message: String) -> Vec<FileDiagnostic> {
+    vec![FileDiagnostic::new(message)]
 }
 
-fn parse_claim(text: &str) -> std::result::Result<(String, String), String> {
-    let (service, version) = text.split_once('=').ok_or("a claim is `service=version`")?;
-    Ok((service.to_owned(), version.to_owned()))
+fn parse_claim(text: &str) -> std::result::Result<(String, String), UnexpectedFormat> {
+    parse_pair(text, '=', "service=version")
 }

@@ -1,28 +1,28 @@
-//! A plan as text to its mesh.
+//! A plan as text to what is resolved and rendered.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
+use manifest_gen::{diagnostic::FileDiagnostic, documents::Documents, yaml::File};
 use routing_plan::{
-    model::{self, Expiry, Mesh},
-    plan,
-    problem::Problem,
+    resolve::{Expiry, ResolvedPlan},
     resources::{self, Resource},
-    yaml::File,
 };
 
-/// Files with `name` and text; the plan's folder holds `others`.
-pub(crate) fn build(files: &[(&str, &str)], others: &[(&str, &[u8])]) -> Result<Mesh, Vec<Problem>> {
+/// Files with `name` and text; the plan's folder contains `others`.
+pub(crate) fn build(files: &[(&str, &str)], others: &[(&str, &[u8])]) -> Result<ResolvedPlan, Vec<FileDiagnostic>> {
     let file = |(name, text): &(&str, &str)| Arc::new(File { name: (*name).into(), text: (*text).into() });
-    let input = plan::read(&files.iter().map(file).collect::<Vec<_>>())?;
-    let others: BTreeMap<_, _> = others.iter().copied().collect();
+    let files: Vec<_> = files.iter().map(file).collect();
+    let others: BTreeMap<_, _> = others.iter().map(|(name, bytes)| (Path::new(*name), *bytes)).collect();
     let fetch =
-        |path: &str| others.get(path).map(|bytes| bytes.to_vec()).ok_or_else(|| io::Error::other("no such file"));
-    model::build(&input, Expiry::Refuse("2026-06-01T00:00:00Z".parse().unwrap()), &fetch)
+        |path: &Path| others.get(path).map(|bytes| bytes.to_vec()).ok_or_else(|| io::Error::other("no such file"));
+    let mut documents = Documents::default();
+    let input = documents.read_plan(&files, &fetch)?;
+    documents.resolve(&input, Expiry::Refuse("2026-06-01T00:00:00Z".parse().unwrap()))
 }
 
 /// The resources of one plan.
 pub(crate) fn render(plan: &str) -> Vec<Resource> {
-    resources::generate(&build(&[("plan.yaml", plan)], &[]).unwrap_or_else(|problems| panic!("{problems:#?}")))
+    resources::generate(&build(&[("plan.yaml", plan)], &[]).unwrap_or_else(|diagnostics| panic!("{diagnostics:#?}")))
 }
 
 /// The only resource of a kind.

@@ -1,7 +1,7 @@
-//! Plans as texts: what they give, and what is said of those that are wrong.
+//! Plans as texts: what they render, and the errors of those that are invalid.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests, which clippy does not see as tests")]
 
 mod common;
-mod problems;
+mod errors;
 mod properties;
 mod render;

@@ -1,16 +1,17 @@
-//! What holds of any plan.
+//! What holds for any plan.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::common::build;
-use proptest::prelude::*;
-use routing_plan::{
-    resources,
+use manifest_gen::{
+    render,
     yaml::{self, File},
 };
+use proptest::prelude::*;
+use routing_plan::resources;
 use serde_json::{Value, json};
 
-/// A valid plan as JSON, with fragments.
+/// A valid plan as JSON, with variant files.
 fn plans() -> impl Strategy<Value = (Value, Vec<Value>)> {
     let variant = ("[A-Z]{1,3}-[0-9]{1,3}", any::<bool>());
     let service = (
@@ -20,15 +21,15 @@ fn plans() -> impl Strategy<Value = (Value, Vec<Value>)> {
     );
     let services = prop::collection::btree_map("[a-z]{1,6}", service, 1..5);
     (services, any::<bool>(), any::<bool>()).prop_map(|(services, http_route, gateway)| {
-        let (mut listed, mut fragments, mut names) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let (mut listed, mut variant_files, mut names) = (Vec::new(), Vec::new(), BTreeSet::new());
         for (namespace, (name, variants, public)) in services {
             if !names.insert(name.to_lowercase()) || ["exp", "nbf", "te", "via", "host", "cookie", "expect"].contains(&&*name.to_lowercase()) {
                 continue;
             }
             let mut inline = Vec::new();
-            for (version, (_, in_fragment)) in variants {
-                if in_fragment {
-                    fragments.push(json!({
+            for (version, (_, in_file)) in variants {
+                if in_file {
+                    variant_files.push(json!({
                         "apiVersion": "routing-claims.dev/v1alpha1", "kind": "RoutingVariant", "metadata": {"name": "f"},
                         "spec": {"service": name, "variant": version},
                     }));
@@ -57,18 +58,18 @@ fn plans() -> impl Strategy<Value = (Value, Vec<Value>)> {
                 "routes": {"resource": if http_route { "HTTPRoute" } else { "VirtualService" }},
             },
         });
-        (plan, fragments)
+        (plan, variant_files)
     })
 }
 
 fn rendered(files: &[(String, String)]) -> Vec<resources::Resource> {
     let files: Vec<_> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
-    resources::generate(&build(&files, &[]).unwrap_or_else(|problems| panic!("{problems:#?}\n{files:#?}")))
+    resources::generate(&build(&files, &[]).unwrap_or_else(|diagnostics| panic!("{diagnostics:#?}\n{files:#?}")))
 }
 
-fn files(plan: &Value, fragments: &[Value]) -> Vec<(String, String)> {
+fn files(plan: &Value, variant_files: &[Value]) -> Vec<(String, String)> {
     let mut files = vec![("plan.yaml".to_owned(), plan.to_string())];
-    files.extend((0..).zip(fragments).map(|(number, fragment)| (format!("{number}.yaml"), fragment.to_string())));
+    files.extend((0..).zip(variant_files).map(|(number, file)| (format!("{number}.yaml"), file.to_string())));
     files
 }
 
@@ -76,11 +77,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_valid_plan_renders_one_route_set_per_host_with_the_default_last((plan, fragments) in plans()) {
-        let resources = rendered(&files(&plan, &fragments));
+    fn a_valid_plan_renders_one_route_set_per_host_with_the_default_last((plan, variant_files) in plans()) {
+        let resources = rendered(&files(&plan, &variant_files));
         let mut hosts = BTreeSet::new();
         for resource in &resources {
-            let text = resource.to_yaml();
+            let text = yaml::write::write(&resource.value);
             let read = yaml::read(&Arc::new(File { name: String::new(), text })).unwrap();
             prop_assert_eq!(read.len(), 1);
             prop_assert_eq!(&read[0].to_json(), &resource.value);
@@ -100,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    fn order_does_not_matter((plan, fragments) in plans(), seed in any::<usize>()) {
+    fn order_does_not_matter((plan, variant_files) in plans(), seed in any::<usize>()) {
         let mut shuffled = plan.clone();
         let services = shuffled["spec"]["services"].as_array_mut().unwrap();
         let by = seed % services.len();
@@ -110,22 +111,22 @@ proptest! {
                 variants.reverse();
             }
         }
-        let mut other = files(&shuffled, &fragments);
+        let mut other = files(&shuffled, &variant_files);
         other.reverse();
-        let text = |files: &[(String, String)]| rendered(files).iter().map(resources::Resource::to_yaml).collect::<Vec<_>>();
-        prop_assert_eq!(text(&files(&plan, &fragments)), text(&other));
+        let text = |files: &[(String, String)]| render::stream(&rendered(files));
+        prop_assert_eq!(text(&files(&plan, &variant_files)), text(&other));
     }
 
     #[test]
-    fn a_mutation_gives_a_placed_error_or_a_render((plan, fragments) in plans(), at in any::<prop::sample::Index>(), length in 0..6_usize, with in "[ -~\n\t]{0,4}") {
-        let mut files = files(&plan, &fragments);
+    fn a_mutation_gives_an_error_with_a_span_or_renders((plan, variant_files) in plans(), at in any::<prop::sample::Index>(), length in 0..6_usize, with in "[ -~\n\t]{0,4}") {
+        let mut files = files(&plan, &variant_files);
         let text = &mut files[0].1;
         let start = at.index(text.len());
         text.replace_range(start..(start + length).min(text.len()), &with);
         let files: Vec<_> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
         match build(&files, &[]) {
-            Ok(mesh) => prop_assert!(!resources::generate(&mesh).is_empty()),
-            Err(problems) => prop_assert!(problems.iter().any(|problem| problem.place.is_some() || problem.message.starts_with("no plan")), "{:?}", problems),
+            Ok(plan) => prop_assert!(!resources::generate(&plan).is_empty()),
+            Err(diagnostics) => prop_assert!(diagnostics.iter().any(|one| one.span.is_some() || one.message.starts_with("no plan")), "{:?}", diagnostics),
         }
     }
 }

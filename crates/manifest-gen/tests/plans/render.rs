@@ -1,7 +1,8 @@
-//! What a plan gives.
+//! What a plan renders.
 
 use crate::common::{build, only, plan, render};
-use routing_plan::{render::is_own, resources};
+use manifest_gen::{render::is_own, yaml::write::write};
+use routing_plan::resources;
 use serde_json::{Value, json};
 
 const LUA: &str = "engine: lua, istioVersion: '1.24'";
@@ -32,11 +33,15 @@ fn variants_are_sorted_and_the_default_is_last() {
         service.value["spec"]["http"][3]["route"],
         json!([{"destination": {"host": "microservice-a.a.svc.cluster.local", "port": {"number": 80}}}])
     );
-    assert!(is_own(&service.to_yaml(), "qa") && !is_own(&service.to_yaml(), "other"));
+    let text = write(&service.value);
+    assert!(is_own(&text, "qa") && !is_own(&text, "other"));
+    let earlier = text.replace("managed-by: routing-claims", "managed-by: manifest-gen");
+    assert!(earlier != text && is_own(&earlier, "qa"));
+    assert!(!is_own(&text.replace("managed-by: routing-claims", "managed-by: me"), "qa"));
 }
 
 #[test]
-fn the_lua_filter_stands_before_the_router_of_sidecars_and_gateways() {
+fn the_lua_filter_is_inserted_before_the_router_of_sidecars_and_gateways() {
     let resources = render(&plan(&format!("{LUA}, gateways: {{matchLabels: {{istio: g}}}}"), A, ""));
     let contexts: Vec<_> = resources
         .iter()
@@ -123,7 +128,7 @@ fn http_routes_are_split_at_16_rules_and_end_with_the_default() {
 }
 
 #[test]
-fn a_base_stays_in_force() {
+fn the_routes_of_a_base_stay_in_force() {
     let base = "
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -145,8 +150,8 @@ spec:
   - route: [{destination: {host: microservice-a}}]
 ";
     let services = "  - {name: microservice-A, namespace: a, base: b.yaml, gateways: [g/g], hosts: [a.example], variants: [{name: PR-1}, {name: PR-2}]}";
-    let mesh = build(&[("plan.yaml", &plan(LUA, services, ""))], &[("b.yaml", base.as_bytes())]).unwrap();
-    let resources = resources::generate(&mesh);
+    let plan = build(&[("plan.yaml", &plan(LUA, services, ""))], &[("b.yaml", base.as_bytes())]).unwrap();
+    let resources = resources::generate(&plan);
     let service = only(&resources, "VirtualService");
     assert_eq!((&*service.name, &service.value["metadata"]["labels"]["team"]), ("mine", &json!("shop")));
     let spec = &service.value["spec"];
@@ -200,28 +205,26 @@ fn the_gateway_forwards_the_token_that_it_verifies() {
 }
 
 #[test]
-fn open_mode_and_own_headers() {
-    let open = "  policy: {headerPrefix: x-route-, claimPath: [routes]}";
+fn prefix_mode_and_own_headers() {
+    let prefix = "  policy: {headerPrefix: x-route-, claimPath: [routes]}";
     let header = |resources: &[resources::Resource]| {
         let headers = only(resources, "VirtualService").value["spec"]["http"][0]["match"][0]["headers"].clone();
         headers.as_object().unwrap().keys().next().unwrap().clone()
     };
-    assert_eq!(header(&render(&plan(LUA, A, open))), "x-route-microservice-a");
+    assert_eq!(header(&render(&plan(LUA, A, prefix))), "x-route-microservice-a");
     assert_eq!(header(&render(&plan(LUA, &A.replace("port: 80", "header: x-a"), ""))), "x-a");
 }
 
 #[test]
-fn fragments_add_variants() {
-    let fragment = "apiVersion: routing-claims.dev/v1alpha1\nkind: RoutingVariant\nmetadata: {name: f}\n\
+fn variant_files_add_variants() {
+    let file = "apiVersion: routing-claims.dev/v1alpha1\nkind: RoutingVariant\nmetadata: {name: f}\n\
                     spec: {service: microservice-A, variant: PR-3, host: three.a.svc.cluster.local}\n";
     let plan = plan(LUA, A, "");
-    let files = [("plan.yaml", &*plan), ("v.yaml", fragment)];
+    let files = [("plan.yaml", &*plan), ("v.yaml", file)];
     let one = resources::generate(&build(&files, &[]).unwrap());
     let other = resources::generate(&build(&[files[1], files[0]], &[]).unwrap());
-    assert_eq!(
-        one.iter().map(resources::Resource::to_yaml).collect::<Vec<_>>(),
-        other.iter().map(resources::Resource::to_yaml).collect::<Vec<_>>()
-    );
+    let values = |resources: &[resources::Resource]| resources.iter().map(|one| one.value.clone()).collect::<Vec<_>>();
+    assert_eq!(values(&one), values(&other));
     let routes = &only(&one, "VirtualService").value["spec"]["http"];
     assert_eq!(routes[3]["route"][0]["destination"]["host"], "three.a.svc.cluster.local");
 }

@@ -27,8 +27,8 @@ pub(super) fn walk(manifests: &[&Manifest], request: &Request, explanation: &mut
     explanation.resource = Some(names.join(" and "));
     for Candidate { manifest, index, rule, condition, .. } in candidates(manifests) {
         let verdict = condition.map_or(Verdict::Yes, |condition| gateway_api(condition, request));
-        let place = manifest.place(&format!("spec/rules/{index}"));
-        explanation.rule(format!("{} rule {}", manifest.name, index + 1), place, &verdict);
+        let location = manifest.location(&format!("spec/rules/{index}"));
+        explanation.rule(format!("{} rule {}", manifest.name, index + 1), location, &verdict);
         match verdict {
             Verdict::Yes => {
                 let backends = items(&rule["backendRefs"]);

@@ -47,7 +47,7 @@ pub(super) fn walk(manifest: &Manifest, request: &Request, explanation: &mut Exp
             Verdict::any(conditions.into_iter().map(|condition| istio(condition, request)))
         };
         let name = route["name"].as_str().map_or_else(|| format!("{}", index + 1), str::to_owned);
-        explanation.rule(name, manifest.place(&format!("spec/http/{index}")), &verdict);
+        explanation.rule(name, manifest.location(&format!("spec/http/{index}")), &verdict);
         match verdict {
             Verdict::Yes => return destinations(manifest, route, explanation),
             Verdict::No(_) => {}

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     manifests::{Manifest, items},
     names,
-    resources::RULE_PREFIX,
+    resources::ROUTE_PREFIX,
 };
 
 pub(super) fn check(world: &World<'_>, report: &mut Report) {
@@ -51,7 +51,7 @@ pub(crate) fn service_parent(manifest: &Manifest) -> Option<String> {
 }
 
 fn by_version(world: &World<'_>, route: &Value) -> bool {
-    route["name"].as_str().is_some_and(|name| name.starts_with(RULE_PREFIX))
+    route["name"].as_str().is_some_and(|name| name.starts_with(ROUTE_PREFIX))
         || items(&route["match"])
             .filter_map(|condition| condition["headers"].as_object())
             .any(|headers| headers.keys().any(|header| world.is_managed(header)))

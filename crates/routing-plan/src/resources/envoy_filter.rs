@@ -1,21 +1,28 @@
-//! `EnvoyFilter`: inserts the filter before Envoy's router, whatever Istio knows of it.
+//! `EnvoyFilter`: inserts the filter before Envoy's router, in any version of Istio.
 
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
-use super::{Hop, Manifest, Resource, filter_metadata, lua, policy_json};
+use super::{Hop, KubernetesResource, Resource, filter_metadata, policy_json};
 use crate::{
-    model::{FilterEngine, IstioVersion, Mesh, WasmCode},
+    istio::Capability,
     plan::FailStrategy,
+    resolve::{FilterEngine, ModuleSource, RemoteModule, ResolvedPlan, WasmEngine},
 };
 
-pub(super) fn generate(mesh: &Mesh, hop: Hop, labels: &BTreeMap<String, String>) -> Resource {
-    let name = hop.name(mesh);
-    let config_patches = match &mesh.filter.engine {
+pub(super) fn generate(
+    plan: &ResolvedPlan,
+    engine: &FilterEngine<ModuleSource>,
+    hop: Hop,
+    labels: &BTreeMap<String, String>,
+) -> Resource {
+    let name = hop.name(plan);
+    let config_patches = match engine {
         FilterEngine::Lua => {
-            let lua = Lua { kind: LUA, default_source_code: Inline { inline_string: lua::script(&mesh.policy) } };
+            let lua =
+                Lua { kind: LUA, default_source_code: Inline { inline_string: lua_filter::source(&plan.policy) } };
             vec![insert(
                 hop,
                 HttpFilter {
@@ -24,20 +31,22 @@ pub(super) fn generate(mesh: &Mesh, hop: Hop, labels: &BTreeMap<String, String>)
                 },
             )]
         }
-        FilterEngine::Wasm { code, fail_strategy } => {
-            let wasm = TypedConfig::Wasm(Box::new(wasm(mesh, &name, code, *fail_strategy)));
-            match code {
-                WasmCode::Url { url, .. } if !url.starts_with("file://") => discovered(hop, &name, wasm),
+        FilterEngine::Wasm(engine) => {
+            let wasm = TypedConfig::Wasm(Box::new(wasm(plan, &name, engine)));
+            match &engine.module {
+                ModuleSource::Remote(RemoteModule { url, .. }) if !url.starts_with("file://") => {
+                    discovered(hop, &name, wasm)
+                }
                 _ => vec![insert(hop, HttpFilter { name, config: Config::Here { typed_config: wasm } })],
             }
         }
     };
     Resource::new(
-        &mesh.filter.place,
-        &Manifest {
+        &plan.filter.location,
+        &KubernetesResource {
             api_version: "networking.istio.io/v1alpha3",
             kind: "EnvoyFilter",
-            metadata: filter_metadata(mesh, hop),
+            metadata: filter_metadata(plan, hop),
             spec: Spec {
                 config_patches,
                 priority: PRIORITY,
@@ -85,29 +94,28 @@ fn context(hop: Hop) -> &'static str {
     }
 }
 
-fn wasm(mesh: &Mesh, name: &str, code: &WasmCode, strategy: FailStrategy) -> Wasm {
-    let code = match code {
-        WasmCode::Inline(bytes) => Code::Local(Source::InlineBytes(STANDARD.encode(bytes))),
-        WasmCode::Url { url, sha256 } => match url.strip_prefix("file://") {
+fn wasm(plan: &ResolvedPlan, name: &str, engine: &WasmEngine<ModuleSource>) -> Wasm {
+    let code = match &engine.module {
+        ModuleSource::Inline(bytes) => Code::Local(Source::InlineBytes(STANDARD.encode(bytes))),
+        ModuleSource::Remote(RemoteModule { url, sha256 }) => match url.strip_prefix("file://") {
             Some(path) => Code::Local(Source::Filename(path.to_owned())),
             None => Code::Remote {
-                // Istio's agent fetches by the address alone; Envoy wants the other fields to be there.
+                // Istio's agent fetches by the address alone; Envoy requires the other fields.
                 http_uri: HttpUri { cluster: "_", timeout: "30s", uri: url.clone() },
                 sha256: sha256.clone().unwrap_or_default(),
             },
         },
     };
-    // Envoy 1.33, which Istio 1.25 has, replaced `fail_open`.
-    let has_policy = mesh.filter.istio >= IstioVersion(1, 25);
+    let has_policy = plan.filter.istio.has(Capability::EnvoyFailurePolicy);
     Wasm {
         kind: WASM,
         config: PluginConfig {
             configuration: StringValue {
                 kind: "type.googleapis.com/google.protobuf.StringValue",
-                value: policy_json(mesh),
+                value: policy_json(plan),
             },
-            fail_open: (!has_policy && strategy == FailStrategy::FailOpen).then_some(true),
-            failure_policy: has_policy.then_some(match strategy {
+            fail_open: (!has_policy && engine.fail_strategy == FailStrategy::FailOpen).then_some(true),
+            failure_policy: has_policy.then_some(match engine.fail_strategy {
                 FailStrategy::FailClose => "FAIL_CLOSED",
                 FailStrategy::FailOpen => "FAIL_OPEN",
                 FailStrategy::FailReload => "FAIL_RELOAD",
@@ -284,7 +292,7 @@ struct HttpUri {
     uri: String,
 }
 
-/// After filters of other `EnvoyFilter`s, which have 0 unless they say otherwise: then this is the nearest to the router.
+/// After the filters of other `EnvoyFilter`s, whose default is 0, so that this filter is the nearest to the router.
 const PRIORITY: i32 = 10;
 const LUA: &str = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua";
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";

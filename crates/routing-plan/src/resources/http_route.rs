@@ -1,17 +1,17 @@
 //! `HTTPRoute` of the Gateway API with the Service as parent. Istio merges those of one parent.
 //!
-//! The types are our own: the crate that has them stands on a whole Kubernetes client, and five of its fields are needed.
+//! The types are our own: the crate that defines them depends on a whole Kubernetes client, and five fields are needed.
 
 use serde::Serialize;
 
-use super::{Manifest, Names, Resource, metadata};
+use super::{KubernetesResource, Names, Resource, metadata};
 use crate::{
-    model::{Mesh, Service},
     names,
+    resolve::{ResolvedPlan, ResolvedService},
 };
 
-/// As many resources as the Gateway API's limits need, the variants in order, the default rule at the end of the last.
-pub(super) fn generate(mesh: &Mesh, service: &Service, names: &mut Names) -> Vec<Resource> {
+/// As many resources as the Gateway API's limits require: the variants in order, then the default rule.
+pub(super) fn generate(plan: &ResolvedPlan, service: &ResolvedService, names: &mut Names) -> Vec<Resource> {
     let rule = |version: Option<&str>, host: &str| Rule {
         backend_refs: [backend(service, host)],
         matches: version.into_iter().map(|version| match_version(service, version)).collect(),
@@ -25,15 +25,16 @@ pub(super) fn generate(mesh: &Mesh, service: &Service, names: &mut Names) -> Vec
         let number = resources.len() + 1;
         let name = if number == 1 { name.clone() } else { format!("{name}-part-{number}") };
         let spec = Spec { parent_refs: [parent(service)], rules: std::mem::replace(&mut rules, rest) };
-        let metadata = metadata(mesh, &service.namespace, name);
-        let manifest = Manifest { api_version: "gateway.networking.k8s.io/v1", kind: "HTTPRoute", metadata, spec };
-        resources.push(Resource::new(&service.place, &manifest));
+        let metadata = metadata(plan, &service.namespace, name);
+        let resource =
+            KubernetesResource { api_version: "gateway.networking.k8s.io/v1", kind: "HTTPRoute", metadata, spec };
+        resources.push(Resource::new(&service.location, &resource));
     }
     resources
 }
 
-fn parent(service: &Service) -> ParentRef {
-    let (name, namespace) = names::kubernetes_service(&service.host).unwrap_or_default();
+fn parent(service: &ResolvedService) -> ParentRef {
+    let (name, namespace) = kubernetes_service(&service.host);
     ParentRef {
         group: "",
         kind: "Service",
@@ -43,8 +44,8 @@ fn parent(service: &Service) -> ParentRef {
     }
 }
 
-fn backend(service: &Service, host: &str) -> BackendRef {
-    let (name, namespace) = names::kubernetes_service(host).unwrap_or_default();
+fn backend(service: &ResolvedService, host: &str) -> BackendRef {
+    let (name, namespace) = kubernetes_service(host);
     BackendRef {
         name: name.to_owned(),
         namespace: (namespace != service.namespace).then(|| namespace.to_owned()),
@@ -52,7 +53,15 @@ fn backend(service: &Service, host: &str) -> BackendRef {
     }
 }
 
-fn match_version(service: &Service, version: &str) -> Match {
+/// Name and namespace of a host of a plan with `HTTPRoute`s.
+fn kubernetes_service(host: &str) -> (&str, &str) {
+    let Some(service) = names::kubernetes_service(host) else {
+        unreachable!("a plan with HTTPRoutes resolves only if `{host}` is a Kubernetes Service")
+    };
+    service
+}
+
+fn match_version(service: &ResolvedService, version: &str) -> Match {
     Match { headers: [HeaderMatch { name: service.header.clone(), value: version.to_owned() }] }
 }
 
@@ -102,5 +111,5 @@ struct HeaderMatch {
     value: String,
 }
 
-/// Of one `HTTPRoute`. Its other limits (64 matches of a rule, 128 in all) can't be met with one match in each rule.
+/// Rules of one `HTTPRoute`. Its other limits (64 matches of a rule, 128 in all) can't be reached with one match a rule.
 const MAX_RULES: usize = 16;

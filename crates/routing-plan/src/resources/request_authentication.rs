@@ -1,14 +1,18 @@
-//! `RequestAuthentication`: the gateway verifies what the filter only reads.
+//! `RequestAuthentication`: the gateway verifies the tokens that the filter only reads.
 
 use serde::Serialize;
 
-use super::{LabelSelector, Manifest, Resource, metadata};
-use crate::model::{IstioVersion, Mesh};
+use super::{KubernetesResource, LabelSelector, Resource, metadata};
+use crate::{
+    diagnostic::{Document, Location},
+    istio::Capability,
+    resolve::ResolvedPlan,
+};
 
-pub(super) fn generate(mesh: &Mesh) -> Option<Resource> {
-    let authentication = mesh.authentication.as_ref()?;
-    let gateways = mesh.filter.gateways.as_ref()?;
-    let policy = mesh.policy.config();
+pub(super) fn generate(plan: &ResolvedPlan) -> Option<Resource> {
+    let authentication = plan.authentication.as_ref()?;
+    let gateways = plan.filter.gateways.as_ref()?;
+    let policy = plan.policy.config();
     let from_headers: Vec<_> = policy
         .from_headers
         .iter()
@@ -17,18 +21,18 @@ pub(super) fn generate(mesh: &Mesh) -> Option<Resource> {
     let rule = JwtRule {
         issuer: authentication.issuer.clone(),
         jwks_uri: authentication.jwks_uri.clone(),
-        // The filter, and the services that pass it on, need the token after the check.
+        // The filter needs the token after the check, and so do services that forward it.
         forward_original_token: true,
         from_headers,
         from_cookies: policy.from_cookies.clone(),
     };
-    let v1 = mesh.filter.istio >= IstioVersion(1, 22);
+    let stable = plan.filter.istio.has(Capability::StableApis);
     Some(Resource::new(
-        &mesh.place,
-        &Manifest {
-            api_version: if v1 { "security.istio.io/v1" } else { "security.istio.io/v1beta1" },
+        &Location::root(Document::Plan).field("spec").field("authentication"),
+        &KubernetesResource {
+            api_version: if stable { "security.istio.io/v1" } else { "security.istio.io/v1beta1" },
             kind: "RequestAuthentication",
-            metadata: metadata(mesh, &mesh.namespace, format!("routing-claims-{}", mesh.name)),
+            metadata: metadata(plan, &plan.namespace, format!("routing-claims-{}", plan.name)),
             spec: Spec { jwt_rules: [rule], selector: LabelSelector::of(gateways) },
         },
     ))

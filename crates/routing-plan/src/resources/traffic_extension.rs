@@ -1,26 +1,31 @@
-//! `TrafficExtension`: what Istio 1.30 has for both engines.
+//! `TrafficExtension`: Istio inserts either engine, and fetches the module.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::{
-    Hop, LabelSelector, Manifest, Resource, filter_metadata, lua,
+    Hop, KubernetesResource, LabelSelector, Resource, filter_metadata,
     wasm_plugin::{CLIENT, TrafficSelector, Wasm, wasm},
 };
-use crate::model::{FilterEngine, Mesh};
+use crate::resolve::{FilterEngine, RemoteModule, ResolvedPlan};
 
-pub(super) fn generate(mesh: &Mesh, hop: Hop, labels: &BTreeMap<String, String>) -> Resource {
-    let extension = match &mesh.filter.engine {
-        FilterEngine::Lua => Extension::Lua(Lua { inline_code: lua::script(&mesh.policy) }),
-        FilterEngine::Wasm { .. } => Extension::Wasm(wasm(mesh)),
+pub(super) fn generate(
+    plan: &ResolvedPlan,
+    engine: &FilterEngine<RemoteModule>,
+    hop: Hop,
+    labels: &BTreeMap<String, String>,
+) -> Resource {
+    let extension = match engine {
+        FilterEngine::Lua => Extension::Lua(Lua { inline_code: lua_filter::source(&plan.policy) }),
+        FilterEngine::Wasm(engine) => Extension::Wasm(wasm(plan, engine)),
     };
     Resource::new(
-        &mesh.filter.place,
-        &Manifest {
+        &plan.filter.location,
+        &KubernetesResource {
             api_version: "extensions.istio.io/v1alpha1",
             kind: "TrafficExtension",
-            metadata: filter_metadata(mesh, hop),
+            metadata: filter_metadata(plan, hop),
             spec: Spec { extension, matches: [CLIENT], selector: LabelSelector::of(labels) },
         },
     )

@@ -1,49 +1,50 @@
-//! `VirtualService`: one for each host, since Istio reads no second one.
+//! `VirtualService`: one for each host, since Istio ignores a second one in the mesh.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Manifest, Names, Resource, labels, metadata, rule_name};
+use super::{KubernetesResource, Names, Resource, labels, metadata, route_name};
 use crate::{
-    model::{Base, IstioVersion, Mesh, Service, Variant},
+    istio::Capability,
     names,
+    resolve::{ResolvedPlan, ResolvedService, ResolvedVariant},
 };
 
-pub(super) fn generate(mesh: &Mesh, service: &Service, names: &mut Names) -> Resource {
+pub(super) fn generate(plan: &ResolvedPlan, service: &ResolvedService, names: &mut Names) -> Resource {
     match &service.base {
-        Some(base) => weave(mesh, service, base),
-        None => alone(mesh, service, names),
+        Some(base) => weave(plan, service, base),
+        None => alone(plan, service, names),
     }
 }
 
-fn alone(mesh: &Mesh, service: &Service, names: &mut Names) -> Resource {
+fn alone(plan: &ResolvedPlan, service: &ResolvedService, names: &mut Names) -> Resource {
     let mut http: Vec<_> = service
         .variants
         .iter()
         .map(|variant| HttpRoute {
             matches: vec![match_version(service, variant)],
-            name: rule_name(service, &variant.name),
+            name: route_name(service, &variant.name),
             route: [to(service, &variant.host)],
         })
         .collect();
     http.push(HttpRoute { matches: Vec::new(), name: DEFAULT_RULE.to_owned(), route: [to(service, &service.host)] });
-    let v1 = mesh.filter.istio >= IstioVersion(1, 22);
+    let stable = plan.filter.istio.has(Capability::StableApis);
     Resource::new(
-        &service.place,
-        &Manifest {
-            api_version: if v1 { "networking.istio.io/v1" } else { "networking.istio.io/v1beta1" },
+        &service.location,
+        &KubernetesResource {
+            api_version: if stable { "networking.istio.io/v1" } else { "networking.istio.io/v1beta1" },
             kind: "VirtualService",
-            metadata: metadata(mesh, &service.namespace, names.service(service)),
+            metadata: metadata(plan, &service.namespace, names.service(service)),
             spec: Spec { gateways: gateways(service, &[]), hosts: hosts(service, &[]), http },
         },
     )
 }
 
-/// The user's own resource with one copy per variant before each route to the service; all else stays as it is.
-fn weave(mesh: &Mesh, service: &Service, base: &Base) -> Resource {
-    let mut value = base.value.clone();
+/// The user's own resource with a copy for each variant before each route to the service; the rest is unchanged.
+fn weave(plan: &ResolvedPlan, service: &ResolvedService, base: &Value) -> Resource {
+    let mut value = base.clone();
     let texts = |list: &Value| -> Vec<String> {
         list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     };
@@ -62,20 +63,20 @@ fn weave(mesh: &Mesh, service: &Service, base: &Base) -> Resource {
     spec["http"] = Value::Array(http);
     let metadata = &mut value["metadata"];
     metadata["namespace"] = json!(service.namespace);
-    for (key, label) in labels(mesh) {
+    for (key, label) in labels(plan) {
         metadata["labels"][key] = json!(label);
     }
     Resource {
         kind: "VirtualService".into(),
         namespace: service.namespace.clone(),
         name: metadata["name"].as_str().unwrap_or_default().to_owned(),
-        origin: service.place.clone(),
+        origin: service.location.clone(),
         value,
     }
 }
 
-/// The same route for one variant: each match with the header, the variant as the only destination.
-fn copy(route: &Value, service: &Service, variant: &Variant) -> Value {
+/// The same route for one variant: the header added to each match, the variant as the only destination.
+fn copy(route: &Value, service: &ResolvedService, variant: &ResolvedVariant) -> Value {
     let mut copy = route.clone();
     let with_header = |mut condition: Value| {
         condition["headers"][&service.header] = json!({ "exact": variant.name });
@@ -84,12 +85,12 @@ fn copy(route: &Value, service: &Service, variant: &Variant) -> Value {
     let conditions = route["match"].as_array().filter(|list| !list.is_empty()).cloned();
     let conditions = conditions.unwrap_or_else(|| vec![Value::Object(Map::new())]);
     copy["match"] = conditions.into_iter().map(with_header).collect();
-    copy["name"] = json!(rule_name(service, &variant.name));
+    copy["name"] = json!(route_name(service, &variant.name));
     copy["route"] = json!([to(service, &variant.host)]);
     copy
 }
 
-fn goes_to(route: &Value, service: &Service) -> bool {
+fn goes_to(route: &Value, service: &ResolvedService) -> bool {
     route["route"].as_array().into_iter().flatten().any(|to| {
         let host = to["destination"]["host"].as_str();
         host.is_some_and(|host| names::same_host(host, &service.namespace, &service.host))
@@ -97,11 +98,11 @@ fn goes_to(route: &Value, service: &Service) -> bool {
 }
 
 /// The mesh, the user's own gateways, and the plan's.
-fn gateways(service: &Service, own: &[String]) -> Vec<String> {
+fn gateways(service: &ResolvedService, own: &[String]) -> Vec<String> {
     merge("mesh", own, &service.gateways)
 }
 
-fn hosts(service: &Service, own: &[String]) -> Vec<String> {
+fn hosts(service: &ResolvedService, own: &[String]) -> Vec<String> {
     let first =
         own.iter().find(|name| names::same_host(name, &service.namespace, &service.host)).unwrap_or(&service.host);
     merge(first, own, &service.public_hosts)
@@ -120,11 +121,11 @@ fn merge(first: &str, own: &[String], more: &[String]) -> Vec<String> {
     merged
 }
 
-fn match_version(service: &Service, variant: &Variant) -> Match {
+fn match_version(service: &ResolvedService, variant: &ResolvedVariant) -> Match {
     Match { headers: BTreeMap::from([(service.header.clone(), Exact { exact: variant.name.clone() })]) }
 }
 
-fn to(service: &Service, host: &str) -> Route {
+fn to(service: &ResolvedService, host: &str) -> Route {
     Route { destination: Destination { host: host.to_owned(), port: service.port.map(|number| Port { number }) } }
 }
 
@@ -170,5 +171,5 @@ struct Port {
     number: u16,
 }
 
-/// Can't be mistaken for a variant's: those begin with `routing-claims-`.
+/// Differs from every variant's: those begin with `routing-claims-`.
 const DEFAULT_RULE: &str = "default";

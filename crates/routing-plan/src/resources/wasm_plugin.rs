@@ -5,38 +5,34 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Hop, LabelSelector, Manifest, Resource, filter_metadata};
+use super::{Hop, KubernetesResource, LabelSelector, Resource, filter_metadata, json};
 use crate::{
-    model::{FilterEngine, Mesh, WasmCode},
     plan::FailStrategy,
+    resolve::{RemoteModule, ResolvedPlan, WasmEngine},
 };
 
-pub(super) fn generate(mesh: &Mesh, hop: Hop, labels: &BTreeMap<String, String>) -> Resource {
+pub(super) fn generate(
+    plan: &ResolvedPlan,
+    engine: &WasmEngine<RemoteModule>,
+    hop: Hop,
+    labels: &BTreeMap<String, String>,
+) -> Resource {
     Resource::new(
-        &mesh.filter.place,
-        &Manifest {
+        &plan.filter.location,
+        &KubernetesResource {
             api_version: "extensions.istio.io/v1alpha1",
             kind: "WasmPlugin",
-            metadata: filter_metadata(mesh, hop),
+            metadata: filter_metadata(plan, hop),
             // No phase: after authentication and authorization.
-            spec: Spec { matches: [CLIENT], selector: LabelSelector::of(labels), wasm: wasm(mesh) },
+            spec: Spec { matches: [CLIENT], selector: LabelSelector::of(labels), wasm: wasm(plan, engine) },
         },
     )
 }
 
-/// The module and what it is told, in the form that a `TrafficExtension` has too.
-pub(super) fn wasm(mesh: &Mesh) -> Wasm {
-    let (url, sha256, fail_strategy) = match &mesh.filter.engine {
-        FilterEngine::Wasm { code: WasmCode::Url { url, sha256 }, fail_strategy } => {
-            (url.clone(), sha256.clone(), *fail_strategy)
-        }
-        // The model refuses both: these resources carry addresses only.
-        FilterEngine::Wasm { code: WasmCode::Inline(_), .. } | FilterEngine::Lua => {
-            (String::new(), None, FailStrategy::FailClose)
-        }
-    };
-    let plugin_config = serde_json::to_value(mesh.policy.config()).unwrap_or_default();
-    Wasm { fail_strategy, plugin_config, sha256, url }
+/// The module and its configuration, in the form that a `TrafficExtension` has too.
+pub(super) fn wasm(plan: &ResolvedPlan, engine: &WasmEngine<RemoteModule>) -> Wasm {
+    let WasmEngine { module: RemoteModule { url, sha256 }, fail_strategy } = engine.clone();
+    Wasm { fail_strategy, plugin_config: json(plan.policy.config()), sha256, url }
 }
 
 #[derive(Debug, Serialize)]
@@ -64,5 +60,5 @@ pub(super) struct Wasm {
     url: String,
 }
 
-/// Requests that a workload or gateway sends; the default would filter those it receives too.
+/// Requests that a workload or gateway sends; by default the filter would see those that it receives too.
 pub(super) const CLIENT: TrafficSelector = TrafficSelector { mode: "CLIENT" };

@@ -1,7 +1,10 @@
-use std::sync::Arc;
+//! Where requests go.
 
-use super::*;
-use crate::{manifests, yaml::File};
+use std::collections::BTreeMap;
+
+use routing_plan::explain::{Explanation, Request, explain, unverified_header};
+
+use crate::read;
 
 const FILTER: &str = "
 kind: WasmPlugin
@@ -24,8 +27,7 @@ fn request(path: &str) -> Request {
 }
 
 fn explained(manifests: &str, request: &Request, claims: &str) -> Explanation {
-    let file = File { name: "a.yaml".into(), text: format!("{FILTER}{manifests}") };
-    let manifests = manifests::read(&[Arc::new(file)]).unwrap();
+    let manifests = read(&format!("{FILTER}{manifests}"));
     let mut request = request.clone();
     request.headers.extend(unverified_header(&manifests, claims));
     explain(&manifests, &request, 0)
@@ -141,7 +143,11 @@ fn a_token_is_not_told_where_a_rule_is_about_it() {
     ];
     for rules in rules {
         let explanation = explained(rules, &token, r#"{"microservice-a": "PR-1", "email": "tester@example.com"}"#);
-        let text = format!("{}{}", explanation.to_text(), serde_json::to_string(&explanation).unwrap());
+        let text = format!(
+            "{}{}",
+            explanation.to_text(&|location| location.path.to_string()),
+            serde_json::to_string(&explanation).unwrap()
+        );
         assert!(text.contains("no authorization is "), "{text}");
         assert!(!text.contains("eyJ"), "{text}");
     }

@@ -1,18 +1,19 @@
-//! `EnvoyFilter`s of Istio before 1.6 to today's form.
+//! `EnvoyFilter`s of Istio before 1.6 to the current format.
 
+use routing_plan::diagnostic::FieldPath;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    problem::Problem,
+    diagnostic::FileDiagnostic,
     yaml::{Node, write},
 };
 
-/// A document in today's form, and what changed.
+/// A document in the current format, and what changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Migrated {
-    /// All of it.
+    /// The whole document.
     pub value: Value,
-    /// What changed, and what to look at.
+    /// What changed, and what to review.
     pub notes: Vec<String>,
 }
 
@@ -24,49 +25,53 @@ impl Migrated {
     }
 }
 
-/// Brings an `EnvoyFilter` to today's form; other documents stay as they are.
+/// Converts an `EnvoyFilter` to the current format; other documents stay as they are.
 ///
 /// # Errors
 ///
-/// What has no equal today, with its place.
-pub fn migrate(document: &Node) -> Result<Migrated, Vec<Problem>> {
+/// What has no equivalent in the current format.
+pub fn migrate(document: &Node) -> Result<Migrated, Vec<FileDiagnostic>> {
     let mut value = document.to_json();
     let mut notes = Vec::new();
     if value["kind"] != "EnvoyFilter" {
-        notes.push(format!("a document of the kind {} is left as it is", value["kind"]));
+        notes.push(format!("left a document of the kind {} unchanged", value["kind"]));
         return Ok(Migrated { value, notes });
     }
     if value["apiVersion"] != API_VERSION {
-        notes.push(format!("apiVersion {} is `{API_VERSION}` today", value["apiVersion"]));
+        notes.push(format!("replaced the apiVersion {} by `{API_VERSION}`", value["apiVersion"]));
         value["apiVersion"] = json!(API_VERSION);
     }
-    let mut migration = Migration { document, notes, problems: Vec::new() };
+    let mut migration = Migration { document, notes, diagnostics: Vec::new() };
     let spec = value["spec"].take();
     value["spec"] = migration.spec(spec);
-    if migration.problems.is_empty() { Ok(Migrated { value, notes: migration.notes }) } else { Err(migration.problems) }
+    if migration.diagnostics.is_empty() {
+        Ok(Migrated { value, notes: migration.notes })
+    } else {
+        Err(migration.diagnostics)
+    }
 }
 
 struct Migration<'d> {
     document: &'d Node,
     notes: Vec<String>,
-    problems: Vec<Problem>,
+    diagnostics: Vec<FileDiagnostic>,
 }
 
 impl Migration<'_> {
     fn spec(&mut self, mut spec: Value) -> Value {
         let Some(fields) = spec.as_object_mut() else {
-            self.problem("spec", "an EnvoyFilter needs a `spec`");
+            self.report(&spec_path(), "missing field `spec`");
             return spec;
         };
         let labels = fields.remove("workloadLabels");
         if let Some(labels) = labels {
-            self.notes.push("`workloadLabels` is `workloadSelector.labels` since Istio 1.3".into());
+            self.notes.push("replaced `workloadLabels` by `workloadSelector.labels` (since Istio 1.3)".into());
             if labels.as_object().is_some_and(|labels| !labels.is_empty()) {
                 fields.insert("workloadSelector".into(), json!({ "labels": labels }));
             }
         }
         if let Some(filters) = fields.remove("filters") {
-            self.notes.push("`filters` are `configPatches` since Istio 1.3, and gone since 1.6".into());
+            self.notes.push("replaced `filters` by `configPatches` (since Istio 1.3, required since 1.6)".into());
             let filters = filters.as_array().cloned().unwrap_or_default();
             let patches: Vec<_> =
                 filters.iter().enumerate().filter_map(|(index, filter)| self.filter(index, filter)).collect();
@@ -85,20 +90,18 @@ impl Migration<'_> {
 
     /// An entry of the old `filters`.
     fn filter(&mut self, index: usize, filter: &Value) -> Option<Value> {
-        let path = format!("spec/filters/{index}");
+        let path = || spec_path().field("filters").index(index);
         let kind = filter["filterType"].as_str().unwrap_or("HTTP");
         if kind != "HTTP" {
-            self.problem(
-                &format!("{path}/filterType"),
-                &format!("filters of the type {kind} are not migrated, HTTP ones are"),
-            );
+            self.report(&path().field("filterType"), format!("expected a filter of the type HTTP, found {kind}"));
             return None;
         }
         let listener = &filter["listenerMatch"];
         for field in ["address", "portNamePrefix", "listenerProtocol"] {
             let harmless = field == "listenerProtocol" && matches!(listener[field].as_str(), Some("HTTP" | "ALL"));
             if listener.get(field).is_some() && !harmless {
-                self.problem(&format!("{path}/listenerMatch/{field}"), &format!("`{field}` has no equal today"));
+                let location = path().field("listenerMatch").field(field);
+                self.report(&location, format!("`{field}` has no equivalent in the current format"));
             }
         }
         let context = match listener["listenerType"].as_str().unwrap_or("ANY") {
@@ -107,19 +110,21 @@ impl Migration<'_> {
             "GATEWAY" => "GATEWAY",
             "ANY" => "ANY",
             other => {
-                self.problem(&format!("{path}/listenerMatch/listenerType"), &format!("found `{other}`"));
+                let location = path().field("listenerMatch").field("listenerType");
+                self.report(&location, format!("expected a type of listener, found `{other}`"));
                 return None;
             }
         };
         let position = &filter["insertPosition"];
         let (operation, beside) = match position["index"].as_str().unwrap_or("LAST") {
-            // Last of all was before the router, which ends the request's way.
+            // The last filter was inserted before the router, which ends the chain.
             "LAST" => ("INSERT_BEFORE", Some("envoy.filters.http.router")),
             "FIRST" => ("INSERT_FIRST", None),
             "BEFORE" => ("INSERT_BEFORE", position["relativeTo"].as_str()),
             "AFTER" => ("INSERT_AFTER", position["relativeTo"].as_str()),
             other => {
-                self.problem(&format!("{path}/insertPosition/index"), &format!("found `{other}`"));
+                let location = path().field("insertPosition").field("index");
+                self.report(&location, format!("expected `FIRST`, `LAST`, `BEFORE` or `AFTER`, found `{other}`"));
                 return None;
             }
         };
@@ -132,7 +137,7 @@ impl Migration<'_> {
             listener_match["portNumber"] = json!(port);
         }
         let Some(name) = filter["filterName"].as_str() else {
-            self.problem(&path, "the field `filterName` is missing");
+            self.report(&path(), "missing field `filterName`");
             return None;
         };
         let value = json!({ "name": name, "config": filter["filterConfig"] });
@@ -143,7 +148,7 @@ impl Migration<'_> {
         }))
     }
 
-    /// An entry of `configPatches`, of any age.
+    /// An entry of `configPatches`, old or current.
     fn patch(&mut self, patch: &mut Value) {
         let chain = &mut patch["match"]["listener"]["filterChain"]["filter"];
         for pointer in ["/name", "/subFilter/name"] {
@@ -153,7 +158,7 @@ impl Migration<'_> {
                 *name = json!(self.filter_name(old));
             }
         }
-        // Indexing above makes empty ways to what is not there.
+        // Indexing above adds empty objects on the way to fields that do not exist.
         prune(patch);
         let Some(value) = patch.pointer_mut("/patch/value").and_then(Value::as_object_mut) else { return };
         let Some(old) = value.get("name").and_then(Value::as_str).map(str::to_owned) else { return };
@@ -163,22 +168,21 @@ impl Migration<'_> {
         if name == LUA_FILTER {
             let config = config.get_or_insert_with(|| Value::Object(Map::new()));
             if config["@type"] != LUA_TYPE {
-                self.notes.push(format!("the configuration of `{name}` has the type `{LUA_TYPE}`"));
+                self.notes.push(format!("gave the configuration of `{name}` the type `{LUA_TYPE}`"));
                 config["@type"] = json!(LUA_TYPE);
             }
             let code = config
                 .as_object_mut()
                 .and_then(|fields| fields.remove("inline_code").or_else(|| fields.remove("inlineCode")));
             if let Some(code) = code {
-                self.notes.push("`inline_code` is `default_source_code.inline_string` today".into());
+                self.notes.push("replaced `inline_code` by `default_source_code.inline_string`".into());
                 config["default_source_code"] = json!({ "inline_string": code });
             }
         } else if config.as_ref().is_some_and(|config| config.get("@type").is_none()) {
-            let place = self.document.place_at("spec").clone();
-            let problem =
-                Problem::at(&place, format!("the configuration of `{name}` needs an `@type`, which is not known here"));
-            self.problems.push(
-                problem.help("give `typed_config` with the `@type` that Envoy's documentation of the filter has"),
+            let message = format!("the configuration of `{name}` needs an `@type`, which is not known here");
+            let diagnostic = FileDiagnostic::at(self.document.span_at(&spec_path()), message);
+            self.diagnostics.push(
+                diagnostic.with_help("give `typed_config` with the `@type` from Envoy's documentation of the filter"),
             );
         }
         value.insert("name".into(), json!(name));
@@ -187,7 +191,7 @@ impl Migration<'_> {
         }
     }
 
-    /// Today's name of a filter.
+    /// The current name of a filter.
     fn filter_name(&mut self, old: &str) -> String {
         let new = match old {
             "envoy.lua" => LUA_FILTER,
@@ -200,16 +204,20 @@ impl Migration<'_> {
             "envoy.gzip" => "envoy.filters.http.compressor",
             same => return same.to_owned(),
         };
-        let note = format!("the filter `{old}` is `{new}` since Envoy 1.14");
+        let note = format!("renamed the filter `{old}` to `{new}` (since Envoy 1.14)");
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
         new.to_owned()
     }
 
-    fn problem(&mut self, path: &str, message: &str) {
-        self.problems.push(Problem::at(self.document.place_at(path), message));
+    fn report(&mut self, location: &FieldPath, message: impl Into<String>) {
+        self.diagnostics.push(FileDiagnostic::at(self.document.span_at(location), message));
     }
+}
+
+fn spec_path() -> FieldPath {
+    FieldPath::default().field("spec")
 }
 
 fn prune(patch: &mut Value) {
@@ -236,12 +244,12 @@ mod tests {
     use super::*;
     use crate::yaml::{self, File};
 
-    fn migrated(text: &str) -> Result<Migrated, Vec<Problem>> {
+    fn migrated(text: &str) -> Result<Migrated, Vec<FileDiagnostic>> {
         migrate(&yaml::read(&Arc::new(File { name: "a.yaml".into(), text: text.into() })).unwrap()[0])
     }
 
     #[test]
-    fn the_form_of_2020_becomes_todays() {
+    fn the_format_of_2020_becomes_the_current_one() {
         let old = "
 apiVersion: networking.istio.io/v1alpha3
 kind: EnvoyFilter
@@ -279,7 +287,7 @@ spec:
     }
 
     #[test]
-    fn a_patch_of_old_names_becomes_todays_and_todays_stays() {
+    fn a_patch_with_old_names_is_converted_once() {
         let old = "
 apiVersion: networking.istio.io/v1alpha3
 kind: EnvoyFilter
@@ -300,7 +308,7 @@ spec:
     }
 
     #[test]
-    fn what_has_no_equal_is_told_with_its_place() {
+    fn what_has_no_equivalent_is_an_error_with_its_span() {
         let old = "
 apiVersion: networking.istio.io/v1alpha3
 kind: EnvoyFilter
@@ -312,8 +320,8 @@ spec:
   - filterName: x
     filterType: NETWORK
 ";
-        let problems = migrated(old).unwrap_err();
-        let lines: Vec<_> = problems.iter().map(|problem| problem.place.as_ref().unwrap().line).collect();
+        let diagnostics = migrated(old).unwrap_err();
+        let lines: Vec<_> = diagnostics.iter().map(|diagnostic| diagnostic.span.as_ref().unwrap().line).collect();
         assert_eq!(lines, [7, 9 + 1]);
     }
 }

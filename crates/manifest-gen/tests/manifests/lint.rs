@@ -1,14 +1,19 @@
 //! For each lint a world with its finding, and the same world mended.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-use super::*;
-use crate::{manifests, model, plan, yaml::File};
+use jiff::Timestamp;
+use manifest_gen::{documents::Documents, yaml::File};
+use routing_plan::{
+    lint::{ALL, markdown, run},
+    resolve::Expiry,
+};
+
+use crate::read;
 
 /// Codes found in manifests.
 fn codes(text: &str) -> Vec<&'static str> {
-    let file = File { name: "a.yaml".into(), text: text.into() };
-    let manifests = manifests::read(&[Arc::new(file)]).unwrap();
+    let manifests = read(text);
     let mut codes: Vec<_> = run(None, manifests, Timestamp::UNIX_EPOCH).iter().map(|found| found.lint.code).collect();
     codes.dedup();
     codes
@@ -223,11 +228,16 @@ spec:
   services:
   - {name: a, namespace: a, variants: [{name: PR-1, expiresAt: 2026-01-01T00:00:00Z}]}
 "#;
-    let input = plan::read(&[Arc::new(File { name: "plan.yaml".into(), text: text.into() })]).unwrap();
-    let mesh = model::build(&input, model::Expiry::Keep, &|_| Err(std::io::Error::other("none"))).unwrap();
-    let at = |time: &str| run(Some(&mesh), Vec::new(), time.parse().unwrap());
+    let mut documents = Documents::default();
+    let file = Arc::new(File { name: "plan.yaml".into(), text: text.into() });
+    let input = documents.read_plan(&[file], &|_| Err(io::Error::other("none"))).unwrap();
+    let plan = documents.resolve(&input, Expiry::Keep).unwrap();
+    let at = |time: &str| run(Some(&plan), Vec::new(), time.parse().unwrap());
     let found = at("2026-01-01T00:00:00Z");
-    assert_eq!((found[0].lint.code, found[0].place.to_string()), ("variant-expired", "plan.yaml:8:47".to_owned()));
+    assert_eq!(
+        (found[0].lint.code, documents.span(&found[0].location).to_string()),
+        ("variant-expired", "plan.yaml:8:47".to_owned())
+    );
     assert!(at("2025-12-31T23:59:59Z").is_empty());
 }
 
@@ -244,8 +254,9 @@ fn an_ignored_finding_leaves_no_trace() {
         + &virtual_service("y", "{hosts: [a]}")
         + &virtual_service("z, annotations: {routing-claims.dev/ignore: duplicate-host}", "{hosts: [b]}");
     let file = File { name: "a.yaml".into(), text };
-    let found = run(None, manifests::read(&[Arc::new(file)]).unwrap(), Timestamp::UNIX_EPOCH);
-    let also: Vec<_> = found.iter().map(|found| found.also.as_ref().unwrap().text()).collect();
+    let mut documents = Documents::default();
+    let found = run(None, documents.read_manifests(&[Arc::new(file)]).unwrap(), Timestamp::UNIX_EPOCH);
+    let also: Vec<_> = found.iter().map(|found| documents.span(found.also.as_ref().unwrap()).text()).collect();
     assert_eq!(also, ["a"]);
 }
 

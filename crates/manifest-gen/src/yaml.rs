@@ -1,29 +1,30 @@
-//! YAML text to a tree in which every key and value knows its place.
+//! YAML text to a tree in which every key and value has its span.
 //!
-//! A plan is read by people in a hurry and by tools of two YAML versions, so nothing is guessed: what a plain scalar means
-//! is decided by whoever asks ([`Scalar::meaning`]), and duplicate keys are problems.
+//! Tools read YAML in two versions that disagree, so nothing is guessed: a scalar keeps whether it was quoted, what a plain
+//! one means is up to the caller ([`Scalar::meaning`]), and duplicate keys are errors.
 
 pub mod write;
 
 use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput};
+use routing_plan::diagnostic::{FieldPath, Segment};
+use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 use serde_json::{Map, Number, Value};
 
-use crate::problem::Problem;
+use crate::diagnostic::FileDiagnostic;
 
 /// A file's name, as the user wrote it, and its text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct File {
-    /// As it stands in messages.
+    /// The name in messages.
     pub name: String,
-    /// All of it.
+    /// The whole text.
     pub text: String,
 }
 
-/// Where something stands.
+/// The place of something in a file.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Span {
     /// The file.
     pub file: Arc<File>,
     /// Line, from 1.
@@ -39,8 +40,8 @@ pub struct Place {
 /// A value of a document.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Where it stands.
-    pub place: Place,
+    /// Its place in the file.
+    pub span: Span,
     /// What it is.
     pub kind: Kind,
 }
@@ -61,8 +62,8 @@ pub enum Kind {
 pub struct Key {
     /// Its text.
     pub text: String,
-    /// Where it stands.
-    pub place: Place,
+    /// Its place in the file.
+    pub span: Span,
 }
 
 /// Text, quoted or not.
@@ -74,7 +75,7 @@ pub struct Scalar {
     pub plain: bool,
 }
 
-/// What YAML takes a scalar for.
+/// What YAML reads a scalar as.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Meaning {
     /// Nothing.
@@ -91,21 +92,21 @@ pub enum Meaning {
 ///
 /// # Errors
 ///
-/// Where and why the text is no YAML, and every duplicate key.
-pub fn read(file: &Arc<File>) -> Result<Vec<Node>, Vec<Problem>> {
+/// Where and why the text is not valid YAML, and every duplicate key.
+pub fn read(file: &Arc<File>) -> Result<Vec<Node>, Vec<FileDiagnostic>> {
     let mut loader = Loader {
         parser: Parser::new_from_str(&file.text),
         file,
         anchors: HashMap::new(),
         nodes: 0,
-        problems: Vec::new(),
+        diagnostics: Vec::new(),
     };
     match loader.documents() {
-        Ok(documents) if loader.problems.is_empty() => Ok(documents),
-        Ok(_) => Err(loader.problems),
+        Ok(documents) if loader.diagnostics.is_empty() => Ok(documents),
+        Ok(_) => Err(loader.diagnostics),
         Err(fatal) => {
-            loader.problems.push(*fatal);
-            Err(loader.problems)
+            loader.diagnostics.push(*fatal);
+            Err(loader.diagnostics)
         }
     }
 }
@@ -126,7 +127,7 @@ impl Node {
         }
     }
 
-    /// The items of a list, none if it is no list.
+    /// The items of a list; none of any other value.
     #[must_use]
     pub fn items(&self) -> &[Self] {
         match &self.kind {
@@ -144,22 +145,22 @@ impl Node {
         }
     }
 
-    /// Place of what stands at a path such as `spec/services/0/name`, or of the nearest thing above it that exists.
+    /// Span of the value at a path, or of the nearest value above it that exists.
     #[must_use]
-    pub fn place_at(&self, path: &str) -> &Place {
+    pub fn span_at(&self, path: &FieldPath) -> &Span {
         let mut node = self;
-        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
-            let next = match &node.kind {
-                Kind::Sequence(items) => segment.parse().ok().and_then(|index: usize| items.get(index)),
-                _ => node.get(segment),
+        for segment in path.segments() {
+            let next = match segment {
+                Segment::Index(index) => node.items().get(*index),
+                Segment::Field(name) => node.get(name),
             };
             let Some(next) = next else { break };
             node = next;
         }
-        &node.place
+        &node.span
     }
 
-    /// As JSON, the way kubectl reads it, fields in order of name.
+    /// As JSON, the way kubectl reads it, with fields in order of name.
     #[must_use]
     pub fn to_json(&self) -> Value {
         match &self.kind {
@@ -181,7 +182,7 @@ impl Node {
 }
 
 impl Scalar {
-    /// What YAML takes it for: the union of versions 1.1 and 1.2, so what is text here is text for every tool.
+    /// What YAML reads it as: the union of versions 1.1 and 1.2, so what is text here is text for every tool.
     #[must_use]
     pub fn meaning(&self) -> Meaning {
         if !self.plain {
@@ -196,8 +197,8 @@ impl Scalar {
     }
 }
 
-impl Place {
-    /// The text that stands there.
+impl Span {
+    /// The text of the span.
     #[must_use]
     pub fn text(&self) -> &str {
         let (start, length) = self.bytes();
@@ -226,27 +227,27 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file.name, self.line, self.column)
     }
 }
 
 /// Without the file's text.
-impl fmt::Debug for Place {
+impl fmt::Debug for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
 }
 
-type Fatal = Box<Problem>;
+type Fatal = Box<FileDiagnostic>;
 
 struct Loader<'t> {
     parser: Parser<'t, StrInput<'t>>,
     file: &'t Arc<File>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
-    problems: Vec<Problem>,
+    diagnostics: Vec<FileDiagnostic>,
 }
 
 impl<'t> Loader<'t> {
@@ -268,45 +269,48 @@ impl<'t> Loader<'t> {
         }
     }
 
-    fn next(&mut self) -> Result<(Event<'t>, Span), Fatal> {
+    fn next(&mut self) -> Result<(Event<'t>, saphyr_parser::Span), Fatal> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
                 let marker = *error.marker();
-                let place = self.place(Span::empty(marker));
+                let span = self.span(saphyr_parser::Span::empty(marker));
                 let line = self.file.text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
                 let indent = line.len() - line.trim_start().len();
-                let problem = Problem::at(&place, format!("this is no YAML: {}", error.info()));
+                let diagnostic = FileDiagnostic::at(&span, format!("invalid YAML: {}", error.info()));
                 Err(Box::new(if line.get(..indent).is_some_and(|indent| indent.contains('\t')) {
-                    problem.help("the line begins with a tab: YAML indents with spaces")
+                    diagnostic.with_help("indent the line with spaces instead of the tab")
                 } else {
-                    problem
+                    diagnostic
                 }))
             }
-            None => Ok((Event::StreamEnd, Span::default())),
+            None => Ok((Event::StreamEnd, saphyr_parser::Span::default())),
         }
     }
 
-    fn node(&mut self, (event, span): (Event<'t>, Span), depth: usize) -> Result<Node, Fatal> {
-        let place = self.place(span);
+    fn node(&mut self, (event, span): (Event<'t>, saphyr_parser::Span), depth: usize) -> Result<Node, Fatal> {
+        let span = self.span(span);
         if depth > MAX_DEPTH {
-            return Err(Box::new(Problem::at(&place, format!("nested deeper than {MAX_DEPTH}"))));
+            return Err(Box::new(FileDiagnostic::at(&span, format!("nested deeper than {MAX_DEPTH} levels"))));
         }
         self.nodes += 1;
         let (anchor, node) = match event {
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
-                    return Err(Box::new(Problem::at(&place, "this alias stands for something that holds it")));
+                    return Err(Box::new(FileDiagnostic::at(&span, "the alias refers to a value that contains it")));
                 };
                 self.nodes += node.count();
                 if self.nodes > MAX_NODES {
-                    return Err(Box::new(Problem::at(&place, format!("aliases make more than {MAX_NODES} values"))));
+                    return Err(Box::new(FileDiagnostic::at(
+                        &span,
+                        format!("aliases expand to more than {MAX_NODES} values"),
+                    )));
                 }
                 return Ok(node);
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix != "str");
-                (anchor, Node { place, kind: Kind::Scalar(Scalar { text: Cow::into_owned(text), plain }) })
+                (anchor, Node { span, kind: Kind::Scalar(Scalar { text: Cow::into_owned(text), plain }) })
             }
             Event::SequenceStart(anchor, _) => {
                 let mut items = Vec::new();
@@ -316,13 +320,13 @@ impl<'t> Loader<'t> {
                         event => items.push(self.node(event, depth + 1)?),
                     }
                 }
-                (anchor, Node { place, kind: Kind::Sequence(items) })
+                (anchor, Node { span, kind: Kind::Sequence(items) })
             }
             Event::MappingStart(anchor, _) => {
                 let entries = self.mapping(depth)?;
-                (anchor, Node { place, kind: Kind::Mapping(entries) })
+                (anchor, Node { span, kind: Kind::Mapping(entries) })
             }
-            _ => return Err(Box::new(Problem::at(&place, "this is no YAML: a value is missing"))),
+            _ => return Err(Box::new(FileDiagnostic::at(&span, "invalid YAML: missing value"))),
         };
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
@@ -342,29 +346,29 @@ impl<'t> Loader<'t> {
             let event = self.next()?;
             let value = self.node(event, depth + 1)?;
             let Kind::Scalar(Scalar { text, plain }) = key.kind else {
-                self.problems.push(Problem::at(&key.place, "a key must be text"));
+                self.diagnostics.push(FileDiagnostic::at(&key.span, "expected text as a key"));
                 continue;
             };
             if plain && text == "<<" {
-                let problem = Problem::at(&key.place, "merge keys (`<<`) are not read")
-                    .help("write the fields out, or use an alias for a whole value");
-                self.problems.push(problem);
+                let diagnostic = FileDiagnostic::at(&key.span, "merge keys (`<<`) are not supported")
+                    .with_help("write out the fields, or use an alias for a whole value");
+                self.diagnostics.push(diagnostic);
                 continue;
             }
             if let Some((first, _)) = seen.get(&text).and_then(|index| entries.get(*index)) {
-                let problem =
-                    Problem::at(&key.place, format!("the key `{text}` stands twice")).also(&first.place, "first here");
-                self.problems.push(problem);
+                let diagnostic = FileDiagnostic::at(&key.span, format!("duplicate key `{text}`"))
+                    .with_related(&first.span, "the first one");
+                self.diagnostics.push(diagnostic);
                 continue;
             }
             seen.insert(text.clone(), entries.len());
-            entries.push((Key { text, place: key.place }, value));
+            entries.push((Key { text, span: key.span }, value));
         }
     }
 
-    fn place(&self, span: Span) -> Place {
-        let Span { start, end } = span;
-        Place {
+    fn span(&self, span: saphyr_parser::Span) -> Span {
+        let saphyr_parser::Span { start, end } = span;
+        Span {
             file: Arc::clone(self.file),
             line: start.line(),
             column: start.col() + 1,
@@ -381,19 +385,6 @@ impl Node {
             Kind::Sequence(items) => items.iter().map(Self::count).sum(),
             Kind::Mapping(entries) => entries.iter().map(|(_, value)| value.count()).sum::<usize>(),
         }
-    }
-}
-
-/// With the fields of all objects in order of name, so that equal values have equal texts whoever wrote them.
-pub(crate) fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.into_iter().map(|(name, value)| (name, sorted(value))).collect();
-            fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-            Value::Object(fields.into_iter().collect())
-        }
-        Value::Array(items) => items.into_iter().map(sorted).collect(),
-        scalar => scalar,
     }
 }
 
@@ -437,28 +428,31 @@ mod tests {
         Arc::new(File { name: "a.yaml".into(), text: text.into() })
     }
 
-    fn problems(text: &str) -> Vec<String> {
+    fn diagnostics(text: &str) -> Vec<String> {
         read(&file(text)).unwrap_err().iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn every_value_knows_its_place() {
+    fn every_value_has_a_span() {
         let documents = read(&file("a: 1\n---\n# only a comment\n---\nb:\n  ü: [x, 'y z']\n")).unwrap();
         let [_, second] = &documents[..] else { panic!("{documents:?}") };
-        let place = second.place_at("b/ü/1");
-        assert_eq!((place.to_string(), place.text()), ("a.yaml:6:10".into(), "'y z'"));
-        assert_eq!(second.place_at("b/nothing/here").to_string(), "a.yaml:6:3");
+        let span = second.span_at(&FieldPath::default().field("b").field("ü").index(1));
+        assert_eq!((span.to_string(), span.text()), ("a.yaml:6:10".into(), "'y z'"));
+        assert_eq!(
+            second.span_at(&FieldPath::default().field("b").field("nothing").field("here")).to_string(),
+            "a.yaml:6:3"
+        );
     }
 
     #[test]
-    fn a_key_stands_once() {
-        assert_eq!(problems("a: 1\nb: {c: 1, c: 2}\na: 3\n"), ["the key `c` stands twice", "the key `a` stands twice"]);
+    fn duplicate_keys_are_errors() {
+        assert_eq!(diagnostics("a: 1\nb: {c: 1, c: 2}\na: 3\n"), ["duplicate key `c`", "duplicate key `a`"]);
     }
 
     #[test]
     fn tabs_are_named() {
-        let problems = read(&file("a:\n\tb: 1\n")).unwrap_err();
-        assert!(problems[0].help.as_ref().unwrap().contains("tab"), "{problems:?}");
+        let diagnostics = read(&file("a:\n\tb: 1\n")).unwrap_err();
+        assert!(diagnostics[0].help.as_ref().unwrap().contains("tab"), "{diagnostics:?}");
     }
 
     #[test]
@@ -470,19 +464,19 @@ mod tests {
             let before = format!("*a{},", n - 1).repeat(10);
             bomb = [bomb, format!("a{n}: &a{n} [{}]\n", before.trim_end_matches(','))].concat();
         }
-        assert!(problems(&bomb)[0].contains("aliases"));
-        assert!(problems("a: &a [*a]\n")[0].contains("alias"));
-        assert!(problems("a: {<<: {b: 1}}\n")[0].contains("merge"));
+        assert!(diagnostics(&bomb)[0].contains("aliases"));
+        assert!(diagnostics("a: &a [*a]\n")[0].contains("alias"));
+        assert!(diagnostics("a: {<<: {b: 1}}\n")[0].contains("merge"));
     }
 
     #[test]
     fn depth_is_bounded() {
-        assert!(problems(&"[".repeat(100))[0].contains("nested"));
-        assert_eq!(problems(&"[".repeat(100_000)).len(), 1);
+        assert!(diagnostics(&"[".repeat(100))[0].contains("nested"));
+        assert_eq!(diagnostics(&"[".repeat(100_000)).len(), 1);
     }
 
     #[test]
-    fn scalars_mean_what_kubectl_takes_them_for() {
+    fn scalars_mean_what_kubectl_reads() {
         let meaning = |text: &str| Scalar { text: text.into(), plain: true }.meaning();
         for text in ["no", "off", "Yes", "TRUE"] {
             assert!(matches!(meaning(text), Meaning::Bool(_)), "{text}");

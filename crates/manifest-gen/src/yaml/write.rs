@@ -1,10 +1,10 @@
-//! JSON values to YAML text that every YAML reader takes for the same values.
+//! JSON values to YAML text that every YAML reader reads as the same values.
 
 use serde_json::Value;
 
 use super::{Meaning, Scalar};
 
-/// Writes a value as a block: fields in the order of their names, texts of several lines as literal blocks.
+/// Writes a value as a block: fields in order of name, texts of several lines as literal blocks.
 #[must_use]
 pub fn write(value: &Value) -> String {
     let mut out = String::new();
@@ -18,7 +18,7 @@ pub fn write(value: &Value) -> String {
     out
 }
 
-/// Writes the entries of a mapping or the items of a list, each on lines of its own. The first begins where `out` ends.
+/// Writes the entries of a mapping or the items of a list on lines of their own. The first begins at the end of `out`.
 fn block(out: &mut String, value: &Value, indent: usize) {
     let mut first = true;
     let mut begin = |out: &mut String| {
@@ -69,7 +69,7 @@ fn block(out: &mut String, value: &Value, indent: usize) {
     }
 }
 
-/// Writes a value that begins on the current line; lines that follow are indented.
+/// Writes a value that begins on the current line; the lines after it are indented.
 fn inline(out: &mut String, value: &Value, indent: usize) {
     match value {
         Value::String(value) if is_literal(value) => {
@@ -99,7 +99,7 @@ fn text(out: &mut String, value: &str) {
         out.push_str(&value.replace('\'', "''"));
         out.push('\'');
     } else {
-        // A JSON text is a YAML text.
+        // A JSON string is a YAML string.
         out.push_str(&Value::from(value).to_string());
     }
 }
@@ -115,7 +115,7 @@ fn is_plain(value: &str) -> bool {
         && Scalar { text: value.into(), plain: true }.meaning() == Meaning::Text
 }
 
-/// Whether the text can stand in a literal block: its first line shows the indentation, its end is kept.
+/// Whether a literal block can hold the text: its first line shows the indentation, and its end is kept.
 fn is_literal(value: &str) -> bool {
     value.trim_end_matches('\n').contains('\n')
         && value.starts_with(|c: char| c != ' ' && c != '\n')
@@ -178,7 +178,7 @@ mod tests {
         fn what_is_written_reads_the_same(value in values()) {
             let text = write(&json!({ "v": value }));
             let documents = yaml::read(&Arc::new(File { name: String::new(), text: text.clone() }));
-            let documents = documents.map_err(|problems| TestCaseError::fail(format!("{problems:?}\n{text}")))?;
+            let documents = documents.map_err(|errors| TestCaseError::fail(format!("{errors:?}\n{text}")))?;
             prop_assert_eq!(documents[0].to_json(), json!({ "v": value }), "{}", text);
         }
     }

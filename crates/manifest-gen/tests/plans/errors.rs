@@ -1,0 +1,209 @@
+//! Each kind of error: its message and its span.
+
+use manifest_gen::diagnostic::FileDiagnostic;
+
+use crate::common::{build, plan};
+
+const LUA: &str = "engine: lua, istioVersion: '1.24'";
+const A: &str = "  - {name: a, namespace: a, variants: [{name: PR-1}]}";
+
+/// Spans and messages.
+fn errors(files: &[(&str, &str)], others: &[(&str, &[u8])]) -> Vec<String> {
+    let diagnostics = build(files, others).map(|plan| panic!("no error: {plan:?}")).unwrap_err();
+    let line = |one: &FileDiagnostic| match &one.span {
+        Some(span) => format!("{span} {}", one.message),
+        None => one.message.clone(),
+    };
+    diagnostics.iter().map(line).collect()
+}
+
+#[track_caller]
+fn says(plan: &str, wanted: &[&str]) {
+    let found = errors(&[("p", plan)], &[]);
+    assert_eq!(found.len(), wanted.len(), "{found:#?}");
+    let wrong: Vec<_> = found.iter().zip(wanted).filter(|(found, wanted)| !found.contains(**wanted)).collect();
+    assert!(wrong.is_empty(), "found and wanted: {wrong:#?}");
+}
+
+#[test]
+fn all_errors_of_a_file_come_at_once() {
+    let text = plan(
+        "engine: luna, istioVersion: 1.10, workload: {}",
+        "  - {name: no, port: 0, variants: {}}",
+        "  policies: {}",
+    );
+    says(
+        &text,
+        &[
+            "p:5:20 expected `lua` or `wasm`, found `luna`",
+            "p:5:40 expected text, found `1.10`, which YAML reads as the number 1.1",
+            "p:5:46 unknown field `workload`",
+            "p:7:12 expected text, found `no`, which YAML reads as false",
+            "p:7:22 expected a whole number from 1 to 65535, found `0`",
+            "p:7:35 expected a list, found a mapping",
+            "p:7:5 missing field `namespace`",
+            "p:8:3 unknown field `policies`",
+        ],
+    );
+}
+
+#[test]
+fn yaml_pitfalls() {
+    says("kind: RoutingPlan\nkind: RoutingPlan\n", &["p:2:1 duplicate key `kind`"]);
+    says("spec:\n\tx: 1\n", &["invalid YAML"]);
+    says("", &["no plan in p"]);
+    says("kind: RoutingPlans\n", &["p:1:7 expected the kind `RoutingPlan` or `RoutingVariant`, found `RoutingPlans`"]);
+    says("just text\n", &["p:1:1 expected a plan or a variant file, found no mapping"]);
+    let two = format!("{}---\n{}", plan(LUA, A, ""), plan(LUA, A, ""));
+    says(&two, &["p:10:1 expected one plan, found a second one"]);
+    says(&plan(LUA, "  - {name: &x a, namespace: *y}", ""), &["invalid YAML"]);
+}
+
+#[test]
+fn resources_that_istio_lacks() {
+    says(
+        &plan("engine: lua, resource: TrafficExtension, istioVersion: '1.29'", A, ""),
+        &["p:5:35 TrafficExtension exists since Istio 1.30, and `istioVersion` is 1.29"],
+    );
+    says(
+        &plan("engine: lua, resource: WasmPlugin, istioVersion: '1.29'", A, ""),
+        &["p:5:35 a WasmPlugin can't carry `engine: lua`"],
+    );
+    says(&plan("engine: lua, istioVersion: '1.5'", A, ""), &["p:5:39 expected Istio 1.20 or newer, found `1.5`"]);
+    says(
+        &plan("engine: lua, istioVersion: 'new'", A, ""),
+        &["p:5:39 expected a version such as \"1.27\", found `new`"],
+    );
+    let wasm = |rest: &str, version: &str| plan(&format!("engine: wasm, istioVersion: '{version}', {rest}"), A, "");
+    says(
+        &wasm("wasm: {url: 'oci://x', failStrategy: FAIL_RELOAD}", "1.24"),
+        &["with `resource: EnvoyFilter` FAIL_RELOAD exists since Istio 1.25, and `istioVersion` is 1.24"],
+    );
+    says(
+        &wasm("resource: WasmPlugin, wasm: {url: 'oci://x', failStrategy: FAIL_RELOAD}", "1.26"),
+        &["with `resource: WasmPlugin` FAIL_RELOAD exists since Istio 1.27, and `istioVersion` is 1.26"],
+    );
+    says(&wasm("resource: WasmPlugin, wasm: {inline: x}", "1.26"), &["a WasmPlugin can't carry the module itself"]);
+    says(
+        &wasm("wasm: {url: 'ftp://x'}", "1.26"),
+        &["expected a URL of `oci://`, `https://`, `http://` or `file://`, found `ftp://x`"],
+    );
+    says(&wasm("wasm: {url: 'oci://x', sha256: ab}", "1.26"), &["expected 64 hex digits, found `ab`"]);
+    says(&wasm("wasm: {inline: x}", "1.26"), &["can't read x"]);
+    says(&wasm("wasm: {}", "1.26"), &["expected `url` or `inline`, found neither"]);
+    says(
+        &wasm("workloads: {matchLabels: {a b: 'c d'}}", "1.26"),
+        &["needs the field `wasm`", "p:5:79 expected a label key", "p:5:79 expected a label value"],
+    );
+    says(
+        &plan(
+            "engine: lua, istioVersion: '1.21'",
+            "  - {name: a, namespace: a, hosts: [x]}",
+            "  routes: {resource: HTTPRoute}",
+        ),
+        &[
+            "p:7:12 an HTTPRoute needs the service's `port`",
+            "p:7:36 `hosts` has no effect on HTTPRoutes, it is for VirtualServices",
+            "p:7:36 `hosts` are reached through `gateways`, and there are none",
+            "p:8:22 Istio routes the mesh by HTTPRoute since 1.22, and `istioVersion` is 1.21",
+        ],
+    );
+}
+
+#[test]
+fn names_hosts_and_versions() {
+    let services = "  - {name: A_b, namespace: a}\n  - {name: c, namespace: C, host: UP, gateways: [mesh, a/b/c], hosts: ['*.*'], variantHost: '{pr}'}\n  \
+                    - {name: d, namespace: d, variants: [{name: -x}, {name: a_b}, {name: PR-1, host: X, expiresAt: tomorrow}]}";
+    says(
+        &plan(LUA, services, ""),
+        &[
+            "p:7:12 `A_b` is not a valid Kubernetes Service name",
+            "p:8:26 expected a DNS label (1 to 63 of `a-z 0-9 -`, without `-` at its ends), found `C`",
+            "p:8:35 expected a DNS name in lower case",
+            "p:8:50 the mesh always routes the service",
+            "p:8:56 expected `namespace/name` or `name` of a Gateway, found `a/b/c`",
+            "p:8:72 expected a DNS name in lower case, with or without `*.` before it, found `*.*`",
+            "p:8:93 expected a template of DNS names, found `{pr}`, which gives `{pr}`",
+            "p:9:47 expected a version",
+            "p:9:59 `a_b` gives the host `a_b.d.svc.cluster.local`, which is not a DNS name",
+            "p:9:84 expected a DNS name in lower case",
+            "p:9:98 expected an RFC 3339 timestamp such as 2026-12-01T00:00:00Z, found `tomorrow`",
+        ],
+    );
+}
+
+#[test]
+fn both_spans_of_a_clash_are_named() {
+    let file = "apiVersion: routing-claims.dev/v1alpha1\nkind: RoutingVariant\nmetadata: {name: f}\nspec: {service: a, variant: PR-1}\n";
+    let plan_text = plan(LUA, A, "");
+    let clash = build(&[("p", &plan_text), ("v", file)], &[]).unwrap_err();
+    assert_eq!(clash[0].span.as_ref().unwrap().to_string(), "v:4:29");
+    assert_eq!(clash[0].related[0].0.to_string(), "p:7:47");
+    let unknown = build(&[("p", &plan_text), ("v", &file.replace("service: a", "service: aa"))], &[]).unwrap_err();
+    assert_eq!(
+        (&*unknown[0].message, unknown[0].help.as_deref()),
+        ("the plan has no service `aa`", Some("did you mean `a`?"))
+    );
+    says(
+        &plan(LUA, "  - {name: a, namespace: x}\n  - {name: A, namespace: z}", ""),
+        &["p:8:12 name: expected each name once (case-insensitive), found duplicate `A`"],
+    );
+    says(
+        &plan(LUA, "  - {name: a, namespace: x}\n  - {name: b, namespace: x, host: a.x.svc.cluster.local}", ""),
+        &["p:8:12 `a` and `b` have the same host"],
+    );
+}
+
+#[test]
+fn an_expired_variant_is_refused() {
+    let services = "  - {name: a, namespace: a, variants: [{name: PR-1, expiresAt: 2026-06-01T00:00:00Z}]}";
+    says(&plan(LUA, services, ""), &["p:7:64 the variant `PR-1` of `a` has expired"]);
+}
+
+#[test]
+fn errors_of_the_policy_have_spans() {
+    let policy =
+        "  policy: {limits: {maxRoutes: 9999}, fromHeaders: [{name: 'a b'}], services: [], reportHeader: host}";
+    says(&plan(LUA, A, policy), &["p:8:32 expected a whole number from 1 to 64, found `9999`"]);
+    let policy = policy.replace("9999", "9");
+    says(&plan(LUA, A, &policy), &["the policy's services come from `spec.services`"]);
+    says(
+        &plan(LUA, A, &policy.replace(", services: []", "")),
+        &[
+            "p:8:57 name: expected a header name (RFC 9110 section 5.1), found `a b`",
+            "reportHeader: expected a header that a policy may manage, found `host`",
+        ],
+    );
+}
+
+#[test]
+fn authentication_needs_a_gateway() {
+    says(
+        &plan(LUA, A, "  authentication: {issuer: '', jwksUri: x}"),
+        &[
+            "`authentication` is for the gateways",
+            "expected the token's `iss`",
+            "expected a URL of `https://` or `http://`, found `x`",
+        ],
+    );
+}
+
+#[test]
+fn a_base_must_fit() {
+    let services = "  - {name: a, namespace: a, base: b.yaml}";
+    let text = plan(LUA, services, "");
+    let with = |base: &str| errors(&[("p", &text)], &[("b.yaml", base.as_bytes())]).join("\n");
+    assert!(errors(&[("p", &text)], &[])[0].starts_with("p:7:35 can't read b.yaml"));
+    assert!(with("kind: Service\n").contains("b.yaml:1:7 expected a VirtualService, found the kind \"Service\""));
+    let base = "kind: VirtualService\nmetadata: {name: x}\nspec: {hosts: [HOST], http: [ROUTES]}\n";
+    assert!(
+        with(&base.replace("HOST", "b").replace("ROUTES", "{route: [{destination: {host: a}}]}"))
+            .contains("does not contain the service's host")
+    );
+    assert!(
+        with(&base.replace("HOST", "a").replace("ROUTES", "{route: [{destination: {host: c}}]}"))
+            .contains("the variants have no place")
+    );
+    let matching = "{match: [{headers: {a: {exact: x}}}], route: [{destination: {host: a}}]}";
+    assert!(with(&base.replace("HOST", "a").replace("ROUTES", matching)).contains("`a` is the header of the variants"));
+}

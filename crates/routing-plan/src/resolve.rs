@@ -1,0 +1,302 @@
+//! A plan and its variant files to a [`ResolvedPlan`]: what is left to decide is decided here, and what can't be is a
+//! diagnostic.
+
+mod authentication;
+mod base;
+mod filter;
+mod policy;
+mod services;
+mod variants;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use routing_claims::Policy;
+use serde_json::Value;
+
+use crate::{
+    diagnostic::{Diagnostic, Document, Location},
+    istio::IstioVersion,
+    names,
+    plan::{FailStrategy, RouteResource, RoutingPlan, RoutingVariant},
+};
+
+/// All that resources are generated from, valid as a whole. Equal for the same variants in any order.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ResolvedPlan {
+    /// Name of the plan.
+    pub name: String,
+    /// Namespace of the filter resources.
+    pub namespace: String,
+    /// What the filter does with a token.
+    pub policy: Policy,
+    /// The filter.
+    pub filter: ResolvedFilter,
+    /// Kind of the routes.
+    pub routes: RouteResource,
+    /// Whose tokens the gateway verifies.
+    pub authentication: Option<ResolvedAuthentication>,
+    /// In order of claim.
+    pub services: Vec<ResolvedService>,
+    /// Variants that were left out because they have expired.
+    pub expired: Vec<ExpiredVariant>,
+}
+
+/// The filter, and what carries it to which proxies.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ResolvedFilter {
+    /// The resource, with what runs in the proxy.
+    pub carrier: FilterCarrier,
+    /// The oldest Istio that must understand the resources.
+    pub istio: IstioVersion,
+    /// Labels of the workloads whose outbound requests are routed; empty: every workload.
+    pub workloads: BTreeMap<String, String>,
+    /// Labels of the gateways, if they have the filter.
+    pub gateways: Option<BTreeMap<String, String>>,
+    /// Its field in the plan.
+    pub location: Location,
+}
+
+/// What carries the filter to the proxy, with what it can carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilterCarrier {
+    /// Either engine, the module from anywhere.
+    EnvoyFilter(FilterEngine<ModuleSource>),
+    /// A module that Istio fetches.
+    WasmPlugin(WasmEngine<RemoteModule>),
+    /// Either engine, the module fetched by Istio.
+    TrafficExtension(FilterEngine<RemoteModule>),
+}
+
+/// What runs in the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilterEngine<M> {
+    /// The Lua script.
+    Lua,
+    /// The WebAssembly module.
+    Wasm(WasmEngine<M>),
+}
+
+/// The WebAssembly module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WasmEngine<M> {
+    /// Where it is.
+    pub module: M,
+    /// What the proxy does when it traps.
+    pub fail_strategy: FailStrategy,
+}
+
+/// Where the WebAssembly module is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModuleSource {
+    /// At a URL.
+    Remote(RemoteModule),
+    /// In the resource itself.
+    Inline(Arc<[u8]>),
+}
+
+/// A WebAssembly module at a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteModule {
+    /// `oci://`, `https://`, `http://` or `file://`.
+    pub url: String,
+    /// SHA-256 in lower-case hex.
+    pub sha256: Option<String>,
+}
+
+/// The issuer whose tokens the gateway verifies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResolvedAuthentication {
+    /// The token's `iss`.
+    pub issuer: String,
+    /// URL of the issuer's keys.
+    pub jwks_uri: String,
+}
+
+/// A service that has variants.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ResolvedService {
+    /// The claim's key.
+    pub claim: String,
+    /// The header that carries the version.
+    pub header: String,
+    /// Namespace of the routes.
+    pub namespace: String,
+    /// Host of the main version.
+    pub host: String,
+    /// Port of the destinations.
+    pub port: Option<u16>,
+    /// Gateways that route it besides the mesh, in order.
+    pub gateways: Vec<String>,
+    /// Public hosts at these gateways, in order.
+    pub public_hosts: Vec<String>,
+    /// The user's own `VirtualService` that the variants are woven into.
+    pub base: Option<Value>,
+    /// In order of name.
+    pub variants: Vec<ResolvedVariant>,
+    /// Its name in the plan.
+    pub location: Location,
+}
+
+/// A version besides the main one.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ResolvedVariant {
+    /// The version, as tokens name it.
+    pub name: String,
+    /// Where its requests go.
+    pub host: String,
+    /// When it is to be removed.
+    pub expires_at: Option<Timestamp>,
+    /// Its name in the plan or the variant file.
+    pub location: Location,
+}
+
+/// A variant that was left out because it has expired.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ExpiredVariant {
+    /// Claim of its service.
+    pub service: String,
+    /// The variant.
+    pub variant: ResolvedVariant,
+}
+
+/// What to do about variants that have expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// A variant that has expired at this time is an error.
+    Refuse(Timestamp),
+    /// Variants that have expired at this time are left out.
+    LeaveOut(Timestamp),
+    /// Expired variants are kept.
+    Keep,
+}
+
+/// The files that a plan names, by the paths that it names them with. Reading them is up to the caller.
+#[derive(Debug, Clone, Default)]
+pub struct PlanFiles {
+    /// Each service's `base`.
+    pub bases: BTreeMap<String, Result<Value, UnreadableFile>>,
+    /// The filter's `wasm.inline`.
+    pub modules: BTreeMap<String, Result<Arc<[u8]>, UnreadableFile>>,
+}
+
+/// Why a file that the plan names can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UnreadableFile(pub String);
+
+/// A text that is not a timestamp.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected an RFC 3339 timestamp such as 2026-12-01T00:00:00Z, found `{0}`")]
+pub struct InvalidTimestamp(pub String);
+
+/// Resolves a plan with its variant files.
+///
+/// # Errors
+///
+/// Everything that is wrong, not only the first fault. [`Document::Variant`] is an index in `variants`.
+pub fn resolve(
+    plan: &RoutingPlan,
+    variants: &[RoutingVariant],
+    files: &PlanFiles,
+    expiry: Expiry,
+) -> Result<ResolvedPlan, Vec<Diagnostic>> {
+    let mut resolver = Resolver { plan, variants, files, expiry, diagnostics: Vec::new(), expired: Vec::new() };
+    match resolver.plan() {
+        Some(plan) if resolver.diagnostics.is_empty() => Ok(plan),
+        _ => Err(resolver.diagnostics),
+    }
+}
+
+/// Reads when a variant expires.
+///
+/// # Errors
+///
+/// The text is not an RFC 3339 timestamp.
+pub fn parse_timestamp(text: &str) -> Result<Timestamp, InvalidTimestamp> {
+    text.parse().map_err(|_| InvalidTimestamp(text.to_owned()))
+}
+
+/// Resolves part after part, and collects what is wrong.
+struct Resolver<'p> {
+    plan: &'p RoutingPlan,
+    variants: &'p [RoutingVariant],
+    files: &'p PlanFiles,
+    expiry: Expiry,
+    diagnostics: Vec<Diagnostic>,
+    expired: Vec<ExpiredVariant>,
+}
+
+impl Resolver<'_> {
+    fn plan(&mut self) -> Option<ResolvedPlan> {
+        let RoutingPlan { metadata, spec, .. } = self.plan;
+        let at = |field| Location::root(Document::Plan).field("metadata").field(field);
+        self.check(at("name"), &metadata.name, names::label);
+        self.check(at("namespace"), &metadata.namespace, names::label);
+        let istio = self.istio();
+        let filter = istio.and_then(|istio| self.filter(istio));
+        self.routes(istio);
+        let authentication = spec.authentication.as_ref().map(|spec| self.authentication(spec, istio));
+        let policy = self.policy();
+        let services = self.services(policy.as_ref());
+        Some(ResolvedPlan {
+            name: metadata.name.clone(),
+            namespace: metadata.namespace.clone(),
+            policy: policy?,
+            filter: filter?,
+            routes: spec.routes.resource,
+            authentication,
+            services,
+            expired: std::mem::take(&mut self.expired),
+        })
+    }
+
+    fn istio(&mut self) -> Option<IstioVersion> {
+        let text = &self.plan.spec.filter.istio_version;
+        let location = spec().field("filter").field("istioVersion");
+        let Ok(version) = text.parse::<IstioVersion>() else {
+            self.report(Diagnostic::new(location, format!("expected a version such as \"1.27\", found `{text}`")));
+            return None;
+        };
+        if version < IstioVersion::OLDEST {
+            let message = format!("expected Istio {} or newer, found `{version}`", IstioVersion::OLDEST);
+            self.report(Diagnostic::new(location, message));
+            return None;
+        }
+        Some(version)
+    }
+
+    fn report(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Checks a text by a rule of [`names`], and says whether it holds.
+    fn check(&mut self, location: Location, text: &str, rule: fn(&str) -> Result<(), &'static str>) -> bool {
+        let result = rule(text);
+        if let Err(expected) = result {
+            self.report(Diagnostic::new(location, format!("expected {expected}, found `{text}`")));
+        }
+        result.is_ok()
+    }
+}
+
+/// The plan's `spec`.
+fn spec() -> Location {
+    Location::root(Document::Plan).field("spec")
+}
+
+/// A service of the plan.
+fn service(index: usize) -> Location {
+    spec().field("services").index(index)
+}
+
+/// What to do about a resource that an old Istio does not have.
+fn raise_version(alternative: &str) -> String {
+    format!("use {alternative}, or raise `istioVersion` if every Istio is new enough")
+}
