@@ -5,12 +5,18 @@ use std::{
     fmt::Write,
 };
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
-    lint::service_parent,
-    manifests::{Manifest, items},
+    diagnostic::FieldPath,
+    manifests::Manifest,
     names,
+    views::{
+        StringMatch, View,
+        http_route::{BackendRef, NamedMatch, Rule, RuleMatch},
+        reader::Field,
+        virtual_service::{HttpRoute, RouteMatch, WeightedDestination},
+    },
 };
 
 /// What changes between two renders.
@@ -113,75 +119,116 @@ impl Diff {
 fn routes(manifests: &[Manifest]) -> BTreeMap<(String, String), String> {
     let mut routes = BTreeMap::new();
     for manifest in manifests {
-        let (hosts, rules): (Vec<String>, _) = match &*manifest.kind {
-            "VirtualService" => {
-                let hosts = manifest.list("/spec/hosts").filter_map(Value::as_str);
-                (hosts.map(|host| names::full_host(host, &manifest.namespace)).collect(), "/spec/http")
+        let (hosts, rules) = match manifest.any_view() {
+            View::VirtualService(view) => {
+                let hosts = view.hosts.items().iter().map(|host| names::full_host(host, &manifest.namespace));
+                let rules = view.http.items().iter().map(|route| of_virtual_service(manifest, route));
+                (hosts.collect::<Vec<_>>(), rules.collect::<Vec<_>>())
             }
-            "HTTPRoute" => (service_parent(manifest).into_iter().collect(), "/spec/rules"),
+            View::HttpRoute(view) => {
+                let rules = view.rules.items().iter().map(|rule| of_http_route(manifest, rule));
+                (view.service_parent(&manifest.namespace).into_iter().collect(), rules.collect())
+            }
             _ => continue,
         };
-        for rule in manifest.list(rules) {
-            let mut conditions: Vec<_> = items(&rule["match"]).chain(items(&rule["matches"])).map(condition).collect();
+        for ComparedRule { mut conditions, target } in rules {
             if conditions.is_empty() {
                 conditions.push("default".into());
             }
             for (host, condition) in hosts.iter().flat_map(|host| conditions.iter().map(move |one| (host, one))) {
                 // The first rule of a condition is the one that is followed.
-                routes.entry((host.clone(), condition.clone())).or_insert_with(|| target(manifest, rule));
+                routes.entry((host.clone(), condition.clone())).or_insert_with(|| target.clone());
             }
         }
     }
     routes
 }
 
-fn condition(condition: &Value) -> String {
-    let mut parts = Vec::new();
-    for (field, value) in condition.as_object().into_iter().flatten() {
-        match (&**field, value) {
-            ("headers", Value::Object(headers)) => {
-                parts.extend(headers.iter().map(|(name, value)| format!("{name}: {}", short(value, "exact"))));
+/// A rule as it is compared and shown.
+struct ComparedRule {
+    conditions: Vec<String>,
+    target: String,
+}
+
+fn of_virtual_service(manifest: &Manifest, route: &HttpRoute) -> ComparedRule {
+    let condition = |one: &RouteMatch| {
+        let headers = one.headers.known().into_iter().flatten().map(|(name, wanted)| match wanted {
+            Field::Known(StringMatch::Exact(text)) => format!("{name}: {text}"),
+            _ => {
+                format!("{name}: {}", json_at(manifest, &one.written.path.clone().field("headers").field(name.clone())))
             }
-            ("headers", Value::Array(headers)) => {
-                let name = |header: &Value| header["name"].as_str().unwrap_or_default().to_owned();
-                parts.extend(headers.iter().map(|header| format!("{}: {}", name(header), short(header, "value"))));
-            }
-            _ => parts.push(format!("{field} {value}")),
-        }
+        });
+        condition(manifest, &one.written.path, headers.collect())
+    };
+    let targets = route.route.items().iter().map(|to: &WeightedDestination| {
+        let destination = to.destination.known();
+        let host = destination.and_then(|to| to.host.text()).unwrap_or_default();
+        let port = destination.and_then(|to| to.port.known()?.number.known());
+        let subset = destination.and_then(|to| to.subset.text());
+        let subset = subset.map(|subset| format!(" subset {subset}")).unwrap_or_default();
+        let weight = to.weight.known().map(|weight| format!(" weight {weight}")).unwrap_or_default();
+        format!("{}{}{subset}{weight}", names::full_host(host, &manifest.namespace), colon(port))
+    });
+    ComparedRule {
+        conditions: or_raw(manifest, &route.matches, route.matches.items().iter().map(condition)),
+        target: target(manifest, &route.written.path, &or_raw(manifest, &route.route, targets)),
     }
+}
+
+fn of_http_route(manifest: &Manifest, rule: &Rule) -> ComparedRule {
+    let condition = |one: &RuleMatch| {
+        let headers = one.headers.items().iter().map(|header: &NamedMatch| {
+            let name = header.name.text().unwrap_or_default();
+            match header.value.text() {
+                Some(value) => format!("{name}: {value}"),
+                None => format!("{name}: {}", json_at(manifest, &header.written.path)),
+            }
+        });
+        condition(manifest, &one.written.path, headers.collect())
+    };
+    let targets = rule.backend_refs.items().iter().map(|backend: &BackendRef| {
+        let weight = backend.weight.known().map(|weight| format!(" weight {weight}")).unwrap_or_default();
+        format!("{}{}{weight}", backend.host(&manifest.namespace).unwrap_or_default(), colon(backend.port.known()))
+    });
+    ComparedRule {
+        conditions: or_raw(manifest, &rule.matches, rule.matches.items().iter().map(condition)),
+        target: target(manifest, &rule.written.path, &or_raw(manifest, &rule.backend_refs, targets)),
+    }
+}
+
+fn colon(port: Option<&u64>) -> String {
+    port.map(|port| format!(":{port}")).unwrap_or_default()
+}
+
+/// The headers, and all else that a condition has as it is written.
+fn condition(manifest: &Manifest, path: &FieldPath, headers: Vec<String>) -> String {
+    let fields = manifest.value_at(path).and_then(Value::as_object).into_iter().flatten();
+    let others = fields.filter(|(field, _)| *field != "headers").map(|(field, value)| format!("{field} {value}"));
+    let mut parts: Vec<_> = headers.into_iter().chain(others).collect();
     parts.sort();
     if parts.is_empty() { "default".into() } else { parts.join(", ") }
 }
 
-/// The text of the only field that there mostly is, else all of it.
-fn short(value: &Value, field: &str) -> String {
-    value[field].as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// The destinations, and what else a rule does: a timeout that changes is a change of the route.
+fn target(manifest: &Manifest, path: &FieldPath, targets: &[String]) -> String {
+    let shown = ["match", "matches", "route", "backendRefs", "name"];
+    let fields = manifest.value_at(path).and_then(Value::as_object).into_iter().flatten();
+    let rest = fields.filter(|(field, _)| !shown.contains(&field.as_str()));
+    let rest: Map<_, _> = rest.map(|(field, value)| (field.clone(), value.clone())).collect();
+    let rest = if rest.is_empty() { String::new() } else { format!(" with {}", Value::Object(rest)) };
+    format!("{}{rest}", targets.join(" + "))
 }
 
-fn target(manifest: &Manifest, rule: &Value) -> String {
-    let mut targets: Vec<String> = items(&rule["route"])
-        .map(|to| {
-            let host = names::full_host(to["destination"]["host"].as_str().unwrap_or_default(), &manifest.namespace);
-            let port = to["destination"]["port"]["number"].as_u64().map(|port| format!(":{port}")).unwrap_or_default();
-            let subset =
-                to["destination"]["subset"].as_str().map(|subset| format!(" subset {subset}")).unwrap_or_default();
-            let weight = to["weight"].as_u64().map(|weight| format!(" weight {weight}")).unwrap_or_default();
-            format!("{host}{port}{subset}{weight}")
-        })
-        .collect();
-    targets.extend(items(&rule["backendRefs"]).map(|backend| {
-        let namespace = backend["namespace"].as_str().unwrap_or(&manifest.namespace);
-        let host = names::full_host(backend["name"].as_str().unwrap_or_default(), namespace);
-        format!("{host}{}", backend["port"].as_u64().map(|port| format!(":{port}")).unwrap_or_default())
-    }));
-    // What else a rule does counts as well: a timeout that changes is a change of the route.
-    let mut rest = rule.clone();
-    if let Some(fields) = rest.as_object_mut() {
-        fields.retain(|field, _| !matches!(&**field, "match" | "matches" | "route" | "backendRefs" | "name"));
+/// The texts of a list, the JSON of what is written there if it has the wrong type.
+fn or_raw<T>(manifest: &Manifest, list: &Field<T>, texts: impl Iterator<Item = String>) -> Vec<String> {
+    match list {
+        Field::Wrong(path) => vec![json_at(manifest, path)],
+        Field::Absent | Field::Known(_) => texts.collect(),
     }
-    let rest =
-        if rest.as_object().is_none_or(serde_json::Map::is_empty) { String::new() } else { format!(" with {rest}") };
-    format!("{}{rest}", targets.join(" + "))
+}
+
+fn json_at(manifest: &Manifest, path: &FieldPath) -> String {
+    manifest.value_at(path).map(Value::to_string).unwrap_or_default()
 }
 
 fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
@@ -235,9 +282,9 @@ enum Rank {
 }
 
 fn rank(manifest: &Manifest) -> Rank {
-    match &*manifest.kind {
-        "VirtualService" | "HTTPRoute" => Rank::Route,
-        "EnvoyFilter" | "WasmPlugin" | "TrafficExtension" => Rank::Filter,
+    match manifest.any_view() {
+        View::VirtualService(_) | View::HttpRoute(_) => Rank::Route,
+        View::EnvoyFilter(_) | View::WasmPlugin(_) | View::TrafficExtension(_) => Rank::Filter,
         _ => Rank::Target,
     }
 }

@@ -1,4 +1,4 @@
-//! What becomes of a request, from the YAML alone: the filter's decision, then the routes as Envoy walks them.
+//! What happens to a request, from the resources alone: the filter's decision, then the routes in the order of Envoy.
 
 mod http_route;
 mod matching;
@@ -12,26 +12,27 @@ use std::{
 use routing_claims::{Decider, TokenFormat};
 use serde::Serialize;
 
+use self::matching::Matched;
 use crate::{
-    diagnostic::Location,
-    manifests::{Filter, Manifest},
+    diagnostic::{FieldPath, Location},
+    filter::RoutingFilter,
+    manifests::Manifest,
     names, token_source,
+    views::reader::Field,
 };
 
-use matching::Verdict;
-
-/// A request as it leaves a workload, or reaches a gateway.
+/// A request as it leaves a workload or reaches a gateway.
 #[derive(Clone)]
-pub struct Request {
-    /// The host it is for, without port.
+pub struct ExplainRequest {
+    /// The host, without a port.
     pub host: String,
     /// Path, perhaps with a query.
     pub path: String,
     /// Method.
     pub method: String,
-    /// Header lines, names in lower case; the token among them.
+    /// Header lines, names in lower case, the token among them.
     pub headers: Vec<(String, String)>,
-    /// The port it is for.
+    /// The port that it is sent to.
     pub port: Option<u16>,
     /// The gateway that it reaches, `namespace/name`; none: it leaves a workload.
     pub gateway: Option<String>,
@@ -41,13 +42,13 @@ pub struct Request {
     pub labels: Option<BTreeMap<String, String>>,
 }
 
-/// What becomes of a request.
-#[derive(Debug, Clone, Serialize)]
+/// What happens to a request.
+#[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
-    /// The filter that decides; none: it stands not before this request.
+    /// The filter that decides; none: the request passes no filter.
     pub filter: Option<String>,
-    /// Its outcome code.
+    /// The filter's outcome code.
     pub outcome: Option<&'static str>,
     /// Why claims were skipped: code and count.
     pub faults: Vec<(&'static str, u32)>,
@@ -57,23 +58,25 @@ pub struct Explanation {
     pub set: Vec<(String, String)>,
     /// The resource that routes the host.
     pub resource: Option<String>,
-    /// The rules in the order of their trial, up to the one that matches.
-    pub rules: Vec<Rule>,
+    /// The rules in the order in which they are tried, up to the one that matches.
+    pub rules: Vec<TriedRule>,
     /// Where the request goes.
     pub destinations: Vec<Destination>,
-    /// What the route does instead of going somewhere.
+    /// What the route does instead of sending the request somewhere.
     pub instead: Option<String>,
+    /// What the answer takes for granted.
+    pub assumed: Vec<String>,
     /// What can't be told, and why.
-    pub unsure: Vec<String>,
+    pub unknown: Vec<String>,
 }
 
 /// A rule that was tried.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Rule {
+pub struct TriedRule {
     /// Its name or number.
     pub name: String,
-    /// Where the rule is.
+    /// Where it is. Only the caller knows the documents by name, so this is not serialized.
     #[serde(skip)]
     pub location: Location,
     /// Whether it matches; `null` if that can't be told.
@@ -96,36 +99,24 @@ pub struct Destination {
     pub weight: Option<u64>,
 }
 
-/// Tells what becomes of a request at a time in Unix seconds.
+/// Tells what happens to a request at a time in Unix seconds.
 #[must_use]
-pub fn explain(manifests: &[Manifest], request: &Request, now: i64) -> Explanation {
-    let mut explanation = Explanation {
-        filter: None,
-        outcome: None,
-        faults: Vec::new(),
-        removed: Vec::new(),
-        set: Vec::new(),
-        resource: None,
-        rules: Vec::new(),
-        destinations: Vec::new(),
-        instead: None,
-        unsure: Vec::new(),
-    };
+pub fn explain(manifests: &[Manifest], request: &ExplainRequest, now: i64) -> Explanation {
+    let mut explanation = Explanation::default();
     let mut request = request.clone();
     if let Some(filter) = choose_filter(manifests, &request, &mut explanation) {
-        decide(&filter, &mut request, now, &mut explanation);
+        decide(filter, &mut request, now, &mut explanation);
     }
     route(manifests, &request, &mut explanation);
     explanation
 }
 
-/// The lines of a request that carry the payload as the first source of a policy has it, the signature left out.
+/// The header line of a request that carries the payload, unsigned, where the policy looks for a token first.
 #[must_use]
 pub fn unverified_header(manifests: &[Manifest], payload: &str) -> Option<(String, String)> {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
     let payload = BASE64.encode(payload);
-    let filter = manifests.iter().find_map(Manifest::filter);
-    let config = filter.as_ref().map(|filter| filter.policy.config());
+    let config = manifests.iter().find_map(Manifest::filter).map(|filter| filter.policy.config());
     let token = match config.map(|config| config.format) {
         Some(TokenFormat::Payload) => payload,
         _ => format!("{}.{payload}.", BASE64.encode(r#"{"alg":"none"}"#)),
@@ -133,7 +124,7 @@ pub fn unverified_header(manifests: &[Manifest], payload: &str) -> Option<(Strin
     header_for(manifests, &token)
 }
 
-/// The line of a request that carries a token where the first source of the policy looks for it.
+/// The header line of a request that carries a token where the policy looks for it first.
 #[must_use]
 pub fn header_for(manifests: &[Manifest], token: &str) -> Option<(String, String)> {
     let filter = manifests.iter().find_map(Manifest::filter)?;
@@ -141,25 +132,41 @@ pub fn header_for(manifests: &[Manifest], token: &str) -> Option<(String, String
 }
 
 /// Without the values of headers: one is the token (R17).
-impl fmt::Debug for Request {
+impl fmt::Debug for ExplainRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
-        let mut debug = f.debug_struct("Request");
+        let mut debug = f.debug_struct("ExplainRequest");
         debug.field("host", &self.host).field("method", &self.method).field("headers", &names);
         debug.finish_non_exhaustive()
     }
 }
 
-impl Request {
-    /// The host, a short one as the sender's namespace means it.
+impl ExplainRequest {
+    /// The host, a short one as the caller's namespace means it.
     fn full_host(&self) -> String {
         let namespace = self.namespace.as_deref();
         namespace.map_or_else(|| self.host.clone(), |namespace| names::full_host(&self.host, namespace))
     }
+
+    fn path_without_query(&self) -> &str {
+        self.path.split(['?', '#']).next().unwrap_or_default()
+    }
+
+    /// The first value of a query parameter.
+    fn query(&self, name: &str) -> Option<&str> {
+        let query = self.path.split_once('?').map(|(_, query)| query).unwrap_or_default();
+        let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The values of a header.
+    fn header(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| &**value).collect()
+    }
 }
 
 impl Explanation {
-    /// For people.
+    /// For people. `place` tells how the reader knows a location.
     #[must_use]
     pub fn to_text(&self, place: &dyn Fn(&Location) -> String) -> String {
         let mut text = String::new();
@@ -167,7 +174,7 @@ impl Explanation {
             // Writing to a string can't fail.
             let _ = writeln!(text, "{head:<12} {rest}");
         };
-        line("filter", self.filter.as_deref().unwrap_or("none stands before this request"));
+        line("filter", self.filter.as_deref().unwrap_or("none: the request passes no filter of this project"));
         if let Some(outcome) = self.outcome {
             let faults: Vec<_> = self.faults.iter().map(|(code, count)| format!("{count} {code}")).collect();
             let faults =
@@ -181,14 +188,14 @@ impl Explanation {
             line("set", &format!("{name}: {value}"));
         }
         line("routed by", self.resource.as_deref().unwrap_or("no resource: the host's own Service"));
-        for Rule { name, location, matches, why } in &self.rules {
-            let verdict = match matches {
+        for TriedRule { name, location, matches, why } in &self.rules {
+            let matches = match matches {
                 Some(true) => "matches",
-                Some(false) => "no",
-                None => "can't tell",
+                Some(false) => "does not match",
+                None => "unknown",
             };
             let why = if why.is_empty() { String::new() } else { format!(": {}", why.join("; ")) };
-            line("  rule", &format!("{name} ({}) {verdict}{why}", place(location)));
+            line("  rule", &format!("{name} ({}) {matches}{why}", place(location)));
         }
         for Destination { host, port, subset, weight } in &self.destinations {
             let port = port.map(|port| format!(":{port}")).unwrap_or_default();
@@ -199,57 +206,73 @@ impl Explanation {
         if let Some(instead) = &self.instead {
             line("instead", instead);
         }
-        for unsure in &self.unsure {
-            line("unsure", unsure);
+        for assumed in &self.assumed {
+            line("assumed", assumed);
+        }
+        for unknown in &self.unknown {
+            line("unknown", unknown);
         }
         text
     }
 
-    fn rule(&mut self, name: String, location: Location, verdict: &Verdict) {
-        let (matches, why) = match verdict {
-            Verdict::Yes => (Some(true), Vec::new()),
-            Verdict::No(why) => (Some(false), why.clone()),
-            Verdict::Unknown(why) => (None, vec![why.clone()]),
+    fn tried(&mut self, name: String, location: Location, outcome: &Matched) {
+        let (matches, why) = match outcome {
+            Matched::Yes => (Some(true), Vec::new()),
+            Matched::No(why) => (Some(false), why.clone()),
+            Matched::Unknown(why) => (None, vec![why.clone()]),
         };
-        self.rules.push(Rule { name, location, matches, why });
+        self.rules.push(TriedRule { name, location, matches, why });
+    }
+
+    /// Notes that fields are taken to change nothing.
+    fn assume_without(&mut self, unknown: impl Iterator<Item = FieldPath>) {
+        self.assumed
+            .extend(unknown.map(|path| format!("the field `{path}`, which is not understood, changes nothing")));
+    }
+
+    /// Notes where the request goes, or that it can't be told.
+    fn send_to<T>(&mut self, to: &Field<Vec<T>>, resolve: impl Fn(&T) -> Result<Destination, String>) {
+        let destinations = to.optional().and_then(|to| to.into_iter().flatten().map(resolve).collect());
+        match destinations {
+            Ok(destinations) => self.destinations = destinations,
+            Err(why) => self.unknown.push(format!("where the request goes: {why}")),
+        }
     }
 }
 
 fn choose_filter<'m>(
     manifests: &'m [Manifest],
-    request: &Request,
+    request: &ExplainRequest,
     explanation: &mut Explanation,
-) -> Option<Filter<'m>> {
+) -> Option<&'m RoutingFilter> {
     let at_gateway = request.gateway.is_some();
-    let filters = manifests.iter().filter_map(Manifest::filter);
+    let filters = manifests.iter().filter_map(|manifest| Some((manifest, manifest.filter()?)));
     let mut filters: Vec<_> = filters
-        .filter(|filter| if at_gateway { filter.gateway } else { filter.sidecar })
-        .filter(|filter| match &request.labels {
+        .filter(|(_, filter)| if at_gateway { filter.gateway } else { filter.sidecar })
+        .filter(|(_, filter)| match &request.labels {
             Some(labels) => filter.selects(request.namespace.as_deref(), labels),
             None => true,
         })
         .collect();
-    // Both of a plan's WasmPlugins could stand anywhere; by their name the right one is first.
-    filters.sort_by_key(|filter| filter.manifest.name.ends_with("-gateway") != at_gateway);
-    if filters.is_empty() {
-        return None;
-    }
-    let filter = filters.remove(0);
-    explanation.filter = Some(filter.manifest.id());
+    // Both of a plan's WasmPlugins can be at either; their names tell which is meant.
+    filters.sort_by_key(|(manifest, _)| manifest.name.ends_with("-gateway") != at_gateway);
+    let (manifest, filter) = filters.into_iter().next()?;
+    explanation.filter = Some(manifest.id());
     if request.labels.is_none() && !at_gateway {
-        explanation.unsure.push("the sender's labels are not given: it is taken to have the filter".into());
+        explanation.assumed.push("the caller has the filter (its labels are not known: --from-labels)".into());
     }
     if !filter.script_is_known() {
-        let id = filter.manifest.id();
-        explanation
-            .unsure
-            .push(format!("the script in {id} is not what this version writes for the policy in its annotation"));
+        let id = manifest.id();
+        let message =
+            format!("the script in {id} follows its policy annotation (it is not the script of this version)");
+        explanation.assumed.push(message);
     }
+    explanation.assume_without(manifest.unknown_under(&FieldPath::default()).cloned());
     Some(filter)
 }
 
 /// Does with the request what the filter would.
-fn decide(filter: &Filter<'_>, request: &mut Request, now: i64, explanation: &mut Explanation) {
+fn decide(filter: &RoutingFilter, request: &mut ExplainRequest, now: i64, explanation: &mut Explanation) {
     let mut decider = Decider::new(filter.policy.clone());
     let lines = request.headers.clone();
     let decision = decider.decide(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), now);
@@ -263,27 +286,23 @@ fn decide(filter: &Filter<'_>, request: &mut Request, now: i64, explanation: &mu
     request.headers.extend(explanation.set.iter().cloned());
 }
 
-fn route(manifests: &[Manifest], request: &Request, explanation: &mut Explanation) {
+fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Explanation) {
     let by_virtual_service = virtual_service::find(manifests, request, explanation);
     let by_http_routes = if request.gateway.is_none() { http_route::find(manifests, request) } else { Vec::new() };
-    match (by_virtual_service, by_http_routes.is_empty()) {
-        (Some(manifest), true) => virtual_service::walk(manifest, request, explanation),
-        (None, false) => http_route::walk(&by_http_routes, request, explanation),
-        (None, true) => {
-            if request.gateway.is_some() {
-                explanation.instead = Some("404: no VirtualService binds this host to the gateway".into());
-            } else {
-                explanation.destinations = vec![Destination {
-                    host: request.host.clone(),
-                    port: request.port.map(u64::from),
-                    subset: None,
-                    weight: None,
-                }];
-            }
+    match (by_virtual_service, &by_http_routes[..]) {
+        (Some((manifest, view)), []) => virtual_service::walk(manifest, view, request, explanation),
+        (None, []) if request.gateway.is_some() => {
+            explanation.instead = Some("404: no VirtualService binds this host to the gateway".into());
         }
-        (Some(manifest), false) => {
-            let message = format!("{} and {} are both for this host", manifest.id(), by_http_routes[0].id());
-            explanation.unsure.push(message);
+        (None, []) => {
+            let port = request.port.map(u64::from);
+            explanation.destinations =
+                vec![Destination { host: request.host.clone(), port, subset: None, weight: None }];
+        }
+        (None, routes) => http_route::walk(routes, request, explanation),
+        (Some((manifest, _)), [(other, _), ..]) => {
+            let (one, other) = (manifest.id(), other.id());
+            explanation.unknown.push(format!("which of {one} and {other} Istio follows: both are for this host"));
         }
     }
 }

@@ -47,4 +47,6 @@ pub mod resolve;
 pub mod resources;
 pub mod token_source;
 
+mod filter;
 mod names;
+mod views;

@@ -1,13 +1,15 @@
 //! Resources read back, generated or hand-written: what lint, explain and diff look at.
 
-use std::collections::BTreeMap;
-
-use routing_claims::{Policy, PolicyConfig};
 use serde_json::Value;
 
 use crate::{
-    diagnostic::Location,
+    diagnostic::{FieldPath, Location, Segment},
+    filter::RoutingFilter,
     resources::{POLICY_ANNOTATION, Resource},
+    views::{
+        Labels, View, Viewed,
+        reader::{Field, Fields, ReadFields, Reading, WrongType, read_at},
+    },
 };
 
 /// A Kubernetes resource, whoever wrote it.
@@ -19,17 +21,21 @@ pub struct Manifest {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// All of it.
+    /// The whole resource.
     pub value: Value,
     location: Location,
     generated: bool,
+    annotations: Labels,
+    view: View,
+    reading: Reading,
+    filter: Option<RoutingFilter>,
 }
 
 /// The manifest of a generated resource.
 impl From<Resource> for Manifest {
     fn from(resource: Resource) -> Self {
         let Resource { kind, namespace, name, value, origin } = resource;
-        Self { kind, namespace, name, value, location: origin, generated: true }
+        Self { generated: true, ..Self::read(kind, namespace, name, value, origin) }
     }
 }
 
@@ -41,20 +47,14 @@ impl Manifest {
         let kind = value["kind"].as_str()?.to_owned();
         let name = value["metadata"]["name"].as_str()?.to_owned();
         let namespace = value["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
-        Some(Self { kind, namespace, name, value, location, generated: false })
+        Some(Self::read(kind, namespace, name, value, location))
     }
 
-    /// Location of a path such as `spec/hosts/0`; of a generated resource, of what it was generated from.
+    /// Location of a path in the resource; of a generated resource, of what it was generated from.
     #[must_use]
-    pub fn location(&self, path: &str) -> Location {
+    pub fn location(&self, path: &FieldPath) -> Location {
         let location = self.location.clone();
-        if self.generated {
-            return location;
-        }
-        path.split('/').filter(|step| !step.is_empty()).fold(location, |location, step| match step.parse() {
-            Ok(index) => location.index(index),
-            Err(_) => location.field(step.to_owned()),
-        })
+        if self.generated { location } else { location.join(path) }
     }
 
     /// Whether it was generated from the plan just now.
@@ -69,93 +69,63 @@ impl Manifest {
         format!("{} {}/{}", self.kind, self.namespace, self.name)
     }
 
-    pub(crate) fn spec(&self) -> &Value {
-        &self.value["spec"]
+    /// Its view, if it is of this kind.
+    pub(crate) fn view<V: Viewed>(&self) -> Option<&V> {
+        V::of(&self.view)
     }
 
-    pub(crate) fn list(&self, pointer: &str) -> impl Iterator<Item = &Value> {
-        items(self.value.pointer(pointer).unwrap_or(&Value::Null))
+    /// Its view, whatever the kind.
+    pub(crate) fn any_view(&self) -> &View {
+        &self.view
     }
 
     /// The filter that it inserts, if it is one of this project.
-    pub(crate) fn filter(&self) -> Option<Filter<'_>> {
-        let spec = self.spec();
-        let (labels, sidecar, gateway) = match &*self.kind {
-            "EnvoyFilter" => {
-                let contexts: Vec<_> = items(&spec["configPatches"]).map(|patch| &patch["match"]["context"]).collect();
-                let has = |name: &str| {
-                    contexts.iter().any(|context| *context == name || **context == "ANY" || context.is_null())
-                };
-                (&spec["workloadSelector"]["labels"], has("SIDECAR_OUTBOUND"), has("GATEWAY"))
-            }
-            "WasmPlugin" | "TrafficExtension" => (&spec["selector"]["matchLabels"], true, true),
-            _ => return None,
-        };
-        let policy = Policy::new(self.policy()?).ok()?;
-        Some(Filter { manifest: self, policy, labels: texts(labels), sidecar, gateway })
+    pub(crate) fn filter(&self) -> Option<&RoutingFilter> {
+        self.filter.as_ref()
     }
 
-    /// The policy as its engine gets it; a Lua script does not give it away, so the annotation has it.
-    fn policy(&self) -> Option<PolicyConfig> {
-        let spec = self.spec();
-        let annotation = || self.value["metadata"]["annotations"][POLICY_ANNOTATION].as_str().map(str::to_owned);
-        let json = match &*self.kind {
-            "WasmPlugin" => spec["pluginConfig"].to_string(),
-            "TrafficExtension" if spec["wasm"].is_object() => spec["wasm"]["pluginConfig"].to_string(),
-            _ => items(&spec["configPatches"])
-                .find_map(|patch| {
-                    let config = &patch["patch"]["value"]["typed_config"]["config"];
-                    config["configuration"]["value"].as_str().map(str::to_owned)
-                })
-                .or_else(annotation)?,
-        };
-        serde_json::from_str(&json).ok()
-    }
-}
-
-/// A filter of this project, as a resource has it.
-pub(crate) struct Filter<'m> {
-    pub(crate) manifest: &'m Manifest,
-    pub(crate) policy: Policy,
-    labels: BTreeMap<String, String>,
-    /// It may stand before what a workload sends.
-    pub(crate) sidecar: bool,
-    /// It may stand at a gateway.
-    pub(crate) gateway: bool,
-}
-
-impl Filter<'_> {
-    /// Whether a workload with these labels has it.
-    pub(crate) fn selects(&self, namespace: Option<&str>, labels: &BTreeMap<String, String>) -> bool {
-        let own = &*self.manifest.namespace;
-        let in_scope = own == ROOT_NAMESPACE || namespace.is_none_or(|namespace| namespace == own);
-        in_scope && self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+    /// The value of an annotation.
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.get(key).map(String::as_str)
     }
 
-    /// Whether its script is what this version writes for the policy it states.
-    pub(crate) fn script_is_known(&self) -> bool {
-        let spec = self.manifest.spec();
-        let script = match &*self.manifest.kind {
-            "TrafficExtension" => spec["lua"]["inlineCode"].as_str(),
-            _ => items(&spec["configPatches"]).find_map(|patch| {
-                let config = &patch["patch"]["value"]["typed_config"];
-                config["default_source_code"]["inline_string"].as_str().or(config["inline_code"].as_str())
-            }),
-        };
-        script.is_none_or(|script| script.trim_end() == lua_filter::source(&self.policy).trim_end())
+    /// Values whose type is not the one of their field.
+    pub(crate) fn wrong_types(&self) -> &[WrongType] {
+        &self.reading.wrong
+    }
+
+    /// Fields that its view does not know, anywhere under a path.
+    pub(crate) fn unknown_under(&self, path: &FieldPath) -> impl Iterator<Item = &FieldPath> {
+        self.reading.unknown.iter().filter(|unknown| unknown.segments().starts_with(path.segments()))
+    }
+
+    /// The value at a path.
+    pub(crate) fn value_at(&self, path: &FieldPath) -> Option<&Value> {
+        path.segments().iter().try_fold(&self.value, |value, segment| match segment {
+            Segment::Field(name) => value.get(&**name),
+            Segment::Index(index) => value.get(index),
+        })
+    }
+
+    fn read(kind: String, namespace: String, name: String, value: Value, location: Location) -> Self {
+        let mut reading = Reading::default();
+        let metadata = read_at::<Metadata>(&value, &["metadata"], &mut reading);
+        let annotations = metadata.and_then(|metadata| metadata.annotations.known().cloned()).unwrap_or_default();
+        let view = View::read(&value, &mut reading);
+        let policy = annotations.get(POLICY_ANNOTATION).map(String::as_str);
+        let filter = RoutingFilter::of(&view, &namespace, policy);
+        Self { kind, namespace, name, value, location, generated: false, annotations, view, reading, filter }
     }
 }
 
-/// The items of a list, none if it is no list.
-pub(crate) fn items(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
+/// What every resource has, the part that is read.
+struct Metadata {
+    annotations: Field<Labels>,
 }
 
-/// The texts of a map such as labels.
-pub(crate) fn texts(value: &Value) -> BTreeMap<String, String> {
-    let entries = value.as_object().into_iter().flatten();
-    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+impl ReadFields for Metadata {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        fields.in_part();
+        Self { annotations: fields.field("annotations") }
+    }
 }
-
-/// Istio's root namespace, where a resource is for the whole mesh.
-pub(crate) const ROOT_NAMESPACE: &str = "istio-system";

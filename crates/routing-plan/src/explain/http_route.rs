@@ -2,54 +2,73 @@
 
 use std::cmp::Reverse;
 
-use serde_json::Value;
-
 use super::{
-    Destination, Explanation, Request,
-    matching::{Verdict, compare, compare_header, path, query},
+    Destination, ExplainRequest, Explanation,
+    matching::{Matched, compare, compare_header},
     same_service,
 };
 use crate::{
-    lint::service_parent,
-    manifests::{Manifest, items},
+    manifests::Manifest,
     names,
+    views::{
+        HttpRoute, StringMatch,
+        http_route::{BackendRef, NamedMatch, PathMatch, Rule, RuleMatch},
+        reader::Field,
+    },
 };
 
 /// All whose parent is the Service of the host.
-pub(super) fn find<'m>(manifests: &'m [Manifest], request: &Request) -> Vec<&'m Manifest> {
+pub(super) fn find<'m>(manifests: &'m [Manifest], request: &ExplainRequest) -> Vec<(&'m Manifest, &'m HttpRoute)> {
     let asked = request.full_host();
-    let routes = manifests.iter().filter(|manifest| manifest.kind == "HTTPRoute");
-    routes.filter(|manifest| service_parent(manifest).is_some_and(|host| same_service(&host, &asked))).collect()
+    let routes = manifests.iter().filter_map(|manifest| Some((manifest, manifest.view::<HttpRoute>()?)));
+    let is_parent = |manifest: &Manifest, view: &HttpRoute| {
+        view.service_parent(&manifest.namespace).is_some_and(|host| same_service(&host, &asked))
+    };
+    routes.filter(|(manifest, view)| is_parent(manifest, view)).collect()
 }
 
-pub(super) fn walk(manifests: &[&Manifest], request: &Request, explanation: &mut Explanation) {
-    let names: Vec<_> = manifests.iter().map(|manifest| manifest.id()).collect();
+pub(super) fn walk(routes: &[(&Manifest, &HttpRoute)], request: &ExplainRequest, explanation: &mut Explanation) {
+    let names: Vec<_> = routes.iter().map(|(manifest, _)| manifest.id()).collect();
     explanation.resource = Some(names.join(" and "));
-    for Candidate { manifest, index, rule, condition, .. } in candidates(manifests) {
-        let verdict = condition.map_or(Verdict::Yes, |condition| gateway_api(condition, request));
-        let location = manifest.location(&format!("spec/rules/{index}"));
-        explanation.rule(format!("{} rule {}", manifest.name, index + 1), location, &verdict);
-        match verdict {
-            Verdict::Yes => {
-                let backends = items(&rule["backendRefs"]);
-                explanation.destinations = backends.map(|backend| destination(manifest, backend)).collect();
-                if items(&rule["filters"]).any(|filter| filter["type"] == "RequestRedirect") {
-                    explanation.instead = Some("a redirect".into());
-                }
-                return;
+    for (_, view) in routes {
+        explanation.assume_without(view.written.unknown_paths());
+        if let Field::Wrong(path) = &view.rules {
+            return explanation.unknown.push(format!("where the request goes: `{path}` has the wrong type"));
+        }
+    }
+    for Candidate { manifest, index, rule, condition, .. } in candidates(routes) {
+        let matched = match condition {
+            Some(condition) => condition.matches(request),
+            None => Matched::stated(&rule.matches, |_| Matched::Yes),
+        };
+        let location = manifest.location(&rule.written.path);
+        explanation.tried(format!("{} rule {}", manifest.name, index + 1), location, &matched);
+        match matched {
+            Matched::Yes => return follow(manifest, rule, explanation),
+            Matched::No(_) => {}
+            Matched::Unknown(why) => {
+                return explanation.unknown.push(format!("where the request goes: {why}"));
             }
-            Verdict::No(_) => {}
-            Verdict::Unknown(why) => return explanation.unsure.push(why),
         }
     }
     explanation.instead = Some("404: no rule matches".into());
 }
 
+fn follow(manifest: &Manifest, rule: &Rule, explanation: &mut Explanation) {
+    explanation.assume_without(rule.written.unknown_paths());
+    explanation.assume_without(manifest.unknown_under(&rule.written.path.clone().field("backendRefs")).cloned());
+    explanation.send_to(&rule.backend_refs, |backend| backend.resolve(&manifest.namespace));
+    if rule.filters.items().iter().any(|filter| filter.kind.is("RequestRedirect")) {
+        explanation.instead = Some("a redirect".into());
+    }
+}
+
 struct Candidate<'m> {
     manifest: &'m Manifest,
     index: usize,
-    rule: &'m Value,
-    condition: Option<&'m Value>,
+    rule: &'m Rule,
+    /// None for a rule without `matches`, which takes every request.
+    condition: Option<&'m RuleMatch>,
     rank: Rank,
 }
 
@@ -57,16 +76,16 @@ struct Candidate<'m> {
 /// headers, the most query parameters; then names and order. (Creation times, which come before names, are not known.)
 type Rank = (Reverse<bool>, Reverse<usize>, Reverse<bool>, Reverse<usize>, Reverse<usize>);
 
-fn candidates<'m>(manifests: &[&'m Manifest]) -> Vec<Candidate<'m>> {
+fn candidates<'m>(routes: &[(&'m Manifest, &'m HttpRoute)]) -> Vec<Candidate<'m>> {
     let mut candidates = Vec::new();
-    for manifest in manifests.iter().copied() {
-        for (index, rule) in manifest.list("/spec/rules").enumerate() {
-            let mut conditions: Vec<_> = items(&rule["matches"]).map(Some).collect();
+    for (manifest, view) in routes.iter().copied() {
+        for (index, rule) in view.rules.items().iter().enumerate() {
+            let mut conditions: Vec<_> = rule.matches.items().iter().map(Some).collect();
             if conditions.is_empty() {
                 conditions.push(None);
             }
             candidates.extend(conditions.into_iter().map(|condition| {
-                let rank = rank(condition.unwrap_or(&Value::Null));
+                let rank = rank(condition);
                 Candidate { manifest, index, rule, condition, rank }
             }));
         }
@@ -76,56 +95,80 @@ fn candidates<'m>(manifests: &[&'m Manifest]) -> Vec<Candidate<'m>> {
     candidates
 }
 
-fn rank(condition: &Value) -> Rank {
-    let path = &condition["path"];
+fn rank(condition: Option<&RuleMatch>) -> Rank {
+    let path = condition.and_then(|condition| condition.path.known());
     (
-        Reverse(path["type"] == "Exact"),
-        Reverse(path["value"].as_str().map_or(1, str::len)),
-        Reverse(condition["method"].is_string()),
-        Reverse(items(&condition["headers"]).count()),
-        Reverse(items(&condition["queryParams"]).count()),
+        Reverse(path.is_some_and(|path| path.kind.is("Exact"))),
+        Reverse(path.and_then(|path| path.value.text()).map_or(1, str::len)),
+        Reverse(condition.is_some_and(|condition| condition.method.known().is_some())),
+        Reverse(condition.map_or(0, |condition| condition.headers.items().len())),
+        Reverse(condition.map_or(0, |condition| condition.query_params.items().len())),
     )
 }
 
-/// How a header or a query parameter must be, and to what.
-fn wanted(condition: &Value) -> (&str, &str) {
-    let kind = if condition["type"] == "RegularExpression" { "regex" } else { "exact" };
-    (kind, condition["value"].as_str().unwrap_or_default())
-}
-
-fn gateway_api(condition: &Value, request: &Request) -> Verdict {
-    let path = match (condition["path"]["type"].as_str().unwrap_or("PathPrefix"), condition["path"]["value"].as_str()) {
-        (_, None) => Verdict::Yes,
-        ("PathPrefix", Some(prefix)) => {
-            let prefix = prefix.trim_end_matches('/');
-            let rest = path(request).strip_prefix(prefix);
-            let holds = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            Verdict::of(holds, || format!("the path is `{}`, not under `{prefix}`", path(request)))
-        }
-        ("RegularExpression", Some(regex)) => compare("path", "regex", regex, &[path(request)]),
-        (_, Some(exact)) => compare("path", "exact", exact, &[path(request)]),
-    };
-    let headers = items(&condition["headers"]).map(|one| {
-        let name = one["name"].as_str().unwrap_or_default().to_ascii_lowercase();
-        let values = request.headers.iter().filter(|(other, _)| *other == name).map(|(_, value)| &**value);
-        let (kind, wanted) = wanted(one);
-        compare_header(&name, kind, wanted, &values.collect::<Vec<_>>())
-    });
-    let queries = items(&condition["queryParams"]).map(|one| {
-        let name = one["name"].as_str().unwrap_or_default();
-        let (kind, wanted) = wanted(one);
-        compare(&format!("query parameter {name}"), kind, wanted, &Vec::from_iter(query(request, name)))
-    });
-    let method = condition["method"].as_str().map(|method| compare("method", "exact", method, &[&request.method]));
-    Verdict::all(std::iter::once(path).chain(method).chain(headers).chain(queries))
-}
-
-fn destination(manifest: &Manifest, backend: &Value) -> Destination {
-    let namespace = backend["namespace"].as_str().unwrap_or(&manifest.namespace);
-    Destination {
-        host: names::full_host(backend["name"].as_str().unwrap_or_default(), namespace),
-        port: backend["port"].as_u64(),
-        subset: None,
-        weight: backend["weight"].as_u64(),
+impl RuleMatch {
+    /// Whether all of its conditions hold.
+    fn matches(&self, request: &ExplainRequest) -> Matched {
+        Matched::all([
+            Matched::stated(&self.path, |path| path.matches(request)),
+            Matched::stated(&self.method, |method| {
+                compare("method", &StringMatch::Exact(method.clone()), &[&request.method])
+            }),
+            each(&self.headers, |name, wanted| compare_header(&name.to_ascii_lowercase(), wanted, request)),
+            each(&self.query_params, |name, wanted| {
+                compare(&format!("query parameter {name}"), wanted, &Vec::from_iter(request.query(name)))
+            }),
+            Matched::unknown_fields(&self.written),
+        ])
     }
+}
+
+impl PathMatch {
+    /// Whether the path is as wanted: a prefix, unless it says otherwise.
+    fn matches(&self, request: &ExplainRequest) -> Matched {
+        let path = request.path_without_query();
+        let kind = self.kind.text().unwrap_or("PathPrefix");
+        let value = Matched::stated(&self.value, |value| match kind {
+            "PathPrefix" => {
+                let prefix = value.trim_end_matches('/');
+                let rest = path.strip_prefix(prefix);
+                let holds = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+                Matched::of(holds, || format!("path is `{path}`, expected one under `{prefix}`"))
+            }
+            "RegularExpression" => compare("path", &StringMatch::Regex(value.clone()), &[path]),
+            _ => compare("path", &StringMatch::Exact(value.clone()), &[path]),
+        });
+        Matched::all([Matched::stated(&self.kind, |_| Matched::Yes), value, Matched::unknown_fields(&self.written)])
+    }
+}
+
+impl NamedMatch {
+    /// Whether the header or query parameter is as wanted: an exact value, unless it says otherwise.
+    fn matches(&self, judge: impl Fn(&str, &StringMatch) -> Matched) -> Matched {
+        let matched = match (self.name.required("name"), self.value.required("value")) {
+            (Ok(name), Ok(value)) if self.kind.is("RegularExpression") => {
+                judge(name, &StringMatch::Regex(value.clone()))
+            }
+            (Ok(name), Ok(value)) => judge(name, &StringMatch::Exact(value.clone())),
+            (Err(why), _) | (_, Err(why)) => Matched::Unknown(why),
+        };
+        Matched::all([Matched::stated(&self.kind, |_| Matched::Yes), matched, Matched::unknown_fields(&self.written)])
+    }
+}
+
+impl BackendRef {
+    /// Where it goes, as a resource of the namespace means it.
+    fn resolve(&self, namespace: &str) -> Result<Destination, String> {
+        let own = self.namespace.optional()?.map_or(namespace, String::as_str);
+        Ok(Destination {
+            host: names::full_host(self.name.required("name")?, own),
+            port: self.port.optional()?.copied(),
+            subset: None,
+            weight: self.weight.optional()?.copied(),
+        })
+    }
+}
+
+fn each(conditions: &Field<Vec<NamedMatch>>, judge: impl Fn(&str, &StringMatch) -> Matched) -> Matched {
+    Matched::stated(conditions, |conditions| Matched::all(conditions.iter().map(|one| one.matches(&judge))))
 }

@@ -1,106 +1,248 @@
 //! `VirtualService`: the first route that matches wins.
 
-use std::cmp::Reverse;
-
-use serde_json::Value;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
-    Destination, Explanation, Request,
-    matching::{Verdict, gateways, istio},
+    Destination, ExplainRequest, Explanation,
+    matching::{Matched, compare, compare_header},
     same_service,
 };
 use crate::{
-    manifests::{Manifest, items},
+    manifests::Manifest,
     names,
+    views::{
+        Labels, StringMatch, VirtualService,
+        reader::Field,
+        virtual_service::{HttpRoute, MESH, RouteMatch, WeightedDestination},
+    },
 };
 
 /// The one that Envoy's routes have for the host: an exact host before a wildcard, a longer one before a shorter.
 pub(super) fn find<'m>(
     manifests: &'m [Manifest],
-    request: &Request,
+    request: &ExplainRequest,
     explanation: &mut Explanation,
-) -> Option<&'m Manifest> {
-    let mut found: Vec<(usize, &Manifest)> = Vec::new();
-    for manifest in manifests.iter().filter(|manifest| manifest.kind == "VirtualService") {
-        if bound(manifest, request) {
-            let hosts = manifest.list("/spec/hosts").filter_map(Value::as_str);
-            let best = hosts.filter_map(|host| rank(host, manifest, request)).max();
-            found.extend(best.map(|rank| (rank, manifest)));
+) -> Option<(&'m Manifest, &'m VirtualService)> {
+    let mut found: Vec<(usize, &Manifest, &VirtualService)> = Vec::new();
+    for manifest in manifests {
+        let Some(view) = manifest.view::<VirtualService>() else { continue };
+        match view.is_bound(&manifest.namespace, request) {
+            Matched::Yes => {
+                let ranks = view.hosts.items().iter().filter_map(|host| rank(host, &manifest.namespace, request));
+                found.extend(ranks.max().map(|rank| (rank, manifest, view)));
+            }
+            Matched::No(_) => {}
+            Matched::Unknown(why) => {
+                explanation.assumed.push(format!("{} is not for this request ({why})", manifest.id()));
+            }
         }
     }
-    found.sort_by_key(|(rank, _)| Reverse(*rank));
-    if let [(first, one), (second, other), ..] = &found[..]
+    found.sort_by_key(|(rank, ..)| Reverse(*rank));
+    if let [(first, one, _), (second, other, _), ..] = &found[..]
         && first == second
     {
-        explanation.unsure.push(format!("{} and {} are both for this host: Istio follows one", one.id(), other.id()));
+        let (one, other) = (one.id(), other.id());
+        explanation.unknown.push(format!("which of {one} and {other} Istio follows: both are for this host"));
     }
-    found.first().map(|(_, manifest)| *manifest)
+    found.first().map(|(_, manifest, view)| (*manifest, *view))
 }
 
-pub(super) fn walk(manifest: &Manifest, request: &Request, explanation: &mut Explanation) {
+pub(super) fn walk(
+    manifest: &Manifest,
+    view: &VirtualService,
+    request: &ExplainRequest,
+    explanation: &mut Explanation,
+) {
     explanation.resource = Some(manifest.id());
-    for (index, route) in manifest.list("/spec/http").enumerate() {
-        let conditions: Vec<_> = items(&route["match"]).collect();
-        let verdict = if conditions.is_empty() {
-            Verdict::Yes
-        } else {
-            Verdict::any(conditions.into_iter().map(|condition| istio(condition, request)))
-        };
-        let name = route["name"].as_str().map_or_else(|| format!("{}", index + 1), str::to_owned);
-        explanation.rule(name, manifest.location(&format!("spec/http/{index}")), &verdict);
-        match verdict {
-            Verdict::Yes => return destinations(manifest, route, explanation),
-            Verdict::No(_) => {}
-            Verdict::Unknown(_) => {
-                explanation.unsure.push(format!("whether rule {} matches, so where the request goes", index + 1));
-                return;
+    explanation.assume_without(view.written.unknown_paths());
+    if let Field::Wrong(path) = &view.http {
+        return explanation.unknown.push(format!("where the request goes: `{path}` has the wrong type"));
+    }
+    for (index, route) in view.http.items().iter().enumerate() {
+        let matched = route.matches(request);
+        let name = route.name.text().map_or_else(|| format!("{}", index + 1), str::to_owned);
+        explanation.tried(name, manifest.location(&route.written.path), &matched);
+        match matched {
+            Matched::Yes => return follow(manifest, route, explanation),
+            Matched::No(_) => {}
+            Matched::Unknown(_) => {
+                let message = format!("whether rule {} matches, so where the request goes", index + 1);
+                return explanation.unknown.push(message);
             }
         }
     }
     explanation.instead = Some("404: no rule matches".into());
 }
 
-fn destinations(manifest: &Manifest, route: &Value, explanation: &mut Explanation) {
-    explanation.destinations = items(&route["route"])
-        .map(|to| Destination {
-            host: names::full_host(to["destination"]["host"].as_str().unwrap_or_default(), &manifest.namespace),
-            port: to["destination"]["port"]["number"].as_u64(),
-            subset: to["destination"]["subset"].as_str().map(str::to_owned),
-            weight: to["weight"].as_u64(),
-        })
-        .collect();
+fn follow(manifest: &Manifest, route: &HttpRoute, explanation: &mut Explanation) {
+    explanation.assume_without(route.written.unknown_paths());
+    explanation.assume_without(manifest.unknown_under(&route.written.path.clone().field("route")).cloned());
+    explanation.send_to(&route.route, |to| to.resolve(&manifest.namespace));
     let elsewhere = [
-        ("redirect", "a redirect"),
-        ("directResponse", "an answer of the proxy"),
-        ("delegate", "another VirtualService, which is not followed here"),
+        (&route.redirect, "a redirect"),
+        (&route.direct_response, "a response of the proxy itself"),
+        (&route.delegate, "another VirtualService, which is not followed here"),
     ];
     for (field, what) in elsewhere {
-        if route.get(field).is_some() {
-            explanation.instead = Some(format!("{what}: {}", route[field]));
+        if let Some(value) = field.known() {
+            explanation.instead = Some(format!("{what}: {value}"));
         }
     }
-    if route["fault"].is_object() {
-        explanation.unsure.push("the route injects faults".into());
+    if !route.fault.is_absent() {
+        explanation.unknown.push("which requests the route's `fault` delays or aborts".into());
     }
 }
 
-fn bound(manifest: &Manifest, request: &Request) -> bool {
-    let own = &manifest.spec()["gateways"];
-    if !own.is_array() {
-        return request.gateway.is_none();
+impl VirtualService {
+    /// Whether its `gateways` let the request in.
+    fn is_bound(&self, namespace: &str, request: &ExplainRequest) -> Matched {
+        let qualified = |name: &String| {
+            if name == MESH || name.contains('/') { name.clone() } else { format!("{namespace}/{name}") }
+        };
+        let gateways = match &self.gateways {
+            Field::Absent => Matched::of(request.gateway.is_none(), || "it is for the mesh only".into()),
+            gateways => {
+                Matched::stated(gateways, |names| is_through(&names.iter().map(qualified).collect::<Vec<_>>(), request))
+            }
+        };
+        Matched::all([gateways, Matched::stated(&self.hosts, |_| Matched::Yes)])
     }
-    let qualified = |name: &str| {
-        if name == "mesh" || name.contains('/') { name.to_owned() } else { format!("{}/{name}", manifest.namespace) }
-    };
-    let names: Value = items(own).filter_map(Value::as_str).map(qualified).collect();
-    gateways(&names, request) == Verdict::Yes
 }
 
-fn rank(host: &str, manifest: &Manifest, request: &Request) -> Option<usize> {
-    let named = names::full_host(host, &manifest.namespace);
+impl HttpRoute {
+    /// Whether it takes the request: without a `match` it does.
+    fn matches(&self, request: &ExplainRequest) -> Matched {
+        Matched::stated(&self.matches, |entries| match &entries[..] {
+            [] => Matched::Yes,
+            entries => Matched::any(entries.iter().map(|entry| entry.matches(request))),
+        })
+    }
+}
+
+impl RouteMatch {
+    /// Whether all of its conditions hold.
+    fn matches(&self, request: &ExplainRequest) -> Matched {
+        Matched::all([
+            Matched::stated(&self.authority, |authority| string("authority", authority, &request.host)),
+            Matched::stated(&self.gateways, |gateways| is_through(gateways, request)),
+            each(&self.headers, |name, wanted| header(name, wanted, request)),
+            Matched::stated(&self.method, |method| string("method", method, &request.method)),
+            Matched::stated(&self.port, |port| has_port(*port, request)),
+            each(&self.query_params, |name, wanted| query_param(name, wanted, request)),
+            Matched::stated(&self.scheme, |scheme| string("scheme", scheme, "http")),
+            Matched::stated(&self.source_labels, |labels| has_labels(labels, request)),
+            Matched::stated(&self.source_namespace, |namespace| is_from(namespace, request)),
+            self.has_uri(request),
+            each(&self.without_headers, |name, unwanted| lacks_header(name, unwanted, request)),
+            Matched::unknown_fields(&self.written),
+        ])
+    }
+
+    fn has_uri(&self, request: &ExplainRequest) -> Matched {
+        let path = request.path_without_query();
+        Matched::stated(&self.uri, |uri| match self.ignore_uri_case.optional() {
+            Ok(Some(true)) => string("uri", &uri.to_lowercase(), &path.to_lowercase()),
+            Ok(Some(false) | None) => string("uri", uri, path),
+            Err(why) => Matched::Unknown(why),
+        })
+    }
+}
+
+impl WeightedDestination {
+    /// Where it goes, as a resource of the namespace means it.
+    fn resolve(&self, namespace: &str) -> Result<Destination, String> {
+        let to = self.destination.required("destination")?;
+        let port = to.port.optional()?.map(|port| port.number.optional()).transpose()?.flatten();
+        Ok(Destination {
+            host: names::full_host(to.host.required("host")?, namespace),
+            port: port.copied(),
+            subset: to.subset.optional()?.cloned(),
+            weight: self.weight.optional()?.copied(),
+        })
+    }
+}
+
+fn rank(host: &str, namespace: &str, request: &ExplainRequest) -> Option<usize> {
+    let named = names::full_host(host, namespace);
     let asked = request.full_host();
     match named.strip_prefix('*') {
         Some(rest) => (asked.len() > rest.len() && asked.ends_with(rest)).then_some(named.len()),
         None => same_service(&named, &asked).then_some(usize::MAX),
+    }
+}
+
+fn each(
+    conditions: &Field<BTreeMap<String, Field<StringMatch>>>,
+    judge: impl Fn(&str, &StringMatch) -> Matched,
+) -> Matched {
+    Matched::stated(conditions, |conditions| {
+        Matched::all(conditions.iter().map(|(name, field)| Matched::stated(field, |wanted| judge(name, wanted))))
+    })
+}
+
+/// A text that every request has.
+fn string(what: &str, wanted: &StringMatch, value: &str) -> Matched {
+    compare(what, wanted, &[value])
+}
+
+fn header(name: &str, wanted: &StringMatch, request: &ExplainRequest) -> Matched {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Matched::No(vec![format!("the header name `{name}` has upper-case letters: it never matches")]);
+    }
+    match name {
+        ":authority" => compare(name, wanted, &[&request.host]),
+        ":method" => compare(name, wanted, &[&request.method]),
+        ":path" => compare(name, wanted, &[&request.path]),
+        _ => compare_header(name, wanted, request),
+    }
+}
+
+fn lacks_header(name: &str, unwanted: &StringMatch, request: &ExplainRequest) -> Matched {
+    match header(name, unwanted, request) {
+        Matched::Yes => Matched::No(vec![format!("the header `{name}` is as `withoutHeaders` excludes it")]),
+        Matched::No(_) => Matched::Yes,
+        unknown @ Matched::Unknown(_) => unknown,
+    }
+}
+
+fn query_param(name: &str, wanted: &StringMatch, request: &ExplainRequest) -> Matched {
+    match wanted {
+        StringMatch::Present => Matched::Yes,
+        wanted => compare(&format!("query parameter {name}"), wanted, &Vec::from_iter(request.query(name))),
+    }
+}
+
+fn is_through(gateways: &[String], request: &ExplainRequest) -> Matched {
+    let here = request.gateway.as_deref().unwrap_or(MESH);
+    Matched::of(gateways.iter().any(|gateway| gateway == here), || {
+        format!("it is for {}, not {here}", gateways.join(", "))
+    })
+}
+
+fn has_port(wanted: u64, request: &ExplainRequest) -> Matched {
+    match request.port {
+        Some(port) => Matched::of(wanted == u64::from(port), || format!("port is `{port}`, expected `{wanted}`")),
+        None => Matched::Unknown("it depends on the port, which is not known (--port)".into()),
+    }
+}
+
+fn has_labels(wanted: &Labels, request: &ExplainRequest) -> Matched {
+    match (&request.labels, &request.gateway) {
+        (_, Some(_)) => Matched::Unknown("`sourceLabels` at a gateway can't be judged from here".into()),
+        (Some(labels), None) => Matched::all(wanted.iter().map(|(key, value)| {
+            Matched::of(labels.get(key) == Some(value), || format!("the caller does not have the label {key}: {value}"))
+        })),
+        (None, None) => {
+            Matched::Unknown("it depends on the caller's labels, which are not known (--from-labels)".into())
+        }
+    }
+}
+
+fn is_from(wanted: &str, request: &ExplainRequest) -> Matched {
+    match &request.namespace {
+        Some(namespace) => {
+            Matched::of(wanted == namespace, || format!("the caller's namespace is `{namespace}`, expected `{wanted}`"))
+        }
+        None => Matched::Unknown("it depends on the caller's namespace, which is not known (--from-namespace)".into()),
     }
 }

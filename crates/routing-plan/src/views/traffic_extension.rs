@@ -1,0 +1,40 @@
+//! Istio's `TrafficExtension`.
+
+use super::{
+    reader::{Field, Fields, ReadFields},
+    selector::LabelSelector,
+    wasm_plugin::{TrafficSelector, WasmModule},
+};
+
+/// Its `spec`.
+#[derive(Debug, Clone)]
+pub(crate) struct TrafficExtension {
+    pub(crate) selector: Field<LabelSelector>,
+    pub(crate) matches: Field<Vec<TrafficSelector>>,
+    pub(crate) lua: Field<LuaCode>,
+    pub(crate) wasm: Field<WasmModule>,
+}
+
+/// A script.
+#[derive(Debug, Clone)]
+pub(crate) struct LuaCode {
+    pub(crate) inline_code: Field<String>,
+}
+
+impl ReadFields for TrafficExtension {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        fields.inert(&["phase", "priority"]);
+        Self {
+            selector: fields.field("selector"),
+            matches: fields.field("match"),
+            lua: fields.field("lua"),
+            wasm: fields.field("wasm"),
+        }
+    }
+}
+
+impl ReadFields for LuaCode {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self { inline_code: fields.field("inlineCode") }
+    }
+}

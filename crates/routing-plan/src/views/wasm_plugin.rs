@@ -1,0 +1,64 @@
+//! Istio's `WasmPlugin`.
+
+use serde_json::Value;
+
+use super::{
+    reader::{Field, Fields, ReadFields},
+    selector::LabelSelector,
+};
+use crate::diagnostic::FieldPath;
+
+/// Its `spec`.
+#[derive(Debug, Clone)]
+pub(crate) struct WasmPlugin {
+    pub(crate) selector: Field<LabelSelector>,
+    pub(crate) matches: Field<Vec<TrafficSelector>>,
+    pub(crate) module: WasmModule,
+}
+
+/// A module and what it is told, as a `WasmPlugin` and a `TrafficExtension` have it.
+#[derive(Debug, Clone)]
+pub(crate) struct WasmModule {
+    pub(crate) url: Field<String>,
+    pub(crate) sha256: Field<String>,
+    pub(crate) fail_strategy: Field<String>,
+    pub(crate) plugin_config: Field<Value>,
+    pub(crate) path: FieldPath,
+}
+
+/// Requests that an extension is for.
+#[derive(Debug, Clone)]
+pub(crate) struct TrafficSelector {
+    pub(crate) mode: Field<String>,
+}
+
+impl ReadFields for WasmPlugin {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        fields.inert(&["phase", "priority"]);
+        Self {
+            selector: fields.field("selector"),
+            matches: fields.field("match"),
+            module: WasmModule::read_fields(fields),
+        }
+    }
+}
+
+impl ReadFields for WasmModule {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        fields.inert(&["imagePullPolicy", "imagePullSecret", "pluginName", "type", "verificationKey", "vmConfig"]);
+        Self {
+            url: fields.field("url"),
+            sha256: fields.field("sha256"),
+            fail_strategy: fields.field("failStrategy"),
+            plugin_config: fields.field("pluginConfig"),
+            path: fields.path(),
+        }
+    }
+}
+
+impl ReadFields for TrafficSelector {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        fields.inert(&["ports"]);
+        Self { mode: fields.field("mode") }
+    }
+}
