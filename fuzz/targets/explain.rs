@@ -13,7 +13,7 @@ use routing_claims_fuzz::{line, request};
 use routing_plan::{
     diagnostic::Location,
     diff,
-    explain::{self, Request},
+    explain::{self, ExplainRequest},
     lint,
 };
 
@@ -40,12 +40,12 @@ fn place(location: &Location) -> String {
     location.path.to_string()
 }
 
-fn read(first: &[u8], lines: &[(&[u8], &[u8])]) -> Option<Request> {
+fn read(first: &[u8], lines: &[(&[u8], &[u8])]) -> Option<ExplainRequest> {
     let words: Vec<_> = std::str::from_utf8(first).ok()?.split(' ').collect();
     let [method, host, path, port, namespace, gateway] = words[..] else { return None };
     let some = |word: &str| (word != "-").then(|| word.to_owned());
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-    Some(Request {
+    Some(ExplainRequest {
         host: host.into(),
         path: path.into(),
         method: method.into(),

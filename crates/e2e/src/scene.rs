@@ -214,7 +214,7 @@ impl<'w> Scene<'w> {
         headers: Vec<(String, String)>,
         said: &Value,
     ) -> Result<()> {
-        let request = explain::Request {
+        let request = explain::ExplainRequest {
             host: host.to_owned(),
             path: path.to_owned(),
             method: "GET".to_owned(),
@@ -257,7 +257,10 @@ impl<'w> Scene<'w> {
 
 /// Whether the service that answered is one of the destinations, and received the headers that `explain` predicts.
 fn agree(explanation: &Explanation, said: &Value) -> Result<()> {
-    ensure!(explanation.unsure.is_empty() && explanation.instead.is_none(), "`explain` cannot tell");
+    ensure!(
+        explanation.assumed.is_empty() && explanation.unknown.is_empty() && explanation.instead.is_none(),
+        "`explain` cannot tell"
+    );
     let text = |name: &str| said[name].as_str().unwrap_or_default();
     let (service, version) = (text("service"), text("version"));
     let answered = if version == "main" { host(service, service) } else { host(service, &version.to_lowercase()) };

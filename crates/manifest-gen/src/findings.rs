@@ -1,6 +1,6 @@
 //! Findings as text, JSON, SARIF, and GitHub's workflow commands.
 
-use routing_plan::lint::{ALL, Finding, Lint, Severity};
+use routing_plan::lint::{Finding, LINTS, Lint, Severity};
 use serde_json::{Value, json};
 
 use crate::{documents::Documents, yaml::Span};
@@ -28,7 +28,7 @@ impl Format {
                 lint: finding.lint,
                 message: &finding.message,
                 span: documents.span(&finding.location),
-                also: finding.also.as_ref().map(|also| documents.span(also)),
+                also: finding.related.as_ref().map(|also| documents.span(also)),
             })
             .collect();
         spanned.sort_by(|a, b| a.order().cmp(&b.order()));
@@ -56,15 +56,15 @@ impl SpannedFinding<'_> {
 }
 
 fn text(finding: &SpannedFinding<'_>) -> String {
-    let SpannedFinding { lint: Lint { code, severity, because, remedy, .. }, message, span, also } = finding;
+    let SpannedFinding { lint: Lint { code, severity, effect, remedy, .. }, message, span, also } = finding;
     let also = also.as_ref().map(|also| format!("  also: {also}\n")).unwrap_or_default();
-    format!("{span}: {severity}[{code}]: {message}\n{also}  why: {because}\n  fix: {remedy}\n")
+    format!("{span}: {severity}[{code}]: {message}\n{also}  why: {effect}\n  fix: {remedy}\n")
 }
 
 fn json(finding: &SpannedFinding<'_>) -> Value {
-    let SpannedFinding { lint: Lint { code, severity, because, remedy, .. }, message, span, also } = finding;
+    let SpannedFinding { lint: Lint { code, severity, effect, remedy, .. }, message, span, also } = finding;
     json!({
-        "code": code, "severity": severity.to_string(), "message": message, "why": because, "fix": remedy,
+        "code": code, "severity": severity.to_string(), "message": message, "why": effect, "fix": remedy,
         "file": span.file.name, "line": span.line, "column": span.column,
         "also": also.as_ref().map(|also| json!({"file": also.file.name, "line": also.line, "column": also.column})),
     })
@@ -72,11 +72,11 @@ fn json(finding: &SpannedFinding<'_>) -> Value {
 
 fn sarif(findings: &[SpannedFinding<'_>]) -> Value {
     let level = |severity: &Severity| severity.to_string();
-    let rules = ALL.iter().map(|lint| {
+    let rules = LINTS.iter().map(|lint| {
         json!({
             "id": lint.code,
-            "shortDescription": {"text": lint.finds},
-            "fullDescription": {"text": lint.because},
+            "shortDescription": {"text": lint.wrong},
+            "fullDescription": {"text": lint.effect},
             "help": {"text": lint.remedy},
             "defaultConfiguration": {"level": level(&lint.severity)},
         })
@@ -84,7 +84,7 @@ fn sarif(findings: &[SpannedFinding<'_>]) -> Value {
     let results = findings.iter().map(|SpannedFinding { lint, message, span, .. }| {
         json!({
             "ruleId": lint.code,
-            "ruleIndex": ALL.iter().position(|one| one.code == lint.code),
+            "ruleIndex": LINTS.iter().position(|one| one.code == lint.code),
             "level": level(&lint.severity),
             "message": {"text": message},
             "locations": [{"physicalLocation": {

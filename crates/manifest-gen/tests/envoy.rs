@@ -14,7 +14,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use manifest_gen::{documents::Documents, yaml::File};
 use routing_plan::{
-    explain::{Request, explain},
+    explain::{ExplainRequest, explain},
     manifests::Manifest,
     resolve::Expiry,
     resources,
@@ -161,7 +161,7 @@ impl Mesh {
         config::listener(&self.name, std::slice::from_ref(filter), &json!({ "virtual_hosts": hosts }))
     }
 
-    fn request(&self, dice: &mut Dice) -> Request {
+    fn request(&self, dice: &mut Dice) -> ExplainRequest {
         let mut claims = json!({});
         for service in &self.services {
             let known = dice.pick(&service.variants).cloned().unwrap_or_default();
@@ -197,7 +197,7 @@ impl Mesh {
         if dice.roll(3) == 0 {
             headers.push(("x-canary".into(), (*dice.pick(&["yes", "no", "always"]).unwrap()).into()));
         }
-        Request {
+        ExplainRequest {
             host: dice.pick(&self.services).unwrap().host.clone(),
             path: (*dice.pick(&["/", "/api", "/api/orders/7", "/legacy/x?y=1", "/apiary"]).unwrap()).into(),
             method: "GET".into(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use jiff::Timestamp;
 
 use routing_plan::{
-    explain::{self, Request},
+    explain::{self, ExplainRequest},
     manifests::Manifest,
     resolve::{Expiry, parse_timestamp},
     resources,
@@ -87,7 +87,7 @@ impl Args {
         if let Some(token) = &self.token {
             headers.push(explain::header_for(&manifests, token).ok_or_else(no_filter)?);
         }
-        let request = Request {
+        let request = ExplainRequest {
             host: self.host.to_ascii_lowercase(),
             path: self.path.clone(),
             method: self.method.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use routing_plan::explain::{Explanation, Request, explain, unverified_header};
+use routing_plan::explain::{ExplainRequest, Explanation, explain, unverified_header};
 
 use crate::read;
 
@@ -13,8 +13,8 @@ spec: {pluginConfig: {services: [{name: microservice-A, header: a}]}}
 ---
 ";
 
-fn request(path: &str) -> Request {
-    Request {
+fn request(path: &str) -> ExplainRequest {
+    ExplainRequest {
         host: "a.a.svc.cluster.local".into(),
         path: path.into(),
         method: "GET".into(),
@@ -26,7 +26,7 @@ fn request(path: &str) -> Request {
     }
 }
 
-fn explained(manifests: &str, request: &Request, claims: &str) -> Explanation {
+fn explained(manifests: &str, request: &ExplainRequest, claims: &str) -> Explanation {
     let manifests = read(&format!("{FILTER}{manifests}"));
     let mut request = request.clone();
     request.headers.extend(unverified_header(&manifests, claims));
@@ -34,13 +34,13 @@ fn explained(manifests: &str, request: &Request, claims: &str) -> Explanation {
 }
 
 /// Where requests for a service with these http routes go; else what happens instead, or what is unsure.
-fn goes(routes: &str, request: &Request) -> String {
+fn goes(routes: &str, request: &ExplainRequest) -> String {
     let text =
         format!("kind: VirtualService\nmetadata: {{name: v, namespace: a}}\nspec: {{hosts: [a], http: [{routes}]}}\n");
     let explanation = explained(&text, request, r#"{"microservice-a": "PR-1"}"#);
     match &explanation.destinations[..] {
         [to] => to.host.split('.').next().unwrap_or_default().to_owned(),
-        _ => explanation.instead.unwrap_or_else(|| explanation.unsure.join("; ")),
+        _ => explanation.instead.unwrap_or_else(|| explanation.unknown.join("; ")),
     }
 }
 
@@ -56,7 +56,7 @@ fn the_filter_decides_then_the_first_route_that_matches() {
 
 #[test]
 fn a_spoofed_header_is_removed() {
-    let spoofed = Request { headers: vec![("a".into(), "PR-9".into())], ..request("/") };
+    let spoofed = ExplainRequest { headers: vec![("a".into(), "PR-9".into())], ..request("/") };
     let explanation = explained("", &spoofed, "{}");
     assert_eq!((explanation.outcome, explanation.removed), (Some("no-routes"), vec!["a".to_owned()]));
     assert!(explanation.set.is_empty());
@@ -66,7 +66,7 @@ fn a_spoofed_header_is_removed() {
 fn conditions_hold_as_in_envoy() {
     let get = request("/shop/cart?x=1&y=2");
     let labels = BTreeMap::from([("app".into(), "web".into())]);
-    let labelled = Request { labels: Some(labels), port: Some(80), ..get.clone() };
+    let labelled = ExplainRequest { labels: Some(labels), port: Some(80), ..get.clone() };
     for (condition, wanted) in [
         ("uri: {exact: /shop/cart}", true),
         ("uri: {exact: /shop}", false),
@@ -126,7 +126,11 @@ fn hosts_are_found_by_wildcards_and_gateways() {
     let text = "kind: VirtualService\nmetadata: {name: v, namespace: a}\nspec: {hosts: ['*.example'], gateways: [g/g], \
                 http: [{route: [{destination: {host: b}}]}]}\n";
     let at = |host: &str, gateway: Option<&str>| {
-        explained(text, &Request { host: host.into(), gateway: gateway.map(str::to_owned), ..request("/") }, "{}")
+        explained(
+            text,
+            &ExplainRequest { host: host.into(), gateway: gateway.map(str::to_owned), ..request("/") },
+            "{}",
+        )
     };
     assert_eq!(at("x.example", Some("g/g")).destinations[0].host, "b.a.svc.cluster.local");
     assert_eq!(at("x.example", None).destinations[0].host, "x.example");
@@ -155,7 +159,8 @@ fn a_token_is_not_told_where_a_rule_is_about_it() {
 
 #[test]
 fn debug_of_a_request_shows_no_token() {
-    let request = Request { headers: vec![("authorization".into(), "Bearer hidden".into())], ..request("/hidden") };
+    let request =
+        ExplainRequest { headers: vec![("authorization".into(), "Bearer hidden".into())], ..request("/hidden") };
     let text = format!("{request:#?}");
     assert!(text.contains("authorization") && !text.contains("hidden"), "{text}");
 }

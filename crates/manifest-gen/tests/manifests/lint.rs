@@ -1,271 +1,124 @@
-//! For each lint a world with its finding, and the same world mended.
+//! Every lint has YAML files that it finds something in, and files that it does not: `tests/lints/CODE/bad*.yaml` and
+//! `good*.yaml`, each with a plan in `NAME.plan.yaml` if it needs one. `# also: CODE` in the first line of a file names
+//! another lint that finds something.
 
-use std::{io, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use manifest_gen::{documents::Documents, yaml::File};
 use routing_plan::{
-    lint::{ALL, markdown, run},
+    lint::{Finding, LINTS, markdown, run},
     resolve::Expiry,
 };
 
 use crate::read;
 
-/// Codes found in manifests.
-fn codes(text: &str) -> Vec<&'static str> {
-    let manifests = read(text);
-    let mut codes: Vec<_> = run(None, manifests, Timestamp::UNIX_EPOCH).iter().map(|found| found.lint.code).collect();
-    codes.dedup();
-    codes
-}
-
-fn finds(code: &str, bad: &str, good: &str) {
-    assert_eq!(codes(bad), [code], "{bad}");
-    assert_eq!(codes(good), [""; 0], "{good}");
-}
-
-const POLICY: &str = "{services: [{name: a}]}";
-
-fn plugin(spec: &str) -> String {
-    format!(
-        "kind: WasmPlugin\nmetadata: {{name: f, namespace: istio-system}}\nspec: {{pluginConfig: {POLICY}, {spec}}}\n---\n"
-    )
-}
-
-fn filter() -> String {
-    plugin("match: [{mode: CLIENT}], url: 'file:///f.wasm'")
-}
-
-fn virtual_service(name: &str, spec: &str) -> String {
-    format!("kind: VirtualService\nmetadata: {{name: {name}, namespace: a}}\nspec: {spec}\n---\n")
-}
-
-/// Routes by version with these routes after the version's.
-fn routes(before: &str, after: &str) -> String {
-    let version = "{match: [{headers: {a: {exact: PR-1}}}], route: [{destination: {host: pr-1}}]}";
-    filter() + &virtual_service("a", &format!("{{hosts: [a], http: [{before}{version}, {after}]}}"))
-}
-
-const DEFAULT: &str = "{route: [{destination: {host: a}}]}";
-
 #[test]
-fn duplicate_host() {
-    let short = virtual_service("x", "{hosts: [a]}");
-    let bad = short.clone() + &virtual_service("y", "{hosts: [a.a.svc.cluster.local]}");
-    let good = short + &virtual_service("y", "{hosts: [a], gateways: [istio-system/public]}");
-    finds("duplicate-host", &bad, &good);
+fn every_lint_has_a_bad_and_a_good_fixture() {
+    let codes: BTreeSet<_> = LINTS.iter().map(|lint| lint.code.to_owned()).collect();
+    let folders: BTreeSet<_> = entries(&root()).iter().map(|path| name(path)).collect();
+    assert_eq!(folders, codes);
+    for code in codes {
+        for fixture in ["bad.yaml", "good.yaml"] {
+            assert!(root().join(&code).join(fixture).is_file(), "{code} has no {fixture}");
+        }
+    }
 }
 
 #[test]
-fn missing_service() {
-    let services = |name: &str| format!("kind: Service\nmetadata: {{name: {name}, namespace: a}}\n---\n");
-    let bad = routes("", DEFAULT) + &services("a");
-    finds("missing-service", &bad, &(bad.clone() + &services("pr-1")));
-}
-
-#[test]
-fn default_missing() {
-    let path = "{match: [{uri: {prefix: /x}}], route: [{destination: {host: a}}]}";
-    finds("default-missing", &routes("", path), &routes("", DEFAULT));
-    let route = |rules: &str| {
-        filter()
-            + &format!(
-                "kind: HTTPRoute\nmetadata: {{name: a, namespace: a}}\nspec: {{parentRefs: [{{kind: Service, name: a}}], rules: [{rules}]}}\n"
-            )
-    };
-    let version = "{matches: [{headers: [{name: a, value: PR-1}]}], backendRefs: [{name: pr-1}]}";
-    finds("default-missing", &route(version), &route(&format!("{version}, {{backendRefs: [{{name: a}}]}}")));
-}
-
-#[test]
-fn default_not_last() {
-    finds("default-not-last", &routes(&format!("{DEFAULT}, "), DEFAULT), &routes("", DEFAULT));
-}
-
-#[test]
-fn header_not_stripped() {
-    let named = virtual_service(
-        "a",
-        "{hosts: [a], http: [{name: routing-claims-a-x, match: [{headers: {a: {exact: x}}}], route: [{destination: {host: x}}]}, {route: [{destination: {host: a}}]}]}",
-    );
-    finds("header-not-stripped", &named, &(filter() + &named));
-    let selecting = filter().replace("url:", "selector: {matchLabels: {r: enabled}}, url:");
-    let workload = |labels: &str| {
-        format!(
-            "kind: Deployment\nmetadata: {{name: w, namespace: b}}\nspec: {{template: {{metadata: {{labels: {labels}}}}}}}\n"
-        )
-    };
-    finds(
-        "header-not-stripped",
-        &(selecting.clone() + &named + &workload("{x: y}")),
-        &(selecting + &named + &workload("{r: enabled}")),
-    );
-}
-
-#[test]
-fn header_not_stripped_at_a_gateway() {
-    let named = "gateways: [mesh, istio-system/public], http: [{name: routing-claims-a-x, match: [{headers: {a: {exact: x}}}], route: [{destination: {host: x}}]}, {route: [{destination: {host: a}}]}]";
-    let gateway =
-        "kind: Gateway\nmetadata: {name: public, namespace: istio-system}\nspec: {selector: {istio: g}}\n---\n";
-    let selecting = |labels: &str| filter().replace("url:", &format!("selector: {{matchLabels: {labels}}}, url:"));
-    let rest = gateway.to_owned() + &virtual_service("a", &format!("{{hosts: [a], {named}}}"));
-    finds("header-not-stripped", &(selecting("{r: enabled}") + &rest), &(selecting("{istio: g}") + &rest));
-}
-
-#[test]
-fn token_not_forwarded() {
-    let authentication = |rule: &str| {
-        format!("kind: RequestAuthentication\nmetadata: {{name: x}}\nspec: {{jwtRules: [{{issuer: x{rule}}}]}}\n")
-    };
-    finds("token-not-forwarded", &authentication(""), &authentication(", forwardOriginalToken: true"));
-}
-
-#[test]
-fn token_not_verified() {
-    let annotation = r#"annotations: {routing-claims.dev/policy: '{"services":[{"name":"a"}]}'}"#;
-    let spec = "spec: {priority: 1, configPatches: [{applyTo: HTTP_FILTER, match: {context: GATEWAY}}]}";
-    let filter =
-        format!("kind: EnvoyFilter\nmetadata: {{name: f, namespace: istio-system, {annotation}}}\n{spec}\n---\n");
-    let authentication =
-        "kind: RequestAuthentication\nmetadata: {name: x}\nspec: {jwtRules: [{forwardOriginalToken: true}]}\n";
-    finds("token-not-verified", &filter, &(filter.clone() + authentication));
-}
-
-#[test]
-fn plugin_mode() {
-    finds("plugin-mode", &plugin("url: 'file:///f.wasm'"), &filter());
-    finds("plugin-mode", &plugin("match: [{mode: SERVER}], url: 'file:///f.wasm'"), &filter());
-}
-
-#[test]
-fn fail_open() {
-    let with =
-        |strategy: &str| plugin(&format!("match: [{{mode: CLIENT}}], url: 'file:///f.wasm', failStrategy: {strategy}"));
-    finds("fail-open", &with("FAIL_OPEN"), &with("FAIL_RELOAD"));
-}
-
-#[test]
-fn wasm_unpinned() {
-    let with = |rest: &str| plugin(&format!("match: [{{mode: CLIENT}}], url: 'oci://r/f{rest}"));
-    finds("wasm-unpinned", &with(":1'"), &with(":1', sha256: 'ab'"));
-    assert_eq!(codes(&with("@sha256:ab'")), [""; 0]);
-}
-
-#[test]
-fn header_key_case() {
-    let with = |header: &str| {
-        virtual_service("a", &format!("{{hosts: [a], http: [{{match: [{{headers: {{{header}: {{exact: x}}}}}}]}}]}}"))
-    };
-    finds("header-key-case", &with("X-Y"), &with("x-y"));
-}
-
-#[test]
-fn value_never_matches() {
-    finds("value-never-matches", &routes("", DEFAULT).replace("exact: PR-1", "exact: PR 1"), &routes("", DEFAULT));
-}
-
-#[test]
-fn filter_priority() {
-    let filter = |name: &str, priority: &str| {
-        format!(
-            "kind: EnvoyFilter\nmetadata: {{name: {name}}}\nspec: {{{priority}configPatches: [{{applyTo: HTTP_FILTER, match: {{context: ANY}}, patch: {{operation: INSERT_BEFORE}}}}]}}\n---\n"
-        )
-    };
-    let first = filter("x", "priority: 10, ");
-    finds("filter-priority", &(first.clone() + &filter("y", "")), &(first + &filter("y", "priority: 5, ")));
-}
-
-#[test]
-fn object_size() {
-    let with = |size: usize| format!("kind: ConfigMap\nmetadata: {{name: x}}\ndata: {{x: '{}'}}\n", "x".repeat(size));
-    finds("object-size", &with(1 << 20), &with(1 << 19));
-}
-
-#[test]
-fn http_route_limits() {
-    let with = |rules: usize| {
-        let rules = "{backendRefs: [{name: a}]},".repeat(rules);
-        format!("kind: HTTPRoute\nmetadata: {{name: a}}\nspec: {{rules: [{rules}]}}\n")
-    };
-    finds("http-route-limits", &with(17), &with(16));
-    let with = |matches: usize| {
-        let matches = "{method: GET},".repeat(matches);
-        format!("kind: HTTPRoute\nmetadata: {{name: a}}\nspec: {{rules: [{{matches: [{matches}]}}]}}\n")
-    };
-    finds("http-route-limits", &with(65), &with(64));
-}
-
-#[test]
-fn cross_namespace_backend() {
-    let bad = "kind: HTTPRoute\nmetadata: {name: a, namespace: a}\nspec: {rules: [{backendRefs: [{name: a, namespace: b}]}]}\n---\n".to_owned();
-    finds(
-        "cross-namespace-backend",
-        &bad,
-        &(bad.clone() + "kind: ReferenceGrant\nmetadata: {name: a, namespace: b}\n"),
-    );
-}
-
-#[test]
-fn subset_missing() {
-    let bad = virtual_service("a", "{hosts: [a], http: [{route: [{destination: {host: a, subset: v1}}]}]}");
-    let rule = "kind: DestinationRule\nmetadata: {name: a, namespace: a}\nspec: {host: a, subsets: [{name: v1}]}\n";
-    finds("subset-missing", &bad, &(bad.clone() + rule));
-}
-
-#[test]
-fn variant_is_default() {
-    finds("variant-is-default", &routes("", "{route: [{destination: {host: pr-1}}]}"), &routes("", DEFAULT));
-}
-
-#[test]
-fn variant_expired() {
-    let text = r#"
-apiVersion: routing-claims.dev/v1alpha1
-kind: RoutingPlan
-metadata: {name: qa, namespace: istio-system}
-spec:
-  filter: {engine: lua, istioVersion: "1.24"}
-  services:
-  - {name: a, namespace: a, variants: [{name: PR-1, expiresAt: 2026-01-01T00:00:00Z}]}
-"#;
-    let mut documents = Documents::default();
-    let file = Arc::new(File { name: "plan.yaml".into(), text: text.into() });
-    let input = documents.read_plan(&[file], &|_| Err(io::Error::other("none"))).unwrap();
-    let plan = documents.resolve(&input, Expiry::Keep).unwrap();
-    let at = |time: &str| run(Some(&plan), Vec::new(), time.parse().unwrap());
-    let found = at("2026-01-01T00:00:00Z");
-    assert_eq!(
-        (found[0].lint.code, documents.span(&found[0].location).to_string()),
-        ("variant-expired", "plan.yaml:8:47".to_owned())
-    );
-    assert!(at("2025-12-31T23:59:59Z").is_empty());
-}
-
-#[test]
-fn findings_can_be_ignored() {
-    let bad = "kind: RequestAuthentication\nmetadata: {name: x, annotations: {routing-claims.dev/ignore: 'x, token-not-forwarded'}}\nspec: {jwtRules: [{issuer: x}]}\n";
-    assert_eq!(codes(bad), [""; 0]);
-}
-
-/// The second place of an ignored finding was attached to the finding before it.
-#[test]
-fn an_ignored_finding_leaves_no_trace() {
-    let text = virtual_service("x", "{hosts: [a, b]}")
-        + &virtual_service("y", "{hosts: [a]}")
-        + &virtual_service("z, annotations: {routing-claims.dev/ignore: duplicate-host}", "{hosts: [b]}");
-    let file = File { name: "a.yaml".into(), text };
-    let mut documents = Documents::default();
-    let found = run(None, documents.read_manifests(&[Arc::new(file)]).unwrap(), Timestamp::UNIX_EPOCH);
-    let also: Vec<_> = found.iter().map(|found| documents.span(found.also.as_ref().unwrap()).text()).collect();
-    assert_eq!(also, ["a"]);
+fn bad_fixtures_have_their_finding_and_good_fixtures_have_none() {
+    let mut number = 0;
+    for folder in entries(&root()) {
+        let manifests = entries(&folder).into_iter().filter(|path| !name(path).ends_with(".plan.yaml"));
+        for path in manifests {
+            let text = fs::read_to_string(&path).unwrap();
+            let also = text.lines().next().and_then(|line| line.strip_prefix("# also: "));
+            let own = name(&path).starts_with("bad").then(|| name(&folder));
+            let expected: BTreeSet<String> = own.into_iter().chain(also.map(str::to_owned)).collect();
+            let found: BTreeSet<String> = lint(&path).iter().map(|finding| finding.lint.code.to_owned()).collect();
+            assert_eq!(found, expected, "{}", path.display());
+            number += 1;
+        }
+    }
+    assert!(number >= 2 * LINTS.len());
 }
 
 #[test]
 fn codes_are_unique_and_documented() {
-    let mut codes: Vec<_> = ALL.iter().map(|lint| lint.code).collect();
-    codes.sort_unstable();
-    codes.dedup();
-    assert_eq!(codes.len(), ALL.len());
+    let codes: BTreeSet<_> = LINTS.iter().map(|lint| lint.code).collect();
+    assert_eq!(codes.len(), LINTS.len());
     let page = markdown();
     assert!(codes.iter().all(|code| page.contains(&format!("\n## {code}\n"))));
+}
+
+#[test]
+fn findings_can_be_ignored() {
+    let text = fs::read_to_string(root().join("token-not-forwarded/bad.yaml")).unwrap();
+    let with = |codes: &str| text.replacen("metadata:", &format!("metadata:\n  annotations: {{{codes}}}"), 1);
+    let found = |text: &str| run(None, read(text), now()).len();
+    assert_eq!(found(&with("routing-claims.dev/ignore: 'fail-open, token-not-forwarded'")), 0);
+    assert_eq!(found(&with("routing-claims.dev/ignore: fail-open")), 1);
+}
+
+/// The second location of an ignored finding was attached to the finding before it.
+#[test]
+fn an_ignored_finding_leaves_no_trace() {
+    let virtual_service = |metadata: &str, hosts: &str| {
+        format!("kind: VirtualService\nmetadata: {{namespace: a, {metadata}}}\nspec: {{hosts: [{hosts}]}}\n---\n")
+    };
+    let text = virtual_service("name: x", "a, b")
+        + &virtual_service("name: y", "a")
+        + &virtual_service("name: z, annotations: {routing-claims.dev/ignore: duplicate-host}", "b");
+    let found = run(None, read(&text), now());
+    let related: Vec<_> = found.iter().map(|found| found.related.as_ref().unwrap().path.to_string()).collect();
+    assert_eq!(related, ["spec.hosts[0]"]);
+}
+
+#[test]
+fn a_wrong_type_is_found_where_it_is() {
+    let found = lint(&root().join("wrong-type/bad.yaml"));
+    let [Finding { message, location, .. }] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(location.path.to_string(), r#"spec.http[0].match[0].headers["x-canary"].exact"#);
+    assert_eq!(*message, format!("expected a string, found the number `2` at `{}`", location.path));
+}
+
+#[test]
+fn an_expired_variant_is_found_in_the_plan() {
+    let found = lint(&root().join("variant-expired/bad.yaml"));
+    assert_eq!(found[0].location.path.to_string(), "spec.services[0].variants[0].name");
+}
+
+fn lint(manifests: &Path) -> Vec<Finding> {
+    let file = |path: &Path| Arc::new(File { name: name(path), text: fs::read_to_string(path).unwrap() });
+    let mut documents = Documents::default();
+    let plan = Some(manifests.with_extension("plan.yaml")).filter(|plan| plan.is_file()).map(|plan| {
+        let missing = |path: &Path| Err(io::Error::other(path.display().to_string()));
+        let input = documents.read_plan(&[file(&plan)], &missing).unwrap();
+        documents.resolve(&input, Expiry::Keep).unwrap()
+    });
+    let manifests = documents.read_manifests(&[file(manifests)]).unwrap();
+    run(plan.as_ref(), manifests, now())
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lints")
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    entries
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+fn now() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
 }
