@@ -12,13 +12,13 @@ use std::{
 use routing_claims::{Decider, TokenFormat};
 use serde::Serialize;
 
-use self::matching::Matched;
+use self::matching::{Doubt, Matched};
 use crate::{
     diagnostic::{FieldPath, Location},
     filter::RoutingFilter,
     manifests::Manifest,
     names, token_source,
-    views::reader::Field,
+    views::reader::{Field, UnusableField},
 };
 
 /// A request as it leaves a workload or reaches a gateway.
@@ -65,9 +65,19 @@ pub struct Explanation {
     /// What the route does instead of sending the request somewhere.
     pub instead: Option<String>,
     /// What the answer takes for granted.
-    pub assumed: Vec<String>,
-    /// What can't be told, and why.
-    pub unknown: Vec<String>,
+    pub assumed: Vec<Caveat>,
+    /// What the answer leaves open.
+    pub unknown: Vec<Caveat>,
+}
+
+/// A limit of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Caveat {
+    /// What is assumed or unknown.
+    pub message: String,
+    /// The field that makes it so, if it is one of a resource. Not serialized, as the one of [`TriedRule`] is not.
+    #[serde(skip)]
+    pub location: Option<Location>,
 }
 
 /// A rule that was tried.
@@ -206,11 +216,11 @@ impl Explanation {
         if let Some(instead) = &self.instead {
             line("instead", instead);
         }
-        for assumed in &self.assumed {
-            line("assumed", assumed);
-        }
-        for unknown in &self.unknown {
-            line("unknown", unknown);
+        for (head, caveats) in [("assumed", &self.assumed), ("unknown", &self.unknown)] {
+            for Caveat { message, location } in caveats {
+                let place = location.as_ref().map(|location| format!(" ({})", place(location))).unwrap_or_default();
+                line(head, &format!("{message}{place}"));
+            }
         }
         text
     }
@@ -219,23 +229,44 @@ impl Explanation {
         let (matches, why) = match outcome {
             Matched::Yes => (Some(true), Vec::new()),
             Matched::No(why) => (Some(false), why.clone()),
-            Matched::Unknown(why) => (None, vec![why.clone()]),
+            Matched::Unknown(doubt) => (None, vec![doubt.why.clone()]),
         };
         self.rules.push(TriedRule { name, location, matches, why });
     }
 
-    /// Notes that fields are taken to change nothing.
-    fn assume_without(&mut self, unknown: impl Iterator<Item = FieldPath>) {
-        self.assumed
-            .extend(unknown.map(|path| format!("the field `{path}`, which is not understood, changes nothing")));
+    fn assume(&mut self, message: impl Into<String>, location: Option<Location>) {
+        self.assumed.push(Caveat { message: message.into(), location });
+    }
+
+    /// Notes that fields of a resource are assumed to change nothing.
+    fn assume_without(&mut self, manifest: &Manifest, fields: impl Iterator<Item = FieldPath>) {
+        for path in fields {
+            let message = format!("`{path}` changes nothing (explain does not understand the field)");
+            self.assume(message, Some(manifest.location(&path)));
+        }
+    }
+
+    fn leave_open(&mut self, message: impl Into<String>, location: Option<Location>) {
+        self.unknown.push(Caveat { message: message.into(), location });
+    }
+
+    /// Notes what a doubt about a resource leaves open.
+    fn leave_open_at(&mut self, manifest: &Manifest, what: &str, doubt: &Doubt) {
+        let location = doubt.path.as_ref().map(|path| manifest.location(path));
+        self.leave_open(format!("{what}: {}", doubt.why), location);
     }
 
     /// Notes where the request goes, or that it can't be told.
-    fn send_to<T>(&mut self, to: &Field<Vec<T>>, resolve: impl Fn(&T) -> Result<Destination, String>) {
+    fn send_to<T>(
+        &mut self,
+        manifest: &Manifest,
+        to: &Field<Vec<T>>,
+        resolve: impl Fn(&T) -> Result<Destination, UnusableField>,
+    ) {
         let destinations = to.optional().and_then(|to| to.into_iter().flatten().map(resolve).collect());
         match destinations {
             Ok(destinations) => self.destinations = destinations,
-            Err(why) => self.unknown.push(format!("where the request goes: {why}")),
+            Err(field) => self.leave_open_at(manifest, "where the request goes", &field.into()),
         }
     }
 }
@@ -259,15 +290,15 @@ fn choose_filter<'m>(
     let (manifest, filter) = filters.into_iter().next()?;
     explanation.filter = Some(manifest.id());
     if request.labels.is_none() && !at_gateway {
-        explanation.assumed.push("the caller has the filter (its labels are not known: --from-labels)".into());
+        explanation.assume("the caller has the filter (its labels are not known: --from-labels)", None);
     }
     if !filter.script_is_known() {
         let id = manifest.id();
         let message =
             format!("the script in {id} follows its policy annotation (it is not the script of this version)");
-        explanation.assumed.push(message);
+        explanation.assume(message, Some(manifest.location(&FieldPath::default())));
     }
-    explanation.assume_without(manifest.unknown_under(&FieldPath::default()).cloned());
+    explanation.assume_without(manifest, manifest.unknown_under(&FieldPath::default()).cloned());
     Some(filter)
 }
 
@@ -302,7 +333,7 @@ fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Exp
         (None, routes) => http_route::walk(routes, request, explanation),
         (Some((manifest, _)), [(other, _), ..]) => {
             let (one, other) = (manifest.id(), other.id());
-            explanation.unknown.push(format!("which of {one} and {other} Istio follows: both are for this host"));
+            explanation.leave_open(format!("which of {one} and {other} Istio follows: both are for this host"), None);
         }
     }
 }

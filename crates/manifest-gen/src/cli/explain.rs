@@ -106,6 +106,12 @@ impl Args {
                 for (index, rule) in explanation.rules.iter().enumerate() {
                     value["rules"][index]["place"] = json!(documents.span(&rule.location).to_string());
                 }
+                for (field, caveats) in [("assumed", &explanation.assumed), ("unknown", &explanation.unknown)] {
+                    for (index, caveat) in caveats.iter().enumerate() {
+                        let place = caveat.location.as_ref().map(|location| documents.span(location).to_string());
+                        value[field][index]["place"] = json!(place);
+                    }
+                }
                 print(&format!("{value:#}\n"))
             }
         }

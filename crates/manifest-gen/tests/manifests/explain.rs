@@ -33,14 +33,21 @@ fn explained(manifests: &str, request: &ExplainRequest, claims: &str) -> Explana
     explain(&manifests, &request, 0)
 }
 
-/// Where requests for a service with these http routes go; else what happens instead, or what is unsure.
-fn goes(routes: &str, request: &ExplainRequest) -> String {
+/// What happens to a request for a service with these http routes.
+fn routed(routes: &str, request: &ExplainRequest) -> Explanation {
     let text =
         format!("kind: VirtualService\nmetadata: {{name: v, namespace: a}}\nspec: {{hosts: [a], http: [{routes}]}}\n");
-    let explanation = explained(&text, request, r#"{"microservice-a": "PR-1"}"#);
+    explained(&text, request, r#"{"microservice-a": "PR-1"}"#)
+}
+
+/// Where it goes; else what happens instead, or what is unknown.
+fn goes(routes: &str, request: &ExplainRequest) -> String {
+    let explanation = routed(routes, request);
     match &explanation.destinations[..] {
         [to] => to.host.split('.').next().unwrap_or_default().to_owned(),
-        _ => explanation.instead.unwrap_or_else(|| explanation.unknown.join("; ")),
+        _ => explanation.instead.unwrap_or_else(|| {
+            explanation.unknown.iter().map(|caveat| &*caveat.message).collect::<Vec<_>>().join("; ")
+        }),
     }
 }
 
@@ -101,6 +108,47 @@ fn conditions_hold_as_in_envoy() {
     assert!(goes(unknown, &get).contains("whether rule 1 matches"));
     let broken = "{match: [{uri: {regex: '['}}], route: [{destination: {host: x}}]}";
     assert!(goes(broken, &get).contains("whether rule 1"));
+}
+
+/// A value of the wrong type is neither a condition that holds nor one that does not.
+#[test]
+fn a_value_of_the_wrong_type_is_unknown() {
+    let default = "{route: [{destination: {host: a}}]}";
+    for (route, path) in [
+        ("{match: [{headers: {a: {exact: 1}}}]}", r#"spec.http[0].match[0].headers.a"#),
+        ("{match: [{headers: {a: PR-1}}]}", "spec.http[0].match[0].headers.a"),
+        ("{match: [{headers: {a: null}}]}", "spec.http[0].match[0].headers.a"),
+        ("{match: [{headers: {a: {exact: PR-1, prefix: PR}}}]}", "spec.http[0].match[0].headers.a"),
+        ("{match: [{uri: {exct: /}}]}", "spec.http[0].match[0].uri"),
+        ("{match: [{uri: {prefix: /}, ignoreUriCase: 'true'}]}", "spec.http[0].match[0].ignoreUriCase"),
+        ("{match: [{header: {a: {exact: PR-1}}}]}", "spec.http[0].match[0].header"),
+        ("{match: [/]}", "spec.http[0].match"),
+        ("{route: [{destination: {hots: a}}]}", "spec.http[0].route[0].destination.host"),
+        ("{route: [{destination: {host: a, port: 80}}]}", "spec.http[0].route[0].destination.port"),
+    ] {
+        let explanation = routed(&format!("{route}, {default}"), &request("/"));
+        assert!(explanation.destinations.is_empty(), "{route}");
+        let paths: Vec<_> =
+            explanation.unknown.iter().map(|one| one.location.as_ref().unwrap().path.to_string()).collect();
+        assert_eq!(paths, [path], "{route}");
+    }
+    let skipped = "{match: [{method: {exact: POST}, headers: {a: PR-1}}]}";
+    assert_eq!(goes(&format!("{skipped}, {default}"), &request("/")), "a");
+}
+
+/// A field that no view knows is told with its path where it may change the answer.
+#[test]
+fn an_unknown_field_is_assumed_to_change_nothing() {
+    let assumed = |routes: &str| {
+        let explanation = routed(routes, &request("/"));
+        assert_eq!(explanation.destinations.len(), 1, "{routes}");
+        let locations = explanation.assumed.into_iter().filter_map(|one| one.location);
+        locations.map(|location| location.path.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(assumed("{timeout: 1s, retries: {attempts: 2}, route: [{destination: {host: a}}]}"), [""; 0]);
+    assert_eq!(assumed("{rout: [], route: [{destination: {host: a}}]}"), ["spec.http[0].rout"]);
+    assert_eq!(assumed("{route: [{destination: {host: a, sub: x}}]}"), ["spec.http[0].route[0].destination.sub"]);
+    assert_eq!(assumed("{match: [{method: {exact: POST}}], x: 1}, {route: [{destination: {host: a}}]}"), [""; 0]);
 }
 
 #[test]

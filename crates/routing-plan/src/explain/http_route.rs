@@ -13,7 +13,7 @@ use crate::{
     views::{
         HttpRoute, StringMatch,
         http_route::{BackendRef, NamedMatch, PathMatch, Rule, RuleMatch},
-        reader::Field,
+        reader::{Field, UnusableField},
     },
 };
 
@@ -30,10 +30,10 @@ pub(super) fn find<'m>(manifests: &'m [Manifest], request: &ExplainRequest) -> V
 pub(super) fn walk(routes: &[(&Manifest, &HttpRoute)], request: &ExplainRequest, explanation: &mut Explanation) {
     let names: Vec<_> = routes.iter().map(|(manifest, _)| manifest.id()).collect();
     explanation.resource = Some(names.join(" and "));
-    for (_, view) in routes {
-        explanation.assume_without(view.written.unknown_paths());
-        if let Field::Wrong(path) = &view.rules {
-            return explanation.unknown.push(format!("where the request goes: `{path}` has the wrong type"));
+    for (manifest, view) in routes {
+        explanation.assume_without(manifest, view.written.unknown_paths());
+        if let Err(field) = view.rules.optional() {
+            return explanation.leave_open_at(manifest, "where the request goes", &field.into());
         }
     }
     for Candidate { manifest, index, rule, condition, .. } in candidates(routes) {
@@ -46,8 +46,10 @@ pub(super) fn walk(routes: &[(&Manifest, &HttpRoute)], request: &ExplainRequest,
         match matched {
             Matched::Yes => return follow(manifest, rule, explanation),
             Matched::No(_) => {}
-            Matched::Unknown(why) => {
-                return explanation.unknown.push(format!("where the request goes: {why}"));
+            Matched::Unknown(doubt) => {
+                let what =
+                    format!("whether rule {} of {} matches, so where the request goes", index + 1, manifest.name);
+                return explanation.leave_open_at(manifest, &what, &doubt);
             }
         }
     }
@@ -55,9 +57,10 @@ pub(super) fn walk(routes: &[(&Manifest, &HttpRoute)], request: &ExplainRequest,
 }
 
 fn follow(manifest: &Manifest, rule: &Rule, explanation: &mut Explanation) {
-    explanation.assume_without(rule.written.unknown_paths());
-    explanation.assume_without(manifest.unknown_under(&rule.written.path.clone().field("backendRefs")).cloned());
-    explanation.send_to(&rule.backend_refs, |backend| backend.resolve(&manifest.namespace));
+    explanation.assume_without(manifest, rule.written.unknown_paths());
+    let backends = rule.written.path.clone().field("backendRefs");
+    explanation.assume_without(manifest, manifest.unknown_under(&backends).cloned());
+    explanation.send_to(manifest, &rule.backend_refs, |backend| backend.resolve(&manifest.namespace));
     if rule.filters.items().iter().any(|filter| filter.kind.is("RequestRedirect")) {
         explanation.instead = Some("a redirect".into());
     }
@@ -145,12 +148,13 @@ impl PathMatch {
 impl NamedMatch {
     /// Whether the header or query parameter is as wanted: an exact value, unless it says otherwise.
     fn matches(&self, judge: impl Fn(&str, &StringMatch) -> Matched) -> Matched {
-        let matched = match (self.name.required("name"), self.value.required("value")) {
+        let object = &self.written.path;
+        let matched = match (self.name.required(object, "name"), self.value.required(object, "value")) {
             (Ok(name), Ok(value)) if self.kind.is("RegularExpression") => {
                 judge(name, &StringMatch::Regex(value.clone()))
             }
             (Ok(name), Ok(value)) => judge(name, &StringMatch::Exact(value.clone())),
-            (Err(why), _) | (_, Err(why)) => Matched::Unknown(why),
+            (Err(field), _) | (_, Err(field)) => Matched::Unknown(field.into()),
         };
         Matched::all([Matched::stated(&self.kind, |_| Matched::Yes), matched, Matched::unknown_fields(&self.written)])
     }
@@ -158,10 +162,10 @@ impl NamedMatch {
 
 impl BackendRef {
     /// Where it goes, as a resource of the namespace means it.
-    fn resolve(&self, namespace: &str) -> Result<Destination, String> {
+    fn resolve(&self, namespace: &str) -> Result<Destination, UnusableField> {
         let own = self.namespace.optional()?.map_or(namespace, String::as_str);
         Ok(Destination {
-            host: names::full_host(self.name.required("name")?, own),
+            host: names::full_host(self.name.required(&self.path, "name")?, own),
             port: self.port.optional()?.copied(),
             subset: None,
             weight: self.weight.optional()?.copied(),

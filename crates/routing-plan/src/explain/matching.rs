@@ -4,10 +4,11 @@ use regex::Regex;
 
 use super::ExplainRequest;
 use crate::{
+    diagnostic::FieldPath,
     names,
     views::{
         StringMatch,
-        reader::{Field, Written},
+        reader::{Field, UnusableField, Written},
     },
 };
 
@@ -18,11 +19,30 @@ pub(super) enum Matched {
     Yes,
     /// It does not, for these reasons.
     No(Vec<String>),
-    /// It can't be told, for this reason.
-    Unknown(String),
+    /// It can't be told.
+    Unknown(Doubt),
+}
+
+/// Why something can't be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Doubt {
+    pub(super) why: String,
+    /// The field of the resource that it is about.
+    pub(super) path: Option<FieldPath>,
+}
+
+impl From<UnusableField> for Doubt {
+    fn from(field: UnusableField) -> Self {
+        Self { why: field.to_string(), path: Some(field.path().clone()) }
+    }
 }
 
 impl Matched {
+    /// What depends on something that the request does not tell.
+    pub(super) fn not_given(why: impl Into<String>) -> Self {
+        Self::Unknown(Doubt { why: why.into(), path: None })
+    }
+
     pub(super) fn of(holds: bool, why_not: impl FnOnce() -> String) -> Self {
         if holds { Self::Yes } else { Self::No(vec![why_not()]) }
     }
@@ -58,7 +78,7 @@ impl Matched {
         match field.optional() {
             Ok(None) => Self::Yes,
             Ok(Some(condition)) => judge(condition),
-            Err(why) => Self::Unknown(why),
+            Err(field) => Self::Unknown(field.into()),
         }
     }
 
@@ -66,7 +86,9 @@ impl Matched {
     pub(super) fn unknown_fields(written: &Written) -> Self {
         match written.unknown_paths().next() {
             None => Self::Yes,
-            Some(path) => Self::Unknown(format!("the field `{path}` is not understood")),
+            Some(path) => {
+                Self::Unknown(Doubt { why: format!("the field `{path}` is not understood"), path: Some(path) })
+            }
         }
     }
 }
@@ -79,7 +101,7 @@ pub(super) fn compare(what: &str, wanted: &StringMatch, values: &[&str]) -> Matc
         StringMatch::Prefix(text) => values.iter().any(|value| value.starts_with(text.as_str())),
         StringMatch::Regex(text) => match Regex::new(&format!("^(?:{text})$")) {
             Ok(regex) => values.iter().any(|value| regex.is_match(value)),
-            Err(_) => return Matched::Unknown(format!("`{text}` is not a valid regular expression")),
+            Err(_) => return Matched::not_given(format!("`{text}` is not a regular expression that can be read here")),
         },
     };
     Matched::of(holds, || match values {

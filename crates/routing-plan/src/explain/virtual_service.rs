@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     Destination, ExplainRequest, Explanation,
-    matching::{Matched, compare, compare_header},
+    matching::{Doubt, Matched, compare, compare_header},
     same_service,
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     names,
     views::{
         Labels, StringMatch, VirtualService,
-        reader::Field,
+        reader::{Field, UnusableField},
         virtual_service::{HttpRoute, MESH, RouteMatch, WeightedDestination},
     },
 };
@@ -32,8 +32,9 @@ pub(super) fn find<'m>(
                 found.extend(ranks.max().map(|rank| (rank, manifest, view)));
             }
             Matched::No(_) => {}
-            Matched::Unknown(why) => {
-                explanation.assumed.push(format!("{} is not for this request ({why})", manifest.id()));
+            Matched::Unknown(Doubt { why, path }) => {
+                let location = path.map(|path| manifest.location(&path));
+                explanation.assume(format!("{} is not for this request ({why})", manifest.id()), location);
             }
         }
     }
@@ -42,7 +43,7 @@ pub(super) fn find<'m>(
         && first == second
     {
         let (one, other) = (one.id(), other.id());
-        explanation.unknown.push(format!("which of {one} and {other} Istio follows: both are for this host"));
+        explanation.leave_open(format!("which of {one} and {other} Istio follows: both are for this host"), None);
     }
     found.first().map(|(_, manifest, view)| (*manifest, *view))
 }
@@ -54,20 +55,21 @@ pub(super) fn walk(
     explanation: &mut Explanation,
 ) {
     explanation.resource = Some(manifest.id());
-    explanation.assume_without(view.written.unknown_paths());
-    if let Field::Wrong(path) = &view.http {
-        return explanation.unknown.push(format!("where the request goes: `{path}` has the wrong type"));
-    }
-    for (index, route) in view.http.items().iter().enumerate() {
+    explanation.assume_without(manifest, view.written.unknown_paths());
+    let routes = match view.http.optional() {
+        Ok(routes) => routes.map_or(&[][..], Vec::as_slice),
+        Err(field) => return explanation.leave_open_at(manifest, "where the request goes", &field.into()),
+    };
+    for (index, route) in routes.iter().enumerate() {
         let matched = route.matches(request);
         let name = route.name.text().map_or_else(|| format!("{}", index + 1), str::to_owned);
         explanation.tried(name, manifest.location(&route.written.path), &matched);
         match matched {
             Matched::Yes => return follow(manifest, route, explanation),
             Matched::No(_) => {}
-            Matched::Unknown(_) => {
-                let message = format!("whether rule {} matches, so where the request goes", index + 1);
-                return explanation.unknown.push(message);
+            Matched::Unknown(doubt) => {
+                let what = format!("whether rule {} matches, so where the request goes", index + 1);
+                return explanation.leave_open_at(manifest, &what, &doubt);
             }
         }
     }
@@ -75,9 +77,10 @@ pub(super) fn walk(
 }
 
 fn follow(manifest: &Manifest, route: &HttpRoute, explanation: &mut Explanation) {
-    explanation.assume_without(route.written.unknown_paths());
-    explanation.assume_without(manifest.unknown_under(&route.written.path.clone().field("route")).cloned());
-    explanation.send_to(&route.route, |to| to.resolve(&manifest.namespace));
+    explanation.assume_without(manifest, route.written.unknown_paths());
+    let destinations = route.written.path.clone().field("route");
+    explanation.assume_without(manifest, manifest.unknown_under(&destinations).cloned());
+    explanation.send_to(manifest, &route.route, |to| to.resolve(&manifest.namespace));
     let elsewhere = [
         (&route.redirect, "a redirect"),
         (&route.direct_response, "a response of the proxy itself"),
@@ -89,7 +92,8 @@ fn follow(manifest: &Manifest, route: &HttpRoute, explanation: &mut Explanation)
         }
     }
     if !route.fault.is_absent() {
-        explanation.unknown.push("which requests the route's `fault` delays or aborts".into());
+        let fault = manifest.location(&route.written.path.clone().field("fault"));
+        explanation.leave_open("which requests the route's `fault` delays or aborts", Some(fault));
     }
 }
 
@@ -143,18 +147,18 @@ impl RouteMatch {
         Matched::stated(&self.uri, |uri| match self.ignore_uri_case.optional() {
             Ok(Some(true)) => string("uri", &uri.to_lowercase(), &path.to_lowercase()),
             Ok(Some(false) | None) => string("uri", uri, path),
-            Err(why) => Matched::Unknown(why),
+            Err(field) => Matched::Unknown(field.into()),
         })
     }
 }
 
 impl WeightedDestination {
     /// Where it goes, as a resource of the namespace means it.
-    fn resolve(&self, namespace: &str) -> Result<Destination, String> {
-        let to = self.destination.required("destination")?;
+    fn resolve(&self, namespace: &str) -> Result<Destination, UnusableField> {
+        let to = self.destination.required(&self.path, "destination")?;
         let port = to.port.optional()?.map(|port| port.number.optional()).transpose()?.flatten();
         Ok(Destination {
-            host: names::full_host(to.host.required("host")?, namespace),
+            host: names::full_host(to.host.required(&to.path, "host")?, namespace),
             port: port.copied(),
             subset: to.subset.optional()?.cloned(),
             weight: self.weight.optional()?.copied(),
@@ -222,19 +226,17 @@ fn is_through(gateways: &[String], request: &ExplainRequest) -> Matched {
 fn has_port(wanted: u64, request: &ExplainRequest) -> Matched {
     match request.port {
         Some(port) => Matched::of(wanted == u64::from(port), || format!("port is `{port}`, expected `{wanted}`")),
-        None => Matched::Unknown("it depends on the port, which is not known (--port)".into()),
+        None => Matched::not_given("it depends on the port, which is not known (--port)"),
     }
 }
 
 fn has_labels(wanted: &Labels, request: &ExplainRequest) -> Matched {
     match (&request.labels, &request.gateway) {
-        (_, Some(_)) => Matched::Unknown("`sourceLabels` at a gateway can't be judged from here".into()),
+        (_, Some(_)) => Matched::not_given("`sourceLabels` at a gateway can't be judged from here"),
         (Some(labels), None) => Matched::all(wanted.iter().map(|(key, value)| {
             Matched::of(labels.get(key) == Some(value), || format!("the caller does not have the label {key}: {value}"))
         })),
-        (None, None) => {
-            Matched::Unknown("it depends on the caller's labels, which are not known (--from-labels)".into())
-        }
+        (None, None) => Matched::not_given("it depends on the caller's labels, which are not known (--from-labels)"),
     }
 }
 
@@ -243,6 +245,6 @@ fn is_from(wanted: &str, request: &ExplainRequest) -> Matched {
         Some(namespace) => {
             Matched::of(wanted == namespace, || format!("the caller's namespace is `{namespace}`, expected `{wanted}`"))
         }
-        None => Matched::Unknown("it depends on the caller's namespace, which is not known (--from-namespace)".into()),
+        None => Matched::not_given("it depends on the caller's namespace, which is not known (--from-namespace)"),
     }
 }

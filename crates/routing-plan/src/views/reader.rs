@@ -29,6 +29,17 @@ pub(crate) struct WrongType {
     pub(crate) found: String,
 }
 
+/// A field that nothing can be concluded from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UnusableField {
+    /// It has a value of another type.
+    #[error("`{0}` has the wrong type")]
+    WrongType(FieldPath),
+    /// It is not there, though the resource is not valid without it.
+    #[error("`{0}` is missing")]
+    Missing(FieldPath),
+}
+
 /// What reading a view tells of the value beside the view.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Reading {
@@ -133,18 +144,18 @@ impl<T> Field<T> {
 }
 
 impl<T> Field<T> {
-    /// The value if there is one, an error that names the path if it is of another type.
-    pub(crate) fn optional(&self) -> Result<Option<&T>, String> {
+    /// The value if there is one, an error if it is of another type.
+    pub(crate) fn optional(&self) -> Result<Option<&T>, UnusableField> {
         match self {
             Self::Absent => Ok(None),
             Self::Known(value) => Ok(Some(value)),
-            Self::Wrong(path) => Err(format!("`{path}` has the wrong type")),
+            Self::Wrong(path) => Err(UnusableField::WrongType(path.clone())),
         }
     }
 
-    /// The value, an error if there is none of the expected type.
-    pub(crate) fn required(&self, name: &str) -> Result<&T, String> {
-        self.optional()?.ok_or_else(|| format!("the field `{name}` is missing"))
+    /// The value, an error if there is none of the expected type. The field is the one of this name in the object at a path.
+    pub(crate) fn required(&self, object: &FieldPath, name: &'static str) -> Result<&T, UnusableField> {
+        self.optional()?.ok_or_else(|| UnusableField::Missing(object.clone().field(name)))
     }
 }
 
@@ -170,6 +181,14 @@ impl Field<String> {
     /// Whether it is known to be this text.
     pub(crate) fn is(&self, text: &str) -> bool {
         self.text() == Some(text)
+    }
+}
+
+impl UnusableField {
+    pub(crate) fn path(&self) -> &FieldPath {
+        match self {
+            Self::WrongType(path) | Self::Missing(path) => path,
+        }
     }
 }
 

@@ -55,6 +55,7 @@ pub(crate) struct RouteMatch {
 pub(crate) struct WeightedDestination {
     pub(crate) destination: Field<Destination>,
     pub(crate) weight: Field<u64>,
+    pub(crate) path: FieldPath,
 }
 
 /// A host that may be short, a port and a subset.
@@ -170,7 +171,7 @@ impl ReadFields for RouteMatch {
 impl ReadFields for WeightedDestination {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         fields.inert(&["headers"]);
-        Self { destination: fields.field("destination"), weight: fields.field("weight") }
+        Self { destination: fields.field("destination"), weight: fields.field("weight"), path: fields.path() }
     }
 }
 
