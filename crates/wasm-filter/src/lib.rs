@@ -5,7 +5,7 @@
 //! `routing_claims.<code>`, with `_` for `-`.
 //!
 //! A filter that cannot strip traps: the request fails instead of passing as it came. The SDK panics, which traps, on every
-//! status that it does not expect of the host, and [`or_trap`] on the others. Only incrementing a counter may fail.
+//! status that it does not expect of the host, and `or_trap` on the others. Only incrementing a counter may fail.
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "the SDK's macro makes a public function")]
 
