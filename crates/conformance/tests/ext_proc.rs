@@ -1,20 +1,23 @@
 //! The core's example of an external processor, asked by a real Envoy.
 
 use std::{
-    io::{BufRead as _, BufReader},
     net::{Ipv4Addr, SocketAddr},
-    process::{Child, Stdio},
+    process::Stdio,
 };
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use testbed::{Envoy, client::Http1, config, echo};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Child,
+};
 
 #[tokio::test]
 async fn a_token_routes_and_a_forged_header_does_not() {
     let binary = testbed::locate(|progress| println!("{progress}")).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (processor, address) = Processor::start().unwrap();
+    let (mut processor, address) = start_processor().await.unwrap();
     let upstreams = [echo::serve("baseline").await.unwrap(), echo::serve("PR-1").await.unwrap()];
     let clusters = [
         config::cluster("baseline", upstreams[0].addr()),
@@ -49,34 +52,20 @@ async fn a_token_routes_and_a_forged_header_does_not() {
     }
 
     // Without its processor no request goes on as it came.
-    drop(processor);
+    processor.kill().await.unwrap();
     let mut client = Http1::connect((Ipv4Addr::LOCALHOST, port).into()).await.unwrap();
     let response = client.get("shop.example", "/", &[("microservice-a".into(), "PR-1".into())]).await.unwrap();
     assert!(response.status >= 500 && response.header("x-upstream").is_none(), "{}", response.status);
 }
 
-/// The running example; dropping it ends it.
-struct Processor(Child);
-
-impl Processor {
-    fn start() -> Result<(Self, SocketAddr)> {
-        let mut cargo = testbed::cargo(&["run", "--quiet", "--package", "routing-claims", "--example", "ext-proc"]);
-        let mut child = cargo.args(["--", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn()?;
-        let output = child.stdout.take().context("its output")?;
-        let processor = Self(child);
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        let address = line.trim().strip_prefix("listening on ").context("no address")?.parse()?;
-        Ok((processor, address))
-    }
-}
-
-impl Drop for Processor {
-    fn drop(&mut self) {
-        // Both fail only for a process that has ended already. On Unix `cargo run` becomes the example.
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
+/// The running example and where it listens; dropping it ends it. On Unix `cargo run` becomes the example.
+async fn start_processor() -> Result<(Child, SocketAddr)> {
+    let mut cargo = testbed::cargo(&["run", "--quiet", "--package", "routing-claims", "--example", "ext-proc"]);
+    let mut processor = cargo.args(["--", "127.0.0.1:0"]).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut line = String::new();
+    BufReader::new(processor.stdout.take().context("its output")?).read_line(&mut line).await?;
+    let address = line.trim().strip_prefix("listening on ").context("no address")?.parse()?;
+    Ok((processor, address))
 }
 
 /// As the example's documentation has it.
