@@ -1,4 +1,4 @@
-//! `cargo xtask build`: what is shipped, in `target/dist`.
+//! `cargo xtask build`: builds the artifacts that ship, into `target/dist`.
 
 mod module;
 mod sbom;
@@ -15,9 +15,9 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest as _, Sha256};
 use testbed::{target_dir, workspace_dir};
 
-/// Builds what is shipped, or of it only the filters, and gives the paths: the WASM filter, the Lua filter with an example
-/// policy, and the command line; a bill of materials of each that has dependencies; and the checksums of all of them. Each is
-/// the same bytes from the same sources.
+/// Builds the artifacts that ship, or only the filters, and returns their paths: the WASM filter, the Lua filter with an
+/// example policy, the CLI, a bill of materials for each artifact that has dependencies, and the checksums. The same sources
+/// always give the same bytes.
 pub(crate) fn run(filters_only: bool) -> Result<Vec<PathBuf>> {
     let target = target_dir();
     let dist = target.join("dist");
@@ -39,7 +39,7 @@ pub(crate) fn run(filters_only: bool) -> Result<Vec<PathBuf>> {
     Ok(shipped)
 }
 
-/// For `sha256sum --check`.
+/// The checksums, in the format of `sha256sum --check`.
 fn write_checksums(files: &[PathBuf], to: PathBuf) -> Result<PathBuf> {
     let mut lines = String::new();
     for file in files {
@@ -49,14 +49,14 @@ fn write_checksums(files: &[PathBuf], to: PathBuf) -> Result<PathBuf> {
     Ok(to)
 }
 
-/// In hexadecimal.
+/// The SHA-256 in hexadecimal.
 fn sha256(file: &Path) -> Result<String> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(format!("{:x}", Sha256::digest(bytes)))
 }
 
-/// Has the standard library for WebAssembly at hand: rustup brings the targets of `rust-toolchain.toml` with a toolchain that it
-/// installs, and adds none to one that was there before.
+/// Installs the standard library for WebAssembly. rustup installs the targets of `rust-toolchain.toml` together with a new
+/// toolchain, but does not add them to an existing one.
 pub(crate) fn add_wasm_target() -> Result<()> {
     let output = Command::new("rustc")
         .args(["--print", "target-libdir", "--target", WASM_TARGET])
@@ -92,14 +92,14 @@ fn cargo_build(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Compiler flags under which no path of this machine gets into what is built, nor the address of the registry that it uses.
+/// Compiler flags that keep paths of this machine and the address of its registry out of the artifacts.
 fn remapped_paths() -> Result<String> {
     let cargo_home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| env::home_dir().map(|home| home.join(".cargo")))
         .context("neither CARGO_HOME nor a home folder is known")?;
     let mut paths = vec![(cargo_home.clone(), "/cargo"), (workspace_dir().to_owned(), "/routing-claims")];
-    // The last path that matches counts. Cargo makes the folder when it first needs a registry.
+    // The last path that matches counts. Cargo creates the folder when it first needs a registry.
     if let Ok(registries) = fs::read_dir(cargo_home.join("registry/src")) {
         for registry in registries {
             paths.push((registry?.path(), "/cargo/registry"));

@@ -1,4 +1,4 @@
-//! `cargo xtask check`: format, lints, docs and generated files.
+//! `cargo xtask check`: checks format, lints, docs and generated files.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: libFuzzer on every target of `fuzz/`, one after the other.
+//! `cargo xtask fuzz`: runs libFuzzer on every target of `fuzz/`, one after the other.
 
 use std::{
     fs::{self, File},
@@ -23,16 +23,16 @@ Examples:
 
 What was found before is kept in target/fuzz/corpus, and the next run begins with it.")]
 pub(crate) struct Args {
-    /// Which targets; default: all.
+    /// The targets to run. The default is all of them.
     #[arg(value_name = "TARGET", value_parser = PossibleValuesParser::new(TARGETS.map(|target| target.name)))]
     targets: Vec<String>,
-    /// For how long each target runs, such as `20s` or `2h`.
+    /// Time for each target, such as `20s` or `2h`.
     #[arg(long, default_value = "20s", value_parser = parse_time, conflicts_with = "input")]
     time: Duration,
-    /// How many targets run at once.
+    /// Number of targets that run at the same time.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Run one target on this file only, and show all that it says.
+    /// Run one target on this file only, and print all of its output.
     #[arg(long, value_name = "FILE", requires = "targets")]
     input: Option<PathBuf>,
 }
@@ -71,9 +71,9 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 /// A target of `fuzz/targets`.
 struct Target {
     name: &'static str,
-    /// Inputs are no longer, so that each takes little time.
+    /// The maximum length of an input, so that each run is short.
     max_bytes: u32,
-    /// Folders with inputs to begin with, in the workspace.
+    /// Folders of the workspace with the initial inputs.
     seeds: &'static [&'static str],
 }
 
@@ -90,14 +90,14 @@ const TARGETS: [Target; 6] = [
     Target { name: "explain", max_bytes: 4096, seeds: &["fuzz/seeds/explain"] },
 ];
 
-/// How a target ended.
+/// The result of a target.
 struct Ended {
     executions: u64,
     crashed: bool,
 }
 
 impl Target {
-    /// Runs for a time or to the first crash, and prints how that went.
+    /// Runs the target until the time is over or it crashes, and prints the result.
     async fn run(&'static self, binary: PathBuf, time: Duration) -> Result<Ended> {
         let folder = target_dir().join("fuzz");
         let [corpus, seeds, artifacts] = ["corpus", "seeds", "artifacts"].map(|name| folder.join(name).join(self.name));
@@ -109,7 +109,7 @@ impl Target {
         let mut command = Command::new(binary);
         command.arg(format!("-max_total_time={}", time.as_secs()));
         command.args([format!("-max_len={}", self.max_bytes), format!("-artifact_prefix={}/", artifacts.display())]);
-        // A busy machine may let a target wait for long; what hangs is found all the same.
+        // A busy machine can delay a target for long. A target that hangs is still found.
         command.args(["-print_final_stats=1", "-timeout=60"]);
         let dictionary = workspace_dir().join(format!("fuzz/dictionaries/{}.dict", self.name));
         if dictionary.exists() {
@@ -138,7 +138,7 @@ impl Target {
     }
 }
 
-/// How often a target ran: libFuzzer's final statistics, or before a crash the last line of its progress.
+/// The number of executions: from libFuzzer's final statistics or, before a crash, from the last line of its progress.
 fn executions(log: &str) -> Option<u64> {
     let total = log.lines().rev().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
     let progress = || log.lines().rev().find_map(|line| line.strip_prefix('#')?.split(['\t', ' ', ':']).next());
@@ -149,12 +149,12 @@ fn is_cause(line: &str) -> bool {
     line.contains("panicked at") || line.contains("ERROR: libFuzzer")
 }
 
-/// Builds all targets, and gives the folder of their programs.
+/// Builds all targets, and returns the folder of their programs.
 async fn build() -> Result<PathBuf> {
     let cargo_fuzz = cargo_fuzz().await?;
     let folder = target_dir().join("fuzz");
     println!("building the targets");
-    // Without a sanitizer of memory, as all of the project but the proxy's ABI is safe Rust; so a stable toolchain will do.
+    // Without an address sanitizer, because the project is safe Rust. A stable toolchain is therefore enough.
     let mut command = Command::new(cargo_fuzz);
     command.args(["fuzz", "build", "--sanitizer", "none", "--target-dir"]).arg(&folder).current_dir(workspace_dir());
     let status = Group::spawn(&mut command)?.wait().await?;
@@ -182,7 +182,7 @@ async fn cargo_fuzz() -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The triple of the machine that this runs on.
+/// The target triple of this machine.
 async fn host() -> Result<String> {
     let output =
         Command::new("rustc").arg("-vV").current_dir(workspace_dir()).output().await.context("cannot run rustc")?;
@@ -191,7 +191,7 @@ async fn host() -> Result<String> {
     Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
 
-/// Writes the corpus of cases in the form of the targets' inputs.
+/// Writes the corpus of cases in the format of the targets' inputs.
 async fn write_seeds() -> Result<()> {
     let arguments = ["run", "--quiet", "--package", "conformance", "--example", "fuzz-seeds", "--"];
     let mut command = cargo(&arguments);
@@ -210,5 +210,5 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 
 const CARGO_FUZZ: &str = "0.13.2";
 
-/// Lines of a panic that tell what it was about.
+/// The lines of a panic that say what happened.
 const CAUSE_LINES: usize = 3;

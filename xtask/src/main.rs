@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use program::Program;
 use testbed::until_signal;
 
-/// The project's commands; they need Rust, and Python 3 to get an Envoy.
+/// The project's commands. They need Rust, and Python 3 to install Envoy.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
 struct Cli {
@@ -24,27 +24,27 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Shows a token choosing which version answers, at two hops of a real Envoy mesh on this machine.
+    /// Starts a mesh of real Envoys on this machine, in which a token chooses versions at two hops.
     Demo(program::Args),
     /// Runs the tests, including every case of the corpus on every engine.
     Test(test::Args),
     /// Checks format, lints, docs and generated files.
     Check,
-    /// Runs libFuzzer on the fuzz targets; fails on a crash, and says how to see it again.
+    /// Runs libFuzzer on the fuzz targets. A crash fails, with the command that reproduces it.
     Fuzz(fuzz::Args),
-    /// Proves it on a real Istio control plane, without a cluster; needs Go.
+    /// Runs scenarios on a real Istio control plane, without a cluster. Needs Go.
     E2e(program::Args),
-    /// Attacks the filters on a real Envoy with hostile requests, and checks what comes out of each.
+    /// Attacks the filters on a real Envoy with hostile requests, and checks the result of each.
     Hostile(program::Args),
-    /// Builds what is shipped, into `target/dist`.
+    /// Builds the artifacts that ship, into `target/dist`.
     Build {
-        /// Only the filters, not `manifest-gen`.
+        /// Build only the filters, not `manifest-gen`.
         #[arg(long)]
         filters: bool,
     },
-    /// Measures what the filter costs, beside other ways to do the same.
+    /// Measures what the filter costs, compared with other ways to do the same job.
     Bench(program::Args),
-    /// Writes the files that are generated from the code.
+    /// Updates the files that are generated from the code.
     Gen(program::Args),
 }
 
@@ -102,18 +102,18 @@ const DOCGEN: Program = Program { cargo: &["--package", "docgen"], build: None, 
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask demo              a mesh, a set of requests, a table of who answered
-  cargo xtask demo --engine lua the same with the Lua filter
-  cargo xtask demo --serve      the first, then keep the mesh up for your own requests
-  cargo xtask test              the tests, also on a real Envoy
-  cargo xtask test --quick      the tests that need no Envoy
-  cargo xtask check             format, lints, docs and generated files
-  cargo xtask fuzz --time 1m    search for inputs that break a promise, a minute for each target
-  cargo xtask e2e               every scenario on istiod, kube-apiserver and etcd
-  cargo xtask e2e --tools       only build those, once
-  cargo xtask hostile           100,000 hostile requests for each engine
-  cargo xtask build             the filters and manifest-gen, in target/dist
-  cargo xtask bench core        decisions of the core, timed beside other ways to read a token
-  cargo xtask bench instructions  has a decision become dearer than what is recorded?
-  cargo xtask bench envoy       CPU time per request in a real Envoy, beside its own jwt_authn
-  cargo xtask gen --check       are the generated files up to date?";
+  cargo xtask demo                start a mesh, send requests, and print which version answered
+  cargo xtask demo --engine lua   the same with the Lua filter
+  cargo xtask demo --serve        keep the mesh running for your own requests
+  cargo xtask test                run all tests, also on a real Envoy
+  cargo xtask test --quick        run the tests that need no Envoy
+  cargo xtask check               check format, lints, docs and generated files
+  cargo xtask fuzz --time 1m      fuzz each target for a minute
+  cargo xtask e2e                 run every scenario on istiod, kube-apiserver and etcd
+  cargo xtask e2e --tools         only build those programs, once
+  cargo xtask hostile             send 100,000 hostile requests to each engine
+  cargo xtask build               build the filters and manifest-gen into target/dist
+  cargo xtask bench core          time decisions of the core and other ways to read a token
+  cargo xtask bench instructions  check that no decision costs more than recorded
+  cargo xtask bench envoy         measure CPU time per request in a real Envoy
+  cargo xtask gen --check         check that the generated files are up to date";

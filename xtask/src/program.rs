@@ -1,4 +1,4 @@
-//! Commands that are programs of their own, in crates with dependencies that no other command needs.
+//! Commands that are separate programs, in crates with dependencies that no other command needs.
 
 use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
@@ -6,7 +6,7 @@ use std::process::{ExitCode, Stdio};
 use anyhow::Result;
 use testbed::{Group, cargo};
 
-/// The program's own arguments; `--help` is among them.
+/// The arguments of the program itself, including `--help`.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
@@ -14,13 +14,13 @@ pub(crate) struct Args {
     arguments: Vec<OsString>,
 }
 
-/// A program, and what it needs built.
+/// A program, and the artifacts that it needs.
 pub(crate) struct Program {
     /// `cargo run` with these arguments.
     pub(crate) cargo: &'static [&'static str],
     /// `cargo xtask build` with these arguments runs first.
     pub(crate) build: Option<&'static [&'static str]>,
-    /// The build is skipped when one of these is among the program's arguments.
+    /// The build is skipped if one of these is among the program's arguments.
     pub(crate) unless: &'static [&'static str],
 }
 

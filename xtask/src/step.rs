@@ -17,7 +17,7 @@ pub(crate) struct Step {
 ///
 /// # Errors
 ///
-/// When a step fails; the steps after it do not run.
+/// If a step fails. The steps after it do not run.
 pub(crate) async fn run_all(steps: &[Step], env: &[(&str, &str)]) -> Result<()> {
     let begin = Instant::now();
     for Step { name, cargo: arguments } in steps {

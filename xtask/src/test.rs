@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the tests, on Envoy too.
+//! `cargo xtask test`: runs the tests, also on Envoy.
 //!
 //! The tests of all crates are one cargo command, so that every dependency is compiled once, with one set of features.
 

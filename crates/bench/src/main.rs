@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what the filter costs, beside other ways to do the same.
+//! `cargo xtask bench`: measures what the filter costs, compared with other ways to do the same job.
 
 mod core;
 mod envoy;
@@ -9,15 +9,15 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-/// Measures what the filter costs, beside other ways to do the same.
+/// Measures what the filter costs, compared with other ways to do the same job.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 enum Bench {
-    /// Times decisions of the core beside other ways to read a token, and compares them with the budgets.
+    /// Times decisions of the core and other ways to read a token, and compares them with the budgets.
     Core,
-    /// Counts the instructions of decisions with valgrind; fails when one grew, or a hostile one costs too much.
+    /// Counts the instructions of decisions with valgrind. Fails if a count grew, or a hostile request costs too much.
     Instructions(instructions::Args),
-    /// CPU time, latency and memory of both filters in a real Envoy, beside naive filters and Envoy's own `jwt_authn`.
+    /// Measures CPU time, latency and memory of both filters in a real Envoy, next to naive filters and Envoy's own `jwt_authn`.
     Envoy(envoy::Args),
 }
 

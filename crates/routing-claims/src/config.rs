@@ -1,6 +1,6 @@
-//! The configuration as it is written: JSON of a `WasmPlugin`'s `pluginConfig`, or `spec.policy` of a plan.
+//! The policy as users write it: JSON in the `pluginConfig` of a `WasmPlugin`, or `spec.policy` of a plan.
 //!
-//! Nothing here is judged but the shape; [`Policy::new`](crate::Policy::new) judges the rest.
+//! These types check only the types of fields. [`Policy::new`](crate::Policy::new) checks the rest.
 
 use std::{fmt, marker::PhantomData};
 
@@ -11,95 +11,95 @@ use serde::{
 
 use crate::limits;
 
-/// What a user configures. [`Policy::new`](crate::Policy::new) checks it.
+/// A policy as users write it. [`Policy::new`](crate::Policy::new) validates it.
 ///
-/// Exactly one of `services` and `headerPrefix` is given: a header that can neither be listed nor be recognised by its
-/// prefix could not be stripped, so it could be spoofed.
+/// Exactly one of `services` and `headerPrefix` is required. The filter can strip a header only if it is listed or has a
+/// known prefix; any other header could be spoofed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PolicyConfig {
-    /// Where a token may stand, in order: header lines of this name that start with this prefix.
+    /// Headers that can contain the token, in order. Each has a name and a prefix.
     #[serde(deserialize_with = "objects")]
     pub from_headers: Vec<HeaderSourceConfig>,
-    /// Cookies that may hold a token, in order, looked at after the headers.
+    /// Cookies that can contain the token, in order, after the headers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub from_cookies: Vec<String>,
-    /// What the token is.
+    /// Format of the token.
     #[serde(deserialize_with = "variant")]
     pub format: TokenFormat,
-    /// Literal path to the object that maps a service to its version; empty: the payload itself.
+    /// Literal path to the object that maps services to versions. If empty, that object is the payload itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub claim_path: Vec<String>,
-    /// Listed mode: the only services that may be routed.
+    /// Listed mode: the only services that can be routed.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "optional_objects")]
     pub services: Option<Vec<ServiceConfig>>,
-    /// Prefix mode: any service may be routed, to the header of this prefix plus its name in lower case. Needs a
+    /// Prefix mode: any service can be routed. Its header is this prefix plus its name in lower case. Requires a
     /// `claimPath`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header_prefix: Option<String>,
-    /// A managed request header that carries the outcome and what was set or skipped, for people and access logs.
+    /// Managed request header with the outcome and the headers that were set or skipped, for people and access logs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report_header: Option<String>,
-    /// Seconds by which `exp` and `nbf` may be missed: 0 to 300.
+    /// Tolerance for `exp` and `nbf` in seconds, 0 to 300.
     #[cfg_attr(feature = "schema", schemars(range(min = limits::CLOCK_SKEW_SECONDS.min, max = limits::CLOCK_SKEW_SECONDS.max)))]
     pub clock_skew_seconds: u32,
-    /// Bounds of what is read.
+    /// Limits for a token.
     #[serde(deserialize_with = "object")]
     pub limits: LimitsConfig,
 }
 
-/// A header that may hold a token.
+/// A header that can contain the token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HeaderSourceConfig {
-    /// Name of the header, in any case.
+    /// Name of the header, case-insensitive.
     pub name: String,
-    /// What stands before the token, compared without regard to ASCII case; empty: each part between commas is a token.
+    /// Text before the token, case-insensitive (ASCII). If empty, each part between commas is a token.
     #[serde(default)]
     pub prefix: String,
 }
 
-/// What the token is.
+/// Format of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum TokenFormat {
-    /// A compact JWS (RFC 7515 section 7.1), its signature not verified.
+    /// A compact JWS (RFC 7515 section 7.1). Its signature is not verified.
     #[default]
     Jwt,
     /// Only the base64url payload, as Istio's `outputPayloadToHeader` writes it.
     Payload,
 }
 
-/// A service that may be routed.
+/// A service that can be routed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceConfig {
-    /// The claim's key, 1 to 63 bytes of UTF-8, compared without regard to ASCII case.
+    /// Key of the claim, 1 to 63 bytes of UTF-8, case-insensitive (ASCII).
     pub name: String,
-    /// The header to set; default: the name in lower case.
+    /// Header to set. The default is the name in lower case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
 }
 
-/// Bounds of what is read from a token.
+/// Limits for a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Bytes of a token: 256 to 65536.
+    /// Maximum length of the token in bytes, 256 to 65536.
     #[cfg_attr(feature = "schema", schemars(range(min = limits::TOKEN_BYTES.min, max = limits::TOKEN_BYTES.max)))]
     pub max_token_bytes: u32,
-    /// Bytes of a decoded payload: 64 to 49152.
+    /// Maximum length of the decoded payload in bytes, 64 to 49152.
     #[cfg_attr(feature = "schema", schemars(range(min = limits::PAYLOAD_BYTES.min, max = limits::PAYLOAD_BYTES.max)))]
     pub max_payload_bytes: u32,
-    /// Valid claims of one token: 1 to 64. Whatever it is, over 128 keys in the routes object are too many.
+    /// Maximum number of valid claims, 1 to 64. Independently of it, the routes object has at most 128 keys.
     #[cfg_attr(feature = "schema", schemars(range(min = limits::ROUTES.min, max = limits::ROUTES.max)))]
     pub max_routes: u32,
-    /// Nested objects and arrays of a payload, the payload itself included: 1 to 64.
+    /// Maximum nesting of objects and arrays in the payload, 1 to 64. The payload itself has depth 1.
     #[cfg_attr(feature = "schema", schemars(range(min = limits::DEPTH.min, max = limits::DEPTH.max)))]
     pub max_depth: u32,
 }

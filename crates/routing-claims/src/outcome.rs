@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Defines an enum of codes with its stable text and what the documentation says of each.
+/// Defines an enum of codes. Each variant has its stable code, meaning, cause and remedy.
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $code:literal: $meaning:literal, $cause:literal, $remedy:literal;)* }) => {
         $(#[$doc])*
@@ -22,7 +22,7 @@ macro_rules! codes {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// Its place in [`ALL`](Self::ALL), for tables such as one counter per code.
+            /// Its index in [`ALL`](Self::ALL), for tables such as one counter per code.
             #[must_use]
             pub const fn index(self) -> usize {
                 self as usize
@@ -46,83 +46,83 @@ macro_rules! codes {
 }
 
 codes! {
-    /// What became of a request: exactly one per request.
+    /// The outcome of a request. Each request has exactly one.
     ///
-    /// A later version may add an outcome, so a `match` needs a wildcard arm. What to do with the request is in the
-    /// [`Decision`](crate::Decision) and never depends on that match; the outcome is for counters, logs and people.
+    /// A later version can add an outcome, so a `match` needs a wildcard arm. What to do with the request is in the
+    /// [`Decision`](crate::Decision) and never depends on that match. The outcome is for counters, logs and people.
     Outcome {
         Applied = "applied":
             "At least one routing header was set.",
             "The token names a version for at least one service of the policy.",
-            "Nothing to do. Skipped claims, if any, follow in the report.";
+            "None. The report lists skipped claims, if there are any.";
         NoToken = "no-token":
-            "No source held a token; the request goes to the baseline.",
-            "The header or cookie is missing, or the header lacks the configured prefix.",
-            "Send the token, or add its place to `fromHeaders` or `fromCookies`. At an inner hop: let the service forward the header.";
+            "The request has no token in a source of the policy. It goes to the baseline.",
+            "The header or cookie is missing, or the header does not have the configured prefix.",
+            "Send the token, or add its header or cookie to `fromHeaders` or `fromCookies`. Inside the mesh, make the service forward the header.";
         NoRoutes = "no-routes":
-            "The token is fine but gives no route; the request goes to the baseline.",
-            "No claim names a service of the policy, `claimPath` leads nowhere, or every claim has a fault.",
-            "Compare the payload with `claimPath` and `services`; the report names each skipped claim.";
+            "The token is valid but results in no route. The request goes to the baseline.",
+            "No claim names a service of the policy, the payload has nothing at `claimPath`, or every claim has a fault.",
+            "Compare the payload with `claimPath` and `services`. The report lists skipped claims.";
         AmbiguousToken = "ambiguous-token":
-            "The winning source holds more than one token; none is used.",
-            "Two header lines with the prefix, or two cookies of the name.",
-            "Send one. Look for a proxy or client library that adds a second line.";
+            "The winning source contains more than one token. None is used.",
+            "Two values with the prefix in the header, or two cookies with the name.",
+            "Send one token. Look for a proxy or client library that adds another.";
         TokenTooLarge = "token-too-large":
-            "The token or its decoded payload is over the limit.",
-            "`limits.maxTokenBytes` or `limits.maxPayloadBytes` is smaller than the token.",
+            "The token or its decoded payload exceeds the limit.",
+            "The token exceeds `limits.maxTokenBytes`, or its payload exceeds `limits.maxPayloadBytes`.",
             "Make the token smaller, or raise the limit.";
         MalformedToken = "malformed-token":
-            "The token has not the configured form.",
-            "Not two dots, an empty segment, or a payload that is no base64url; or `format` does not fit the token.",
-            "Decode the token; set `format` to `payload` when the source holds only the payload.";
+            "The token is not in the configured format.",
+            "The token does not have exactly two dots, a segment is empty, or the payload is not base64url. Or `format` does not fit the token.",
+            "Decode the token to see what is wrong. If the source contains only the payload, set `format` to `payload`.";
         MalformedPayload = "malformed-payload":
-            "The payload is no JSON object as RFC 8259 has it, or a member the policy reads has the wrong type.",
-            "A hand-made token, invalid UTF-8, `exp` or `nbf` that is no number, or a `claimPath` that meets no object.",
+            "The payload is not a valid JSON object (RFC 8259), or a member that the policy reads has the wrong type.",
+            "The token was made by hand, contains invalid UTF-8, has an `exp` or `nbf` that is not a number, or a value on `claimPath` that is not an object.",
             "Decode the payload and check it with a strict JSON parser.";
         TooDeep = "too-deep":
-            "Objects and arrays of the payload nest deeper than allowed.",
-            "`limits.maxDepth` is smaller than the payload's depth; the payload itself counts as one.",
+            "The objects and arrays of the payload nest too deep.",
+            "The depth of the payload exceeds `limits.maxDepth`. The payload itself has depth 1.",
             "Make the payload flatter, or raise the limit.";
         DuplicateKey = "duplicate-key":
-            "A member that the policy reads stands twice in one object.",
-            "The token's issuer wrote the key twice, perhaps once with escapes.",
-            "Mend the issuer: readers of such JSON disagree on which one counts.";
+            "An object of the payload has a duplicate key that the policy reads.",
+            "The issuer of the token wrote the key twice, perhaps once with escapes.",
+            "Fix the issuer. JSON parsers disagree about which of the two counts.";
         Expired = "expired":
-            "The token's `exp` has passed.",
-            "The token is older than its lifetime plus `clockSkewSeconds`, or a clock is wrong.",
-            "Get a new token; check the clocks.";
+            "The token has expired (`exp`).",
+            "`exp` plus `clockSkewSeconds` has passed, or a clock is wrong.",
+            "Get a new token, or check the clocks.";
         NotYetValid = "not-yet-valid":
-            "The token's `nbf` has not come.",
-            "The token is used before its time minus `clockSkewSeconds`, or a clock is wrong.",
+            "The token is not valid yet (`nbf`).",
+            "`nbf` minus `clockSkewSeconds` has not been reached, or a clock is wrong.",
             "Wait, or check the clocks.";
         TooManyRoutes = "too-many-routes":
-            "The token has more valid claims than allowed, or over 128 claims of any kind; none is applied.",
-            "`limits.maxRoutes` is smaller than the number of services the token names, or the routes object has over 128 keys.",
-            "Name fewer services, or raise the limit.";
+            "The token has too many claims. None is applied.",
+            "The number of valid claims exceeds `limits.maxRoutes`, or the routes object has more than 128 keys (in listed mode, keys that name a service).",
+            "Name fewer services in the token, or raise the limit.";
     }
 }
 
 codes! {
     /// Why one claim was skipped. The token's other claims are not affected.
     ///
-    /// A later version may add a fault, so a `match` needs a wildcard arm.
+    /// A later version can add a fault, so a `match` needs a wildcard arm.
     ClaimFault {
         InvalidName = "invalid-name":
-            "The key can't be part of a header's name.",
-            "Open mode: the key is not 1 to 63 of `A-Z a-z 0-9 . _ -`.",
+            "The key cannot be part of a header name.",
+            "In prefix mode, the key is not 1 to 63 of `A-Z a-z 0-9 . _ -`.",
             "Rename the service in the token, or list it in `services` with a `header`.";
         ConflictingName = "conflicting-name":
-            "Two keys name the same header; the service gets none.",
-            "Keys that differ only in case, such as `API` and `api`.",
-            "Keep one of them.";
+            "Two keys name the same header. The service gets no header.",
+            "The keys differ only in case, such as `API` and `api`.",
+            "Keep one of the keys.";
         InvalidValue = "invalid-value":
-            "The value is no version.",
-            "Not 1 to 63 of `A-Z a-z 0-9 . _ -` between alphanumeric ends, and no whole number of at most 63 digits.",
-            "Write the version as the variant's name stands in the plan.";
+            "The value is not a valid version.",
+            "The value is neither a string of 1 to 63 of `A-Z a-z 0-9 . _ -` that starts and ends alphanumeric, nor a whole number of at most 63 digits.",
+            "Write the version exactly like the name of the variant in the plan.";
     }
 }
 
-/// What the documentation says about a code: one sentence or more in each field.
+/// The documentation of a code. Each field has one or more sentences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Description {

@@ -1,11 +1,11 @@
-//! The WASM module as it is shipped: without the exports of the SDK that the filter does not need.
+//! The WASM module that ships: without the exports of the SDK that the filter does not need.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use walrus::{Module, ModuleConfig};
 
-/// Writes the module that cargo built, pruned and checked.
+/// Prunes and checks the module that cargo built, and writes it.
 pub(super) fn ship(built: &Path, to: &Path) -> Result<()> {
     let built = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
     let module = prune(&built)?;
@@ -13,8 +13,8 @@ pub(super) fn ship(built: &Path, to: &Path) -> Result<()> {
     fs::write(to, module).with_context(|| format!("cannot write {}", to.display()))
 }
 
-/// Removes each export that is not in [`EXPORTS`], and then what nothing reaches any more: the SDK exports every callback of
-/// the ABI, and Envoy calls each one that it finds, for every request.
+/// Removes each export that is not in [`EXPORTS`], and then the code that became unreachable. The SDK exports every callback
+/// of the ABI, and Envoy calls each one that it finds, for every request.
 fn prune(built: &[u8]) -> Result<Vec<u8>> {
     let mut module = parse(built)?;
     let unneeded: Vec<_> =
@@ -26,8 +26,8 @@ fn prune(built: &[u8]) -> Result<Vec<u8>> {
     Ok(module.emit_wasm())
 }
 
-/// Checks what must hold of the module: its size, that it exports what the filter needs and nothing else, and that it needs
-/// nothing but functions of the proxy's ABI.
+/// Checks the size of the module, that it exports exactly what the filter needs, and that it imports only functions of the
+/// proxy's ABI.
 fn check(bytes: &[u8]) -> Result<()> {
     ensure!(bytes.len() <= MAX_BYTES, "the WASM filter has {} bytes, at most {MAX_BYTES} are allowed", bytes.len());
     let module = parse(bytes)?;
@@ -41,15 +41,15 @@ fn check(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// No names and no list of tools are written back: neither is in what cargo built.
+/// Parses a module. Names and the list of tools are not written back, because the module from cargo contains neither.
 fn parse(bytes: &[u8]) -> Result<Module> {
     let mut config = ModuleConfig::new();
     config.generate_name_section(false).generate_producers_section(false);
     config.parse(bytes).context("the WASM filter is not a valid module")
 }
 
-/// A Kubernetes object may carry the module in base64, which makes 253,336 bytes of it. A client-side `kubectl apply` copies the
-/// object into one of its annotations, and all annotations together are bounded by 256 KiB (262,144 bytes).
+/// A Kubernetes object can contain the module in base64, as 253,336 bytes. A client-side `kubectl apply` copies the object into
+/// one of its annotations, and all annotations together have at most 256 KiB (262,144 bytes).
 const MAX_BYTES: usize = 190_000;
 
 /// What Envoy needs of a filter that handles request headers; `malloc` is the SDK's name for `proxy_on_memory_allocate`.

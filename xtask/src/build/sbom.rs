@@ -1,6 +1,6 @@
-//! Bills of materials: what a shipped file is made of, as `CycloneDX` 1.6 (ECMA-424).
+//! Bills of materials of the artifacts, as `CycloneDX` 1.6 (ECMA-424).
 //!
-//! A bill holds no time, no serial number and no path of the machine, so it is the same bytes from the same sources.
+//! A bill contains no time, serial number or path of the machine, so the same sources give the same bytes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use testbed::workspace_dir;
 
-/// Writes the bill of a file that was built from a package, beside it.
+/// Writes the bill of a file that was built from a package, next to that file.
 pub(super) fn write(shipped: &Path, package: &str, target: Option<&str>) -> Result<PathBuf> {
     let name = shipped.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let sha256 = super::sha256(shipped)?;
@@ -24,21 +24,21 @@ pub(super) fn write(shipped: &Path, package: &str, target: Option<&str>) -> Resu
     Ok(path)
 }
 
-/// A package that the file is made of.
+/// A package that the file is built from.
 #[derive(Debug, Default, PartialEq)]
 struct Package {
     name: String,
     version: String,
     license: String,
-    /// It runs in the compiler only: a macro, or what only macros need.
+    /// Whether it runs only in the compiler: a macro, or a dependency of macros only.
     build_only: bool,
     needs: BTreeSet<String>,
 }
 
-/// Package URLs with what stands behind them; the first is of the root.
+/// Packages by package URL. The first is the root.
 fn read(tree: &str) -> Result<(String, BTreeMap<String, Package>)> {
     let mut packages: BTreeMap<String, Package> = BTreeMap::new();
-    // From the root to the line at hand.
+    // The path from the root to the current line.
     let mut path: Vec<(String, bool)> = Vec::new();
     for line in tree.lines() {
         let mut fields = line.split('\t');
@@ -58,7 +58,7 @@ fn read(tree: &str) -> Result<(String, BTreeMap<String, Package>)> {
         }
         let known = packages.entry(id.clone()).or_insert_with(|| Package { build_only, ..Package::default() });
         known.build_only &= build_only;
-        // Crates of old write `MIT/Apache-2.0`.
+        // Old crates write `MIT/Apache-2.0`.
         (known.name, known.version, known.license) = (name.into(), version.into(), license.replace('/', " OR "));
         path.push((id, build_only));
     }
@@ -124,7 +124,7 @@ impl Package {
     }
 }
 
-/// What cargo builds a package from, a line each, with no line left out where a package comes again.
+/// The lines of `cargo tree` for a package, including repeated packages.
 fn tree(package: &str, target: Option<&str>) -> Result<String> {
     let mut arguments = vec!["tree", "--locked", "--package", package, "--edges", "normal", "--no-dedupe"];
     arguments.extend(["--prefix", "depth", "--format", "\t{p}\t{l}"]);
@@ -132,7 +132,7 @@ fn tree(package: &str, target: Option<&str>) -> Result<String> {
     run(env!("CARGO"), &arguments)
 }
 
-/// SHA-256 of the archives that the registry gives out, by name and version.
+/// The SHA-256 of each archive in the registry, by name and version.
 fn checksums() -> Result<BTreeMap<(String, String), String>> {
     let lock: toml::Table = fs::read_to_string(workspace_dir().join("Cargo.lock"))?.parse().context("in Cargo.lock")?;
     let packages = lock.get("package").and_then(toml::Value::as_array).context("Cargo.lock lists packages")?;
