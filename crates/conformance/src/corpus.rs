@@ -50,7 +50,7 @@ pub struct Later {
     pub expect: String,
 }
 
-/// A policy that must not load.
+/// A policy that must not load, and a part of one of its errors.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reject {
@@ -58,10 +58,10 @@ pub struct Reject {
     pub name: String,
     /// The text of the policy, valid JSON or not.
     pub policy: String,
-    /// The path of the field in the error. If empty, any path is accepted.
-    pub at: String,
+    /// The path of the field in the error. Any path is accepted if it is absent.
+    pub path: Option<String>,
     /// A part of the error's text.
-    pub says: String,
+    pub error: String,
 }
 
 impl Corpus {
@@ -97,6 +97,7 @@ impl Corpus {
             let policy = policies.get(&policy).with_context(|| format!("{name}: unknown policy `{policy}`"))?;
             let policy = serde_json::to_value(policy)?.as_object().cloned().context("expected a table for a policy")?;
             ensure!(!rules.is_empty(), "{name}: expected at least one rule");
+            let headers = headers.unwrap_or_else(|| vec![("authorization".into(), "Bearer <<token>>".into())]);
             self.cases.push(Case { name, rules, policy, expect, set, later, payload, headers });
         }
         for mut reject in reject {
@@ -146,7 +147,7 @@ struct CaseText {
     rules: Vec<String>,
     policy: String,
     payload: Option<String>,
-    headers: Vec<(String, String)>,
+    headers: Option<Vec<(String, String)>>,
     expect: String,
     set: Option<BTreeMap<String, String>>,
     #[serde(default)]

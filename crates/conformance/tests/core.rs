@@ -80,20 +80,20 @@ fn what_shows_a_threat_exists() {
 }
 
 #[test]
-fn bad_policies_name_the_place_and_the_reason() {
+fn bad_policies_are_rejected_with_the_path_and_the_reason() {
     let mut wrong = Vec::new();
     for reject in Corpus::load().unwrap().rejects {
         match Policy::from_json(reject.policy.as_bytes()) {
             Ok(_) => wrong.push(format!("{}: the policy was accepted", reject.name)),
             Err(error) => {
                 let fits = error.diagnostics().iter().any(|diagnostic| {
-                    (reject.at.is_empty() || diagnostic.path.to_string() == reject.at)
-                        && diagnostic.to_string().contains(&reject.says)
+                    reject.path.as_ref().is_none_or(|path| diagnostic.path.to_string() == *path)
+                        && diagnostic.to_string().contains(&reject.error)
                 });
                 if !fits {
                     wrong.push(format!(
-                        "{}\n  expected at {:?}: {:?}\n  got {error}",
-                        reject.name, reject.at, reject.says
+                        "{}\n  expected {:?} at {:?}\n  found {error}",
+                        reject.name, reject.error, reject.path
                     ));
                 }
             }
