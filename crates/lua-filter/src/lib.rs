@@ -1,19 +1,19 @@
 //! The filter as one self-contained Lua script for Envoy's HTTP Lua filter.
 //!
-//! `routing-claims.lua` is an implementation of its own, kept equal to the `routing-claims` crate by the shared corpus and
-//! by a differential test. [`source`] gives its text for a policy. Like the core it **verifies no signature**.
+//! `routing-claims.lua` is a separate implementation. The shared corpus and a differential test keep it equal to the
+//! `routing-claims` crate. [`source`] returns its text for a policy. Like the core, it **does not verify signatures**.
 
 mod policy;
 
 use routing_claims::Policy;
 
-/// As it stands in the repository: with an example policy.
+/// The script as it is in the repository, with an example policy.
 const EXAMPLE: &str = include_str!("routing-claims.lua");
 
-/// The script with a policy in it, ready for `default_source_code.inline_string`.
+/// The script with this policy, ready for `default_source_code.inline_string`.
 ///
-/// It is pure ASCII without backslashes, tabs or control characters other than the line feed, so it stands unchanged in a
-/// YAML literal block.
+/// The text is ASCII without backslashes, tabs or control characters other than the line feed, so it is unchanged in a YAML
+/// literal block.
 #[must_use]
 pub fn source(policy: &Policy) -> String {
     let (head, rest) = EXAMPLE.split_once(BEGIN).unwrap_or((EXAMPLE, ""));

@@ -1,10 +1,10 @@
-//! The policy as the script's table.
+//! Writes the policy as a table of the script.
 
 use std::fmt::Write as _;
 
 use routing_claims::{PolicyConfig, TokenFormat};
 
-/// The statement that defines `policy`, for a configuration that is valid and normalised.
+/// The statement that defines `policy`, for a valid and normalized configuration.
 pub(crate) fn table(config: &PolicyConfig) -> String {
     let mut out = String::from("local policy = {\n");
     let sources = config
@@ -44,7 +44,7 @@ fn list(out: &mut String, name: &str, items: impl ExactSizeIterator<Item = Strin
     if items.len() == 0 {
         return field(out, name, "{}");
     }
-    // Writing to a string can't fail.
+    // Writing to a string cannot fail.
     _ = writeln!(out, "  {name} = {{");
     for item in items {
         _ = writeln!(out, "    {item},");
@@ -56,8 +56,8 @@ fn field(out: &mut String, name: &str, value: &str) {
     _ = writeln!(out, "  {name} = {value},");
 }
 
-/// A Lua expression for the text: in quotes when every byte means itself in Lua, YAML and the templates that people run
-/// over their YAML (`{{`, `${`); else byte by byte. `char` is a local of the script.
+/// A Lua expression for the text: in quotes if every byte is literal in Lua, YAML and the templates that people apply to
+/// YAML (`{{`, `${`), otherwise byte by byte. `char` is a local of the script.
 fn quote(text: &str) -> String {
     if text.bytes().all(is_plain) {
         return format!("\"{text}\"");
@@ -73,5 +73,5 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && !b"\"\\${}".contains(&byte)
 }
 
-/// LuaJIT takes no call of more than some 240 arguments.
+/// LuaJIT does not compile a call with more than about 240 arguments.
 const CALL_ARGUMENTS: usize = 100;

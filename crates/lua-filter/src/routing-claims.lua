@@ -1,8 +1,8 @@
 -- routing-claims: a JWT's claims become request headers that choose which version of a service answers.
 --
 -- One script for Envoy's HTTP Lua filter (LuaJIT; Envoy 1.20 or later). Signatures are NOT verified here: the gateway
--- did that. The rules R1 to R18 named below stand in docs/behaviour.md. There are no backslashes and only ASCII in this
--- file, so that it survives any YAML round trip.
+-- must do that. docs/behaviour.md defines the rules R1 to R18 that comments refer to. The file is ASCII without
+-- backslashes, so that it survives any YAML round trip.
 
 local byte, char, find, lower, sub = string.byte, string.char, string.find, string.lower, string.sub
 local concat, sort, unpack = table.concat, table.sort, unpack
@@ -31,17 +31,17 @@ local policy = {
 }
 -- policy end
 
--- Bounds of the decision cache (R16): two generations of this size each.
+-- Limits of the decision cache (R16), which has two generations of this size.
 local CACHE_ENTRIES = 128
 local CACHE_BYTES = 128 * 1024
--- Above so many managed headers one walk over the request is faster than asking for each. For requests of 14 and of 29 lines
--- both cost the same at about 30 names; at 100 the walk saves 5 of 13 microseconds.
+-- With more managed headers than this, one walk over the request is faster than asking for each. For requests of 14 and
+-- of 29 lines, both cost the same at about 30 names. At 100 names, the walk saves 5 of 13 microseconds.
 local ASK_AT_MOST = 32
--- Keys of the routes object that are read (R13).
+-- The number of keys of the routes object that are read (R13).
 local CLAIMS = 128
--- Bytes of a report before it is cut (R18).
+-- The length of a report in bytes before it is cut off (R18).
 local REPORT_BYTES = 4092
--- Seconds further away than any clock: `exp` and `nbf` saturate here. Doubles are exact far beyond it.
+-- Seconds beyond any clock, at which `exp` and `nbf` saturate. Doubles are exact far beyond it.
 local FAR = 1e15
 
 local services, header_prefix, report_header = policy.services, policy.header_prefix, policy.report_header
@@ -60,7 +60,7 @@ end
 for _, header in pairs(services or {}) do manage(header) end
 if report_header then manage(report_header) end
 
--- `remove` clears Envoy's route cache even when there is nothing to remove, hence the question first (R15).
+-- Asks first, because `remove` clears Envoy's route cache even if there is nothing to remove (R15).
 local function strip_by_asking(headers)
   local stripped = false
   for i = 1, #managed_names do
@@ -75,7 +75,7 @@ end
 
 local present = {}
 
--- Headers can't be removed, ever again, when a walk has not come to its end: collect first.
+-- Collects first, because headers cannot be removed during a walk, or ever again if the walk does not finish.
 local function strip_by_walking(headers)
   local count = 0
   for name in pairs(headers) do
@@ -88,10 +88,11 @@ local function strip_by_walking(headers)
   return count > 0
 end
 
--- Compiled, each step of a walk would leave and enter machine code, which takes several times as long.
+-- If this function were compiled, each step of the walk would leave and enter machine code, which takes several times
+-- as long.
 if jit then jit.off(strip_by_walking) end
 
--- Removes what the client sent of the managed headers; true when there was any.
+-- Removes the managed headers that the client sent. Returns whether there were any.
 local strip = (header_prefix or #managed_names > ASK_AT_MOST) and strip_by_walking or strip_by_asking
 
 ------------------------------------------------------------------------------------------------------------------------
@@ -99,7 +100,7 @@ local strip = (header_prefix or #managed_names > ASK_AT_MOST) and strip_by_walki
 
 local SPACE, TAB = 32, 9
 
--- The part of `text` from `first` to `last` without spaces and tabs around it: its first and last position.
+-- The first and last position of `text` from `first` to `last`, without the spaces and tabs around it.
 local function trim(text, first, last)
   while first <= last do
     local b = byte(text, first)
@@ -120,7 +121,7 @@ local function starts_with(text, first, last, prefix)
   return start == prefix or lower(start) == lower(prefix)
 end
 
--- A line counts as the parts between its commas, and `get` joins lines by commas.
+-- A line is split at its commas, and `get` joins lines with commas.
 local function token_of_header(headers, source)
   local value, prefix = headers:get(source.name), source.prefix
   if not value then return nil end
@@ -141,7 +142,7 @@ end
 local cookie_ranks = {}
 for rank = 1, #policy.from_cookies do cookie_ranks[policy.from_cookies[rank]] = rank end
 
--- One pass for all cookies of the policy: the first of them in its order that is there.
+-- Finds the first cookie of the policy that is present, in one pass for all cookies.
 local function token_of_cookies(headers)
   local found, fault
   local best = #policy.from_cookies + 1
@@ -150,7 +151,7 @@ local function token_of_cookies(headers)
     local at, equals = 1, 0
     while at <= #line do
       local stop = find(line, ";", at, true) or #line + 1
-      -- The next `=` is looked for once, else a line of semicolons would cost its length squared.
+      -- Searches for the next `=` only once. Otherwise a line of semicolons would take quadratic time.
       if equals < at then equals = find(line, "=", at, true) or #line + 1 end
       if equals < stop then
         local rank = cookie_ranks[sub(line, trim(line, at, equals - 1))]
@@ -181,11 +182,11 @@ end
 ------------------------------------------------------------------------------------------------------------------------
 -- Token to payload (R4, R5)
 
--- The payload as numbers, reused for every token. A 0 stands after the last byte; it ends whatever is being read there,
--- so nothing below looks further.
+-- The payload as numbers, reused for every token. A 0 after the last byte ends whatever is being read, so nothing below
+-- reads further.
 local bytes = {}
 
--- Each base64url character's six bits (RFC 4648 section 5).
+-- The six bits of each base64url character (RFC 4648 section 5).
 local sextet = {}
 for i = 0, 25 do
   sextet[byte("A") + i] = i
@@ -194,7 +195,7 @@ end
 for i = 0, 9 do sextet[byte("0") + i] = i + 52 end
 sextet[byte("-")], sextet[byte("_")] = 62, 63
 
--- Fills `bytes` from token[first..last]; returns its length, or nil and an outcome.
+-- Decodes token[first..last] into `bytes`. Returns the length, or nil and an outcome.
 local function decode(token, first, last)
   local stop = last
   while stop >= first and last - stop < 2 and byte(token, stop) == 61 do stop = stop - 1 end
@@ -219,7 +220,7 @@ local function decode(token, first, last)
     if not (a and b and c) then return nil, "malformed-token" end
     if rest == 2 and b % 16 ~= 0 or c % 4 ~= 0 then return nil, "malformed-token" end
     bytes[n + 1] = a * 4 + (b - b % 16) / 16
-    -- With two characters this stands where the closing 0 will.
+    -- With two characters, this writes to the position of the closing 0.
     bytes[n + 2] = b % 16 * 16 + (c - c % 4) / 4
   end
   bytes[length + 1] = 0
@@ -261,8 +262,8 @@ local function is_utf8(length)
 end
 
 ------------------------------------------------------------------------------------------------------------------------
--- JSON (R6 to R8, RFC 8259): one pass over `bytes`. Each reader takes the position where its value starts and returns
--- the position after it, or nil and a fault; nil alone is "malformed-payload".
+-- JSON (R6 to R8, RFC 8259): one pass over `bytes`. Each reader takes the position at which its value starts. It
+-- returns the position after the value, or nil and a fault. nil alone means "malformed-payload".
 
 local QUOTE, BACKSLASH, LETTER_U = 34, 92, 117
 local OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY, COMMA, COLON = 123, 125, 91, 93, 44, 58
@@ -276,7 +277,7 @@ for i = 0, 5 do hex_digits[byte("A") + i], hex_digits[byte("a") + i] = 10 + i, 1
 
 local function is_exponent(b) return b == 101 or b == 69 end
 
--- The bytes from `first` to `last` as a string; in parts, as a call takes only so many arguments.
+-- The bytes from `first` to `last` as a string. Built in parts, because the arguments of a call are limited.
 local function text(first, last)
   if last - first < 4000 then return char(unpack(bytes, first, last)) end
   return text(first, first + 3999) .. text(first + 4000, last)
@@ -301,7 +302,7 @@ local function read_hex(at)
   return code
 end
 
--- Replaces the escape at `from` by its bytes after `last`; returns the position after the escape and the new last.
+-- Writes the bytes of the escape at `from` after `last`. Returns the position after the escape, and the new last.
 local function unescape(from, last)
   local b = bytes[from + 1]
   if escapes[b] then
@@ -321,7 +322,7 @@ local function unescape(from, last)
     bytes[last + 1] = code
     return from, last + 1
   end
-  -- UTF-8: six bits a byte, from the last to the first.
+  -- UTF-8: six bits per byte, from the last byte to the first.
   local more = code < 2048 and 1 or code < 65536 and 2 or 3
   for i = last + 1 + more, last + 2, -1 do
     bytes[i] = 128 + code % 64
@@ -331,8 +332,8 @@ local function unescape(from, last)
   return from, last + 1 + more
 end
 
--- Also returns the last position of the string's text, which starts after the quote: escapes are replaced in place, for
--- none is shorter than what it stands for.
+-- Also returns the last position of the string's text, which starts after the quote. Escapes are replaced in place,
+-- because none is shorter than its replacement.
 local function read_string(at)
   local last = at
   at = at + 1
@@ -362,7 +363,7 @@ local function skip_digits(at)
   return at
 end
 
--- Also returns whether it has neither sign, fraction nor exponent.
+-- Also returns whether the number has no sign, fraction or exponent.
 local function read_number(at)
   local plain = bytes[at] ~= MINUS
   if not plain then at = at + 1 end
@@ -400,7 +401,7 @@ end
 
 local read_array, read_object
 
--- A value that the policy does not read. `depth` is that of the object or array around it.
+-- Reads a value that the policy ignores. `depth` is the depth of the object or array around it.
 local function read_value(at, depth)
   local b = bytes[at]
   if b == QUOTE then
@@ -431,10 +432,10 @@ function read_array(at, depth)
   end
 end
 
--- How the policy reads the member `key` of the object at `level`: a reader, or nil when it does not.
+-- The reader for the member `key` of the object at `level`, or nil if the policy ignores the member.
 local reader_of
 
--- `level` counts the claim path's segments that lead to this object; nil where the policy reads nothing.
+-- `level` is the number of claim path segments that lead to this object, or nil if the policy ignores the object.
 function read_object(at, depth, level)
   if depth > max_depth then return nil, "too-deep" end
   at = skip_space(at + 1)
@@ -469,17 +470,17 @@ end
 ------------------------------------------------------------------------------------------------------------------------
 -- What the policy reads (R9 to R12)
 
--- Of the payload being read: `exp` and `nbf`, each claim in a list and by its header, whether a key was no name, how many
--- keys of the routes object were read, and whether there are more.
+-- The state of the payload being read: `exp` and `nbf`, the claims as a list and by header, whether a key was not a
+-- valid name, the number of keys read from the routes object, and whether there are more.
 local times, claims, claim_of, has_invalid_name, keys, has_more_keys
 
--- The number from `first` to before `after`, cut toward minus infinity, as a double that is exact: saturated at FAR.
+-- The number from `first` up to `after`, rounded down, as an exact double that saturates at FAR.
 local function cut(first, after)
   local negative = bytes[first] == MINUS
   if negative then first = first + 1 end
   local point = skip_digits(first)
   local mantissa = bytes[point] == POINT and skip_digits(point + 1) or point
-  -- So many digits stand before the decimal point once the exponent, infinite perhaps, has moved it.
+  -- The number of digits before the decimal point after the exponent, which can be infinite, has moved it.
   local whole = point - first
   if mantissa < after then
     local at, exponent = mantissa + 1, 0
@@ -509,7 +510,7 @@ local function cut(first, after)
   return has_fraction and -value - 1 or -value
 end
 
--- `exp` or `nbf`.
+-- Reads `exp` or `nbf`.
 local function read_time(at, _, key)
   local after = read_number(at)
   if not after then return nil end
@@ -517,7 +518,7 @@ local function read_time(at, _, key)
   return after
 end
 
--- A segment of the claim path.
+-- Reads a segment of the claim path.
 local function read_step(at, depth, _, level)
   if bytes[at] ~= OPEN_OBJECT then return nil end
   return read_object(at, depth + 1, level + 1)
@@ -528,7 +529,7 @@ local function header_of(key)
   return #key <= 63 and find(key, "^[A-Za-z0-9._-]+$") and header_prefix .. lower(key)
 end
 
--- Returns the position after the value and the version it holds, if any (R12).
+-- Returns the position after the value, and the version if the value is one (R12).
 local function read_version(at, depth)
   local b = bytes[at]
   if b == QUOTE then
@@ -545,7 +546,7 @@ local function read_version(at, depth)
   return after, nil, fault
 end
 
--- A key of the object that the claim path leads to.
+-- Reads a claim of the routes object.
 local function read_claim(at, depth, key)
   local header = header_of(key)
   if not header then
@@ -576,7 +577,7 @@ function reader_of(key, level)
 end
 
 ------------------------------------------------------------------------------------------------------------------------
--- Decisions (R13, R14, R18): the headers to set, in order of their name, the report last
+-- Decisions (R13, R14, R18): the headers to set, in order of name, with the report last
 
 local function new_decision()
   return {count = 0, names = {}, values = {}, bytes = 0, expires = nil, starts = nil}
@@ -588,7 +589,7 @@ local function set(decision, name, value)
   decision.bytes = decision.bytes + #name + #value
 end
 
--- A decision by its outcome alone.
+-- A decision that consists of an outcome alone.
 local plain_decisions = {}
 
 local function plain_decision(outcome)
@@ -635,7 +636,7 @@ local function decide_claims()
   return decision
 end
 
--- What a token decides while its time is; `expires` and `starts` say when that is, skew included (R9).
+-- The decision of a token while it is valid, which `starts` and `expires` bound, including the skew (R9).
 local function read_token(token)
   local length, fault = payload_of(token)
   if not length then return plain_decision(fault) end
@@ -653,8 +654,8 @@ local function read_token(token)
 end
 
 ------------------------------------------------------------------------------------------------------------------------
--- Cache (R16), one per worker, as Envoy runs one copy of this script in each. It holds what a token decides apart from
--- the time, which is judged anew for each request.
+-- Cache (R16). Each worker has its own, because Envoy runs one copy of this script in each. It contains decisions as if
+-- the token were valid. The time is checked for each request.
 
 local young, old, young_entries, young_bytes = {}, {}, 0, 0
 
@@ -666,7 +667,7 @@ local function remember(token, decision)
   young[token], young_entries, young_bytes = decision, young_entries + 1, young_bytes + size
 end
 
--- Envoy's clock is preferred: os.time may be some milliseconds behind where a second begins.
+-- Prefers Envoy's clock, because os.time can be some milliseconds late at the start of a second.
 local function now(handle)
   if not handle.timestamp then return clock() end
   local milliseconds = handle:timestamp()
@@ -699,14 +700,14 @@ local function apply(handle, headers)
   return decision.count > 0
 end
 
--- An error here would let the request pass as it came: strip first, then dare the rest (R1, R2).
+-- An error here would let the request pass as it came. Strips first, and runs the rest in a pcall (R1, R2).
 function envoy_on_request(handle)
   local headers = handle:headers()
   local changed = strip(headers)
   local ok, set = pcall(apply, handle, headers)
   if not ok then set = strip(headers) end
-  -- Envoy does this by itself for a changed header unless the filter is configured with clear_route_cache: false (R15).
+  -- Envoy does this itself for a changed header, unless the filter is configured with clear_route_cache: false (R15).
   if (changed or set) and handle.clearRouteCache then handle:clearRouteCache() end
-  -- Without the error's text, which could hold a part of the token (R17).
+  -- Does not log the error itself, which could contain a part of the token (R17).
   if not ok then handle:logErr("routing-claims: internal fault, the request goes to the baseline") end
 end
