@@ -200,12 +200,10 @@ async fn write_seeds() -> Result<()> {
     Ok(())
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let time: SignedDuration = text.parse().map_err(|_| "a time such as `20s`, `10m` or `2h` is needed")?;
-    match Duration::try_from(time) {
-        Ok(time) if time >= Duration::from_secs(1) => Ok(time),
-        _ => Err("at least a second is needed".into()),
-    }
+fn parse_time(text: &str) -> Result<Duration> {
+    let time: SignedDuration = text.parse().ok().context("expected a duration such as `20s`, `10m` or `2h`")?;
+    let time = Duration::try_from(time).ok().filter(|time| *time >= Duration::from_secs(1));
+    time.context("expected at least a second")
 }
 
 const CARGO_FUZZ: &str = "0.13.2";

@@ -28,7 +28,7 @@ use self::{
     load::{CONNECTIONS, Connections, Cores, Requests, WorkerClock},
     report::{Latency, Measured, Memory},
     tokens::Key,
-    variants::{Case, Filter, REFERENCE, Sources, Tokens},
+    variants::{Case, FilterKind, REFERENCE, Sources, Tokens},
 };
 
 /// How long to measure.
@@ -69,7 +69,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let memory = memory(&binary, &sources, &cores).await?;
 
     let module_bytes = fs::metadata(&sources.wasm)?.len();
-    let report = report::Report { binary: &binary, rounds: effort.rounds, measured, latencies, memory, module_bytes };
+    let report = report::Results { binary: &binary, rounds: effort.rounds, measured, latencies, memory, module_bytes };
     let folder = target_dir().join("bench");
     println!("\n{}", report.write(&folder)?);
     println!("written to {} after {:.0} s", folder.display(), begin.elapsed().as_secs_f32());
@@ -175,16 +175,16 @@ async fn memory(binary: &EnvoyBinary, sources: &Sources, cores: &Cores) -> Resul
     let mut memory: Vec<Memory> = Vec::new();
     let mut empty = 0;
     for (filter, services) in [
-        (Filter::None, 2),
-        (Filter::EmptyWasm, 2),
-        (Filter::Wasm, 2),
-        (Filter::Wasm, 100),
-        (Filter::NaiveWasm, 2),
-        (Filter::EmptyLua, 2),
-        (Filter::Lua, 2),
-        (Filter::Lua, 100),
-        (Filter::NaiveLua, 2),
-        (Filter::JwtAuthnCached, 2),
+        (FilterKind::None, 2),
+        (FilterKind::EmptyWasm, 2),
+        (FilterKind::Wasm, 2),
+        (FilterKind::Wasm, 100),
+        (FilterKind::NaiveWasm, 2),
+        (FilterKind::EmptyLua, 2),
+        (FilterKind::Lua, 2),
+        (FilterKind::Lua, 100),
+        (FilterKind::NaiveLua, 2),
+        (FilterKind::JwtAuthnCached, 2),
     ] {
         let filters = [(filter, services); MEMORY_LISTENERS];
         let (envoy, addresses) = start_envoy(binary, "memory", &filters, sources).await?;
@@ -195,7 +195,7 @@ async fn memory(binary: &EnvoyBinary, sources: &Sources, cores: &Cores) -> Resul
             tokio::task::yield_now().await;
         }
         let resident = resident_kib(envoy.pid())?;
-        if filter == Filter::None {
+        if filter == FilterKind::None {
             empty = resident;
         } else {
             memory.push(Memory { filter, services, kib: resident.saturating_sub(empty) / MEMORY_LISTENERS as u64 });
@@ -208,7 +208,7 @@ async fn memory(binary: &EnvoyBinary, sources: &Sources, cores: &Cores) -> Resul
 async fn start_envoy(
     binary: &EnvoyBinary,
     name: &str,
-    filters: &[(Filter, usize)],
+    filters: &[(FilterKind, usize)],
     sources: &Sources,
 ) -> Result<(Envoy, Vec<SocketAddr>)> {
     let listener_name = |index| format!("listener-{index}");

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use routing_claims::{ClaimFault, Outcome, Policy};
 use serde_json::{Map, Value, json};
 use testbed::{
-    Answer, Envoy, EnvoyBinary, Offer,
+    Acknowledgement, Envoy, EnvoyBinary, Offer,
     client::{Http1, Http2},
     config,
     echo::{self, Echo},
@@ -25,7 +25,7 @@ use crate::{
 
 /// One Envoy with a listener for every policy of the corpus.
 #[derive(Debug)]
-pub struct Mesh {
+pub struct PolicyListeners {
     envoy: Envoy,
     /// The port of each policy's listener.
     ports: BTreeMap<String, u16>,
@@ -45,8 +45,8 @@ pub enum Protocol {
 
 /// An engine: a filter on Envoy, reached over one protocol.
 #[derive(Debug)]
-pub struct OnEnvoy<'m> {
-    mesh: &'m Mesh,
+pub struct OnEnvoy<'l> {
+    listeners: &'l PolicyListeners,
     protocol: Protocol,
     connections: BTreeMap<u16, Connection>,
 }
@@ -57,7 +57,7 @@ enum Connection {
     Http2(Http2),
 }
 
-impl Mesh {
+impl PolicyListeners {
     /// Starts Envoy with the filter that `filter` configures for each policy. Writes logs to `folder`.
     pub async fn start(
         binary: &EnvoyBinary,
@@ -91,7 +91,7 @@ impl Mesh {
     /// The engine over this protocol.
     #[must_use]
     pub fn over(&self, protocol: Protocol) -> OnEnvoy<'_> {
-        OnEnvoy { mesh: self, protocol, connections: BTreeMap::new() }
+        OnEnvoy { listeners: self, protocol, connections: BTreeMap::new() }
     }
 
     /// Checks the WASM filter's counters (R14): the corpus causes every outcome and claim fault, and each request counts one
@@ -111,8 +111,11 @@ impl Mesh {
 
 impl Engine for OnEnvoy<'_> {
     async fn send(&mut self, policy: &Map<String, Value>, request: &Lines, _now: i64) -> Result<Seen> {
-        let port =
-            *self.mesh.ports.get(&Value::from(policy.clone()).to_string()).context("the policy has no listener")?;
+        let port = *self
+            .listeners
+            .ports
+            .get(&Value::from(policy.clone()).to_string())
+            .context("the policy has no listener")?;
         let connection = match self.connections.entry(port) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -123,7 +126,7 @@ impl Engine for OnEnvoy<'_> {
                 })
             }
         };
-        self.mesh.sent.fetch_add(1, Ordering::Relaxed);
+        self.listeners.sent.fetch_add(1, Ordering::Relaxed);
         let response = match connection {
             Connection::Http1(client) => client.get(AUTHORITY, "/", request).await?,
             Connection::Http2(client) => client.get(AUTHORITY, "/", request).await?,
@@ -150,7 +153,7 @@ pub async fn refuses_bad_policies(binary: &EnvoyBinary, corpus: &Corpus, folder:
     for rejects in corpus.rejects.chunks(POLICIES_OF_AN_OFFER) {
         let listeners: Vec<_> = rejects.iter().map(|reject| listener_with(&module, reject)).collect();
         let answer = offer.offer_listeners(&envoy, &listeners).await?;
-        ensure!(answer == Answer::Refused, "Envoy did not reject an update");
+        ensure!(answer == Acknowledgement::Nack, "Envoy did not reject an update");
     }
     let listeners = String::from_utf8(envoy.admin_get("/listeners").await?)?;
     ensure!(listeners.is_empty(), "Envoy accepted listeners: {listeners}");

@@ -114,16 +114,9 @@ async fn run_case(case: &Case, policy: &Map<String, Value>, engine: &mut impl En
 }
 
 /// The answer to a case that depends on the time arrived after the second in which the request was sent.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the second ended before the answer arrived")]
 struct Late;
-
-impl fmt::Display for Late {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the second ended before the answer arrived")
-    }
-}
-
-impl std::error::Error for Late {}
 
 /// A second in which requests are sent.
 struct Moment {

@@ -2,7 +2,7 @@
 
 use conformance::{
     Clock, Corpus,
-    envoy::{Mesh, Protocol, lua_filter, refuses_bad_policies, wasm_filter},
+    envoy::{PolicyListeners, Protocol, lua_filter, refuses_bad_policies, wasm_filter},
     run,
 };
 
@@ -11,11 +11,11 @@ async fn wasm_passes_the_corpus_over_http1_and_http2() {
     let corpus = Corpus::load().unwrap();
     let binary = testbed::locate(|progress| println!("{progress}")).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let mesh = Mesh::start(&binary, &corpus, folder.path(), wasm_filter).await.unwrap();
-    let http1 = run(&corpus, "WASM over HTTP/1.1", &mut mesh.over(Protocol::Http1), Clock::Machine).await;
-    let http2 = run(&corpus, "WASM over HTTP/2", &mut mesh.over(Protocol::Http2), Clock::Machine).await;
+    let listeners = PolicyListeners::start(&binary, &corpus, folder.path(), wasm_filter).await.unwrap();
+    let http1 = run(&corpus, "WASM over HTTP/1.1", &mut listeners.over(Protocol::Http1), Clock::Machine).await;
+    let http2 = run(&corpus, "WASM over HTTP/2", &mut listeners.over(Protocol::Http2), Clock::Machine).await;
     http1.into_result().and(http2.into_result()).unwrap();
-    mesh.counts_every_request().await.unwrap();
+    listeners.counts_every_request().await.unwrap();
 }
 
 #[tokio::test]
@@ -23,9 +23,9 @@ async fn lua_passes_the_corpus_over_http1_and_http2() {
     let corpus = Corpus::load().unwrap();
     let binary = testbed::locate(|progress| println!("{progress}")).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let mesh = Mesh::start(&binary, &corpus, folder.path(), lua_filter).await.unwrap();
-    let http1 = run(&corpus, "Lua over HTTP/1.1", &mut mesh.over(Protocol::Http1), Clock::Machine).await;
-    let http2 = run(&corpus, "Lua over HTTP/2", &mut mesh.over(Protocol::Http2), Clock::Machine).await;
+    let listeners = PolicyListeners::start(&binary, &corpus, folder.path(), lua_filter).await.unwrap();
+    let http1 = run(&corpus, "Lua over HTTP/1.1", &mut listeners.over(Protocol::Http1), Clock::Machine).await;
+    let http2 = run(&corpus, "Lua over HTTP/2", &mut listeners.over(Protocol::Http2), Clock::Machine).await;
     http1.into_result().and(http2.into_result()).unwrap();
 }
 

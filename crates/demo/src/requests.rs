@@ -13,70 +13,70 @@ use testbed::client::Http1;
 use crate::mesh::REPORT;
 
 /// One request through the gateway.
-pub(crate) struct Request {
+pub(crate) struct Example {
     shows: &'static str,
     /// The claims of the token, as text for the table.
     claims: String,
     token: Option<String>,
     /// A routing header that the client forges.
     spoofed: Option<(&'static str, &'static str)>,
-    expected: Answer,
+    expected: Observed,
 }
 
 /// Which versions answered, and what the gateway's filter reported.
 #[derive(PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct Observed {
     a: String,
     b: String,
     report: String,
 }
 
 /// All requests, in the order of the table.
-pub(crate) fn all() -> Result<Vec<Request>> {
+pub(crate) fn all() -> Result<Vec<Example>> {
     let an_hour_ago = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() - 3600;
     Ok(vec![
-        Request::new("No token").leads_to("main", "main", "no-token"),
-        Request::new("A version for each service")
+        Example::new("No token").leads_to("main", "main", "no-token"),
+        Example::new("A version for each service")
             .claims(&json!({"microservice-A": "PR-1", "microservice-B": "PR-2"}))
             .leads_to("PR-1", "PR-2", "applied microservice-a=PR-1 microservice-b=PR-2"),
-        Request::new("Only B: the choice reaches the second hop").claims(&json!({"microservice-B": "PR-1"})).leads_to(
+        Example::new("Only B: the choice reaches the second hop").claims(&json!({"microservice-B": "PR-1"})).leads_to(
             "main",
             "PR-1",
             "applied microservice-b=PR-1",
         ),
-        Request::new("Only A").claims(&json!({"microservice-A": "PR-3"})).leads_to(
+        Example::new("Only A").claims(&json!({"microservice-A": "PR-3"})).leads_to(
             "PR-3",
             "main",
             "applied microservice-a=PR-3",
         ),
-        Request::new("A token with other claims only")
+        Example::new("A token with other claims only")
             .claims(&json!({"sub": "alice", "iss": "https://issuer.example"}))
             .leads_to("main", "main", "no-routes"),
-        Request::new("A version without a route: main answers").claims(&json!({"microservice-A": "PR-99"})).leads_to(
+        Example::new("A version without a route: main answers").claims(&json!({"microservice-A": "PR-99"})).leads_to(
             "main",
             "main",
             "applied microservice-a=PR-99",
         ),
-        Request::new("An invalid version: the other claims apply")
+        Example::new("An invalid version: the other claims apply")
             .claims(&json!({"microservice-A": ["PR-1"], "microservice-B": "PR-2"}))
             .leads_to("main", "PR-2", "applied microservice-a!invalid-value microservice-b=PR-2"),
-        Request::new("A token that expired an hour ago")
+        Example::new("A token that expired an hour ago")
             .claims(&json!({"microservice-A": "PR-1", "exp": an_hour_ago}))
             .leads_to("main", "main", "expired"),
-        Request::new("A malformed token").token("not-a.token").leads_to("main", "main", "malformed-token"),
-        Request::new("A spoofed header, no token")
+        Example::new("A malformed token").token("not-a.token").leads_to("main", "main", "malformed-token"),
+        Example::new("A spoofed header, no token")
             .spoofed("microservice-a", "PR-1")
             .leads_to("main", "main", "no-token"),
-        Request::new("A spoofed header and a token: the token decides")
+        Example::new("A spoofed header and a token: the token decides")
             .claims(&json!({"microservice-A": "PR-2"}))
             .spoofed("microservice-a", "PR-1")
             .leads_to("PR-2", "main", "applied microservice-a=PR-2"),
     ])
 }
 
-impl Request {
+impl Example {
     fn new(shows: &'static str) -> Self {
-        let expected = Answer { a: String::new(), b: String::new(), report: String::new() };
+        let expected = Observed { a: String::new(), b: String::new(), report: String::new() };
         Self { shows, claims: "-".to_owned(), token: None, spoofed: None, expected }
     }
 
@@ -100,7 +100,7 @@ impl Request {
     }
 
     fn leads_to(mut self, a: &str, b: &str, report: &str) -> Self {
-        self.expected = Answer { a: a.to_owned(), b: b.to_owned(), report: report.to_owned() };
+        self.expected = Observed { a: a.to_owned(), b: b.to_owned(), report: report.to_owned() };
         self
     }
 
@@ -110,14 +110,14 @@ impl Request {
     }
 
     /// Sends the request and reads which versions answered.
-    pub(crate) async fn send(&self, gateway: SocketAddr) -> Result<Answer> {
+    pub(crate) async fn send(&self, gateway: SocketAddr) -> Result<Observed> {
         let headers: Vec<_> =
             self.headers().into_iter().map(|(name, value)| (name.into(), value.into_bytes())).collect();
         let response = Http1::connect(gateway).await?.get("a.qa.example", "/", &headers).await?;
         let said: Value = serde_json::from_slice(&response.body)
             .with_context(|| format!("status {}: {}", response.status, response.text()))?;
         let version = |said: &Value| said["version"].as_str().map_or_else(|| said.to_string(), str::to_owned);
-        Ok(Answer {
+        Ok(Observed {
             a: version(&said),
             b: version(&said["called"]),
             report: String::from_utf8_lossy(response.header(REPORT).unwrap_or_default()).into_owned(),
@@ -125,7 +125,7 @@ impl Request {
     }
 
     /// Adds the row of the request. Returns whether the result is the expected one.
-    pub(crate) fn add_to(&self, table: &mut Table, got: &Result<Answer>) -> bool {
+    pub(crate) fn add_to(&self, table: &mut Table, got: &Result<Observed>) -> bool {
         let shows = match self.spoofed {
             Some((name, value)) => format!("{}\n({name}: {value})", self.shows),
             None => self.shows.to_owned(),
@@ -163,7 +163,7 @@ pub(crate) fn table() -> Table {
 }
 
 /// The requests as curl commands, and commands that make a token.
-pub(crate) fn curl_lines(requests: &[Request], gateway: SocketAddr) -> String {
+pub(crate) fn curl_lines(requests: &[Example], gateway: SocketAddr) -> String {
     let url = format!("http://{gateway}/");
     let mut lines = Vec::new();
     for request in requests {

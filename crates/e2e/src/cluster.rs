@@ -22,7 +22,7 @@ use routing_plan::{
 };
 use serde_json::Value;
 
-use crate::until;
+use crate::{Readiness, until};
 
 /// A connection to the API.
 #[derive(Clone)]
@@ -69,7 +69,7 @@ impl Cluster {
                     let status = api.get(&name).await?.data["status"]["conditions"].clone();
                     let established = |one: &Value| one["type"] == "Established" && one["status"] == "True";
                     let is = status.as_array().is_some_and(|conditions| conditions.iter().any(established));
-                    Ok(if is { Ok(()) } else { Err(status.to_string()) })
+                    Ok(Readiness::of(is, || status.to_string()))
                 })
                 .await?;
             }
@@ -101,7 +101,7 @@ impl Cluster {
         let (api, name) = self.api(&resource)?;
         api.delete(&name, &DeleteParams::default()).await.with_context(|| format!("cannot delete {id}"))?;
         until(&format!("deletion of {id}"), PATIENCE, async || {
-            Ok(if api.get_opt(&name).await?.is_none() { Ok(()) } else { Err("it still exists".to_owned()) })
+            Ok(Readiness::of(api.get_opt(&name).await?.is_none(), || "it still exists".to_owned()))
         })
         .await
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 use testbed::client::Http1;
 
 use crate::{
-    Cluster, Net,
+    Cluster, Net, Readiness,
     tools::{Istio, Tools},
     until,
 };
@@ -166,7 +166,7 @@ impl Daemon {
             if let Some(status) = self.child.try_wait()? {
                 bail!("{name} exited with {status}:\n{}", self.log_tail());
             }
-            Ok(if is_ready().await? { Ok(()) } else { Err(format!("it is not ready\n{}", self.log_tail())) })
+            Ok(Readiness::of(is_ready().await?, || format!("it is not ready\n{}", self.log_tail())))
         })
         .await
     }

@@ -20,4 +20,4 @@ pub use control_plane::ControlPlane;
 pub use load::{Load, Phase, Steady, Tally};
 pub use net::Net;
 pub use proxy::{Kind, MARKER_HOST, Proxy, settle};
-pub use wait::until;
+pub use wait::{Readiness, until};

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use testbed::{Envoy, EnvoyBinary};
 
-use crate::{Cluster, ControlPlane, until};
+use crate::{Cluster, ControlPlane, Readiness, until};
 
 /// The role of an Envoy in the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,28 +143,31 @@ impl Proxy {
     /// # Errors
     ///
     /// If Envoy does not answer.
-    pub async fn mentions(&self, text: &str) -> Result<std::result::Result<(), String>> {
+    pub async fn mentions(&self, text: &str) -> Result<Readiness> {
         let dump = self.envoy.admin_get("/config_dump").await?;
         let has = String::from_utf8_lossy(&dump).contains(text);
-        Ok(if has { Ok(()) } else { Err(format!("{} does not mention {text}", self.name)) })
+        Ok(Readiness::of(has, || format!("{} does not mention {text}", self.name)))
     }
 
     /// Whether it has the marker's route, and no listener is still warming.
-    async fn has(&self, marker: &str) -> Result<std::result::Result<(), String>> {
+    async fn has(&self, marker: &str) -> Result<Readiness> {
         let routes = self.envoy.admin_get("/config_dump?resource=dynamic_route_configs").await?;
         if !String::from_utf8_lossy(&routes).contains(marker) {
-            return Ok(Err(format!("{} does not have the routes yet", self.name)));
+            return Ok(Readiness::Pending(format!("{} does not have the routes yet", self.name)));
         }
         let listeners = self.config("dynamic_listeners").await?;
         let warming = listeners.iter().find(|listener| listener["warming_state"].is_object());
         if let Some(listener) = warming {
-            return Ok(Err(format!("the listener {} of {} is not ready", listener["name"], self.name)));
+            return Ok(Readiness::Pending(format!("the listener {} of {} is not ready", listener["name"], self.name)));
         }
         let failed = listeners.iter().find(|listener| listener["error_state"].is_object());
         if let Some(listener) = failed {
-            return Ok(Err(format!("{} rejects a listener: {}", self.name, listener["error_state"]["details"])));
+            return Ok(Readiness::Pending(format!(
+                "{} rejects a listener: {}",
+                self.name, listener["error_state"]["details"]
+            )));
         }
-        Ok(Ok(()))
+        Ok(Readiness::Ready)
     }
 }
 

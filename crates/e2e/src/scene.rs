@@ -49,7 +49,7 @@ pub(crate) enum From {
 
 /// A response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct MeshResponse {
     pub(crate) status: u16,
     /// The body of the first service.
     pub(crate) said: Value,
@@ -170,21 +170,33 @@ impl<'w> Scene<'w> {
     }
 
     /// Sends a request for A through its entry.
-    pub(crate) async fn enter(&mut self, headers: &[(&str, &str)]) -> Result<Answer> {
+    pub(crate) async fn enter(&mut self, headers: &[(&str, &str)]) -> Result<MeshResponse> {
         let (from, host) = self.entry();
         self.ask(from, &host, "/", headers).await
     }
 
     /// Sends a request on a connection of its own.
-    pub(crate) async fn send(&self, from: From, host: &str, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+    pub(crate) async fn send(
+        &self,
+        from: From,
+        host: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<MeshResponse> {
         let lines: Vec<_> = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let response = Http1::connect(self.proxy(from).addr(PORT)).await?.get(host, path, &lines).await?;
         let said: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-        Ok(Answer { status: response.status, versions: load::versions(&said), said })
+        Ok(MeshResponse { status: response.status, versions: load::versions(&said), said })
     }
 
     /// Sends a request, and compares each hop with `explain` on the applied manifests.
-    pub(crate) async fn ask(&mut self, from: From, host: &str, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+    pub(crate) async fn ask(
+        &mut self,
+        from: From,
+        host: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<MeshResponse> {
         let answer = self.send(from, host, path, headers).await?;
         if answer.said["service"].is_string() {
             let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

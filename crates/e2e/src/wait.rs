@@ -4,25 +4,38 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Polls until `ask` returns a value. The error for a timeout names the awaited value with `what`.
+/// Whether a condition holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It holds.
+    Ready,
+    /// It does not hold, for this reason.
+    Pending(String),
+}
+
+/// Polls until `ask` returns [`Readiness::Ready`]. The error for a timeout says with `what` what was awaited.
 ///
 /// # Errors
 ///
-/// If there is no value within the time (the error says what was found instead), or if `ask` fails.
-pub async fn until<T>(what: &str, within: Duration, mut ask: impl AsyncFnMut() -> Result<Found<T>>) -> Result<T> {
+/// If the condition does not hold within the time (the error contains the last reason), or if `ask` fails.
+pub async fn until(what: &str, within: Duration, mut ask: impl AsyncFnMut() -> Result<Readiness>) -> Result<()> {
     let deadline = Instant::now() + within;
     loop {
         match ask().await? {
-            Ok(value) => return Ok(value),
-            Err(instead) if Instant::now() > deadline => {
-                bail!("timed out after {within:?} waiting for {what}: {instead}")
+            Readiness::Ready => return Ok(()),
+            Readiness::Pending(reason) if Instant::now() > deadline => {
+                bail!("timed out after {within:?} waiting for {what}: {reason}")
             }
-            Err(_) => tokio::time::sleep(POLL).await,
+            Readiness::Pending(_) => tokio::time::sleep(POLL).await,
         }
     }
 }
 
-/// The awaited value, or what was found instead.
-pub(crate) type Found<T> = std::result::Result<T, String>;
+impl Readiness {
+    /// Ready if the condition holds.
+    pub(crate) fn of(holds: bool, reason: impl FnOnce() -> String) -> Self {
+        if holds { Self::Ready } else { Self::Pending(reason()) }
+    }
+}
 
 const POLL: Duration = Duration::from_millis(10);

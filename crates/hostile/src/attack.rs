@@ -11,17 +11,17 @@ use anyhow::{Context as _, Result};
 use testbed::EnvoyBinary;
 use tokio::task::JoinSet;
 
-use crate::generate::{Protocol, Request, request, rng};
+use crate::envoy::EnvoyUnderTest;
+use crate::generate::{HostileRequest, Protocol, request, rng};
 use crate::health::{self, Health, Memory};
 use crate::lane::Lane;
-use crate::mesh::Mesh;
 use crate::oracle::judge;
 use crate::tally::Tally;
 use crate::target::{Engine, Target};
 
 /// What to run.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub struct AttackPlan {
     /// The filter under attack.
     pub engine: Engine,
     /// The length of the run.
@@ -48,7 +48,7 @@ pub enum Length {
 
 /// The result of a run.
 #[derive(Debug)]
-pub struct Report {
+pub struct AttackResult {
     /// The results of the requests.
     pub tally: Tally,
     /// What Envoy reports about its filter.
@@ -64,14 +64,14 @@ pub struct Report {
 /// Attacks one engine on an Envoy of its own. Calls `progress` with the number of requests done so far and Envoy's memory.
 /// Writes Envoy's configuration and log to `dir`.
 pub async fn run(
-    plan: Plan,
+    plan: AttackPlan,
     binary: &EnvoyBinary,
     dir: &Path,
     mut progress: impl FnMut(u64, &Memory),
-) -> Result<Report> {
+) -> Result<AttackResult> {
     let targets = Target::all()?;
     let soak = matches!(plan.length, Length::Soak { .. });
-    let mesh = Mesh::start(binary, plan.engine, &targets, soak, dir).await?;
+    let under_test = EnvoyUnderTest::start(binary, plan.engine, &targets, soak, dir).await?;
     let targets = targets.into_iter().map(|target| Ok([target.other()?, target])).collect::<Result<Vec<_>>>()?;
     let changes = targets.iter().map(|_| AtomicU64::new(0)).collect();
     let begin = Instant::now();
@@ -79,11 +79,11 @@ pub async fn run(
         Arc::new(Run { plan, targets, changes, begin, next: AtomicU64::new(plan.first), done: AtomicU64::new(0) });
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
-        workers.spawn(worker(Arc::clone(&run), Lanes::new(&mesh)));
+        workers.spawn(worker(Arc::clone(&run), Lanes::new(&under_test)));
     }
     let (mut tally, mut memory) = (Tally::default(), Memory::default());
     let mut sample = tokio::time::interval(health::SAMPLE);
-    let mut swaps = pin!(swap(&run, &mesh));
+    let mut swaps = pin!(swap(&run, &under_test));
     loop {
         tokio::select! {
             ended = workers.join_next() => match ended {
@@ -93,21 +93,24 @@ pub async fn run(
             // Swaps for as long as the run lasts; it ends only with an error.
             failed = &mut swaps => return Err(failed?),
             _ = sample.tick() => {
-                memory.add(run.share(), health::resident_bytes(mesh.envoy.pid())?);
+                memory.add(run.share(), health::resident_bytes(under_test.envoy.pid())?);
                 progress(run.done.load(Ordering::Relaxed), &memory);
             }
         }
     }
-    memory.add(1.0, health::resident_bytes(mesh.envoy.pid())?);
-    let health = Health::of(&mesh.envoy, plan.engine).await?;
-    Ok(Report { tally, health, memory, elapsed: begin.elapsed(), swaps: mesh.swaps() })
+    memory.add(1.0, health::resident_bytes(under_test.envoy.pid())?);
+    let health = Health::of(&under_test.envoy, plan.engine).await?;
+    Ok(AttackResult { tally, health, memory, elapsed: begin.elapsed(), swaps: under_test.swaps() })
 }
 
-impl Report {
+impl AttackResult {
     /// Whether every check passed.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.tally.faults.is_empty() && self.health.failures.is_empty() && self.memory.is_flat() && self.counts_agree()
+        self.tally.violations.is_empty()
+            && self.health.failures.is_empty()
+            && self.memory.is_flat()
+            && self.counts_agree()
     }
 
     /// Whether the WASM filter counted every request that reached it: those that were answered, and possibly those whose
@@ -117,13 +120,13 @@ impl Report {
         let reached = self.tally.outcomes.values().sum::<u64>();
         self.health.counted.is_none_or(|counted| {
             (reached..=reached + self.tally.refused + self.tally.resent).contains(&counted)
-                || !self.tally.faults.is_empty()
+                || !self.tally.violations.is_empty()
         })
     }
 }
 
 struct Run {
-    plan: Plan,
+    plan: AttackPlan,
     /// Each target, after the one that it is swapped for.
     targets: Vec<[Target; 2]>,
     /// The number of changes of each target, two for each swap. It is even while exactly one of the two policies can
@@ -161,7 +164,7 @@ impl Run {
 }
 
 /// Swaps one policy after the other, in a soak test.
-async fn swap(run: &Run, mesh: &Mesh) -> Result<anyhow::Error> {
+async fn swap(run: &Run, under_test: &EnvoyUnderTest) -> Result<anyhow::Error> {
     if let Length::Requests(_) = run.plan.length {
         return std::future::pending().await;
     }
@@ -171,7 +174,7 @@ async fn swap(run: &Run, mesh: &Mesh) -> Result<anyhow::Error> {
             tokio::time::sleep(SWAP_EVERY).await;
             changes.fetch_add(1, Ordering::SeqCst);
             let filter = pair.get(next).context("no such policy")?.filter(run.plan.engine)?;
-            mesh.offer(at, &filter).await?;
+            under_test.offer(at, &filter).await?;
             // Envoy's workers get the policy a moment after the main thread.
             tokio::time::sleep(SETTLE).await;
             changes.fetch_add(1, Ordering::SeqCst);
@@ -187,13 +190,16 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn new(mesh: &Mesh) -> Self {
-        Self { plain: Lane::new(mesh.plain), filtered: mesh.filtered.iter().copied().map(Lane::new).collect() }
+    fn new(under_test: &EnvoyUnderTest) -> Self {
+        Self {
+            plain: Lane::new(under_test.plain),
+            filtered: under_test.filtered.iter().copied().map(Lane::new).collect(),
+        }
     }
 }
 
 async fn worker(run: Arc<Run>, mut lanes: Lanes) -> Result<Tally> {
-    let Plan { seed, length, .. } = run.plan;
+    let AttackPlan { seed, length, .. } = run.plan;
     let mut tally = Tally::default();
     let mut pace = match length {
         Length::Requests(_) => None,
@@ -210,7 +216,7 @@ async fn worker(run: Arc<Run>, mut lanes: Lanes) -> Result<Tally> {
         let at_once = rng.u8(..4) > 0;
 
         let (from, before) = (unix_seconds(), run.changes(at));
-        let batch: Vec<Request> = batch.map(|index| request(seed, index, target, protocol, from)).collect();
+        let batch: Vec<HostileRequest> = batch.map(|index| request(seed, index, target, protocol, from)).collect();
         let (plain, filtered) =
             tokio::try_join!(lanes.plain.send(protocol, &batch, at_once), lane.send(protocol, &batch, at_once))?;
         let (until, after) = (unix_seconds(), run.changes(at));

@@ -21,7 +21,7 @@ pub enum Protocol {
 
 /// A hostile request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct HostileRequest {
     /// Its number in the run. Its path is `/<index>`.
     pub index: u64,
     /// For HTTP/2: the header lines. For HTTP/1.1 they are in `bytes`.
@@ -30,7 +30,7 @@ pub struct Request {
     pub bytes: Vec<u8>,
 }
 
-impl Request {
+impl HostileRequest {
     /// The whole request as text, with other bytes escaped.
     #[must_use]
     pub fn shown(&self) -> String {
@@ -46,7 +46,7 @@ pub(crate) fn shown(lines: &Headers) -> String {
 
 /// Generates the request with this number. `now` is the Unix time in seconds.
 #[must_use]
-pub fn request(seed: u64, index: u64, target: &Target, protocol: Protocol, now: i64) -> Request {
+pub fn request(seed: u64, index: u64, target: &Target, protocol: Protocol, now: i64) -> HostileRequest {
     let mut draft = Draft { rng: rng(seed, index), seed, target, http1: protocol == Protocol::Http1, now };
     let mut lines = draft.carriers();
     lines.extend(draft.forged());
@@ -55,8 +55,8 @@ pub fn request(seed: u64, index: u64, target: &Target, protocol: Protocol, now: 
         draft.rng.shuffle(&mut lines);
     }
     match protocol {
-        Protocol::Http1 => Request { index, bytes: draft.http1(index, &lines), lines: Vec::new() },
-        Protocol::Http2 => Request { index, lines: lines.iter().map(http2).collect(), bytes: Vec::new() },
+        Protocol::Http1 => HostileRequest { index, bytes: draft.http1(index, &lines), lines: Vec::new() },
+        Protocol::Http2 => HostileRequest { index, lines: lines.iter().map(http2).collect(), bytes: Vec::new() },
     }
 }
 

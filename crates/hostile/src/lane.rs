@@ -8,11 +8,11 @@ use testbed::client::{Http1, Http2, Response};
 use testbed::echo::Seen;
 use tokio::task::JoinSet;
 
-use crate::generate::{AUTHORITY, Protocol, Request, path, shown};
+use crate::generate::{AUTHORITY, HostileRequest, Protocol, path, shown};
 
 /// The result of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum Reply {
     /// It arrived at an upstream.
     Upstream {
         /// The cluster of the upstream.
@@ -44,7 +44,7 @@ impl Lane {
     }
 
     /// Sends requests, either `at_once` or each after the answer to the previous one. Returns one answer for each.
-    pub async fn send(&mut self, protocol: Protocol, requests: &[Request], at_once: bool) -> Result<Vec<Answer>> {
+    pub async fn send(&mut self, protocol: Protocol, requests: &[HostileRequest], at_once: bool) -> Result<Vec<Reply>> {
         let mut answers = Vec::with_capacity(requests.len());
         // If a connection ends early, the next request may be the cause: it is sent alone, over a new connection.
         let mut alone = false;
@@ -60,7 +60,7 @@ impl Lane {
             let broken = whole < burst.len();
             answers.extend(answered.into_iter().take(whole).flatten());
             if broken && alone {
-                answers.push(Answer::Broken);
+                answers.push(Reply::Broken);
             } else if broken {
                 self.resent += u64::try_from(burst.len() - whole)?;
             }
@@ -73,7 +73,7 @@ impl Lane {
     }
 
     /// Writes all requests and reads the answers until the connection ends.
-    async fn http1(&mut self, burst: &[Request]) -> Result<Vec<Option<Answer>>> {
+    async fn http1(&mut self, burst: &[HostileRequest]) -> Result<Vec<Option<Reply>>> {
         let connection = match &mut self.http1 {
             Some(connection) => connection,
             none => none.insert(Http1::connect(self.address).await?),
@@ -86,7 +86,7 @@ impl Lane {
         for _ in burst {
             let answer = if open { connection.read().await.ok() } else { None };
             open = answer.as_ref().is_some_and(|answer| !closes(answer));
-            answers.push(answer.as_ref().map(Answer::of).transpose()?);
+            answers.push(answer.as_ref().map(Reply::of).transpose()?);
         }
         if !open {
             self.http1 = None;
@@ -95,26 +95,26 @@ impl Lane {
     }
 
     /// Sends all requests at the same time, each on a stream of its own.
-    async fn http2(&mut self, burst: &[Request]) -> Result<Vec<Option<Answer>>> {
+    async fn http2(&mut self, burst: &[HostileRequest]) -> Result<Vec<Option<Reply>>> {
         let connection = match &self.http2 {
             Some(connection) => Arc::clone(connection),
             None => Arc::clone(self.http2.insert(Arc::new(Http2::connect(self.address).await?))),
         };
         let mut answers = vec![None; burst.len()];
         let mut streams = JoinSet::new();
-        for (place, Request { index, lines, .. }) in burst.iter().enumerate() {
+        for (place, HostileRequest { index, lines, .. }) in burst.iter().enumerate() {
             let (connection, path, lines) = (Arc::clone(&connection), path(*index), lines.clone());
             streams.spawn(async move { (place, connection.get(AUTHORITY, &path, &lines).await.ok()) });
         }
         while let Some(done) = streams.join_next().await {
             let (place, answer) = done?;
-            answers[place] = answer.as_ref().map(Answer::of).transpose()?;
+            answers[place] = answer.as_ref().map(Reply::of).transpose()?;
         }
         Ok(answers)
     }
 }
 
-impl Answer {
+impl Reply {
     /// The answer as one line of text.
     #[must_use]
     pub fn shown(&self) -> String {

@@ -4,11 +4,11 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser;
-use hostile::attack::{self, BATCH, Length, Plan, Report};
+use hostile::attack::{self, AttackPlan, AttackResult, BATCH, Length};
 use hostile::health::Memory;
-use hostile::oracle::Fault;
+use hostile::oracle::Violation;
 use hostile::target::Engine;
 use testbed::EnvoyBinary;
 use tokio::task::JoinSet;
@@ -74,7 +74,7 @@ async fn attack(args: &Args) -> Result<ExitCode> {
         let length = Length::Soak { time, rate: args.rate };
         let mut engines = JoinSet::new();
         for engine in args.engine.list() {
-            let plan = Plan { engine, length, seed: args.seed, first: 0 };
+            let plan = AttackPlan { engine, length, seed: args.seed, first: 0 };
             let binary = binary.clone();
             engines.spawn(async move { one(plan, &binary).await });
         }
@@ -85,14 +85,14 @@ async fn attack(args: &Args) -> Result<ExitCode> {
         for engine in args.engine.list() {
             let before = args.first % BATCH;
             let (length, first) = (Length::Requests(args.requests + before), args.first - before);
-            passed &= one(Plan { engine, length, seed: args.seed, first }, &binary).await?;
+            passed &= one(AttackPlan { engine, length, seed: args.seed, first }, &binary).await?;
         }
     }
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Attacks one engine and prints the result. Returns false if a check failed.
-async fn one(plan: Plan, binary: &EnvoyBinary) -> Result<bool> {
+async fn one(plan: AttackPlan, binary: &EnvoyBinary) -> Result<bool> {
     let mut dir = tempfile::Builder::new().prefix("routing-claims-hostile-").tempdir()?;
     let mut progress = Progress::new(plan);
     let report = attack::run(plan, binary, dir.path(), |done, memory| progress.show(done, memory)).await?;
@@ -105,9 +105,9 @@ async fn one(plan: Plan, binary: &EnvoyBinary) -> Result<bool> {
     Ok(report.passed())
 }
 
-/// Prints the requests that reproduce faults, the outcomes, and one line of counts.
-fn print(plan: Plan, report: &Report) {
-    let Report { tally, health, memory, elapsed, swaps } = report;
+/// Prints the requests that reproduce violations, the outcomes, and one line of counts.
+fn print(plan: AttackPlan, report: &AttackResult) {
+    let AttackResult { tally, health, memory, elapsed, swaps } = report;
     let engine = plan.engine.name();
     for reproducer in &tally.reproducers {
         println!("{reproducer}\n");
@@ -131,12 +131,12 @@ fn print(plan: Plan, report: &Report) {
         tally.requests,
         elapsed.as_secs_f64(),
         plan.seed,
-        tally.count(Fault::Route),
-        tally.count(Fault::Forged),
-        tally.count(Fault::Managed),
-        tally.count(Fault::Others),
-        tally.count(Fault::Answer),
-        tally.count(Fault::Status),
+        tally.count(Violation::Route),
+        tally.count(Violation::Forged),
+        tally.count(Violation::Managed),
+        tally.count(Violation::Others),
+        tally.count(Violation::Reply),
+        tally.count(Violation::Status),
         health.failures.len(),
         tally.refused,
         tally.resent,
@@ -149,13 +149,13 @@ fn print(plan: Plan, report: &Report) {
 
 /// One line that is rewritten on a terminal; elsewhere, a new line every few seconds.
 struct Progress {
-    plan: Plan,
+    plan: AttackPlan,
     begin: Instant,
     shown: Instant,
 }
 
 impl Progress {
-    fn new(plan: Plan) -> Self {
+    fn new(plan: AttackPlan) -> Self {
         Self { plan, begin: Instant::now(), shown: Instant::now() }
     }
 
@@ -188,13 +188,13 @@ impl Progress {
 }
 
 /// `90s`, `30m` or `2h`.
-fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<Duration> {
     let units = [("s", 1), ("m", 60), ("h", 3600)];
     let parsed = units.iter().find_map(|(unit, seconds)| {
         let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
         Some(Duration::from_secs(count.checked_mul(*seconds)?)).filter(|time| !time.is_zero())
     });
-    parsed.ok_or_else(|| "expected a number and `s`, `m` or `h`, such as `90s` or `30m`".to_owned())
+    parsed.context("expected a number and `s`, `m` or `h`, such as `90s` or `30m`")
 }
 
 const EXAMPLES: &str = "\

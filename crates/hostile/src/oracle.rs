@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use testbed::echo::Seen;
 
 use crate::generate::path;
-use crate::lane::Answer;
+use crate::lane::Reply;
 use crate::target::{FORGED, Target};
 
 /// The judgement of a request.
@@ -20,12 +20,12 @@ pub enum Verdict {
     /// Envoy rejects it in the same way with and without the filter.
     RefusedAlike,
     /// It does not have the expected result.
-    Wrong(Vec<Fault>),
+    Wrong(Vec<Violation>),
 }
 
 /// What is wrong with a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+pub enum Violation {
     /// It went to an upstream that the decided headers do not lead to.
     Route,
     /// A managed header of the client arrived.
@@ -37,7 +37,7 @@ pub enum Fault {
     /// Envoy's answer with the filter differs from its answer without.
     Status,
     /// The answer belongs to another request.
-    Answer,
+    Reply,
 }
 
 /// Judges a request by its answers without and with the filter. The filter decided during one of these seconds, under one
@@ -46,21 +46,21 @@ pub enum Fault {
 pub fn judge(
     targets: &[&Target],
     index: u64,
-    plain: &Answer,
-    filtered: &Answer,
+    plain: &Reply,
+    filtered: &Reply,
     seconds: RangeInclusive<i64>,
 ) -> Verdict {
     let (given, cluster, seen) = match (plain, filtered) {
-        (Answer::Upstream { seen: given, .. }, Answer::Upstream { cluster, seen }) => (given, cluster.as_str(), seen),
+        (Reply::Upstream { seen: given, .. }, Reply::Upstream { cluster, seen }) => (given, cluster.as_str(), seen),
         (plain, filtered) if plain == filtered => return Verdict::RefusedAlike,
-        _ => return Verdict::Wrong(vec![Fault::Status]),
+        _ => return Verdict::Wrong(vec![Violation::Status]),
     };
     let mut nearest = Vec::new();
     for target in targets {
         for now in seconds.clone() {
             match judge_at(target, index, given, cluster, seen, now) {
                 Ok(outcome) => return Verdict::Right(outcome),
-                Err(faults) if nearest.is_empty() || faults.len() < nearest.len() => nearest = faults,
+                Err(violations) if nearest.is_empty() || violations.len() < nearest.len() => nearest = violations,
                 Err(_) => {}
             }
         }
@@ -75,7 +75,7 @@ fn judge_at(
     cluster: &str,
     seen: &Seen,
     now: i64,
-) -> Result<&'static str, Vec<Fault>> {
+) -> Result<&'static str, Vec<Violation>> {
     let mut oracle = target.decider();
     let lines = given.headers.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
     let decision = oracle.decide(lines, now);
@@ -86,19 +86,19 @@ fn judge_at(
     let set = decided.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let others = |seen: &Seen| seen.headers.iter().filter(|line| !managed(line)).cloned().collect::<Vec<_>>();
 
-    let mut faults = Vec::new();
-    let mut check = |holds: bool, fault: Fault| {
+    let mut violations = Vec::new();
+    let mut check = |holds: bool, violation: Violation| {
         if !holds {
-            faults.push(fault);
+            violations.push(fault);
         }
     };
     let of_client = |value: &[u8]| value.windows(FORGED.len()).any(|window| window == FORGED.as_bytes());
-    check(!got().any(|(_, value)| of_client(value)), Fault::Forged);
-    check(got().eq(set), Fault::Managed);
-    check(cluster == target.route(&decided), Fault::Route);
-    check(others(seen) == others(given), Fault::Others);
-    check(seen.path == path(index) && given.path == path(index), Fault::Answer);
-    if faults.is_empty() { Ok(decision.outcome().code()) } else { Err(faults) }
+    check(!got().any(|(_, value)| of_client(value)), Violation::Forged);
+    check(got().eq(set), Violation::Managed);
+    check(cluster == target.route(&decided), Violation::Route);
+    check(others(seen) == others(given), Violation::Others);
+    check(seen.path == path(index) && given.path == path(index), Violation::Reply);
+    if violations.is_empty() { Ok(decision.outcome().code()) } else { Err(violations) }
 }
 
 #[cfg(test)]
@@ -118,17 +118,21 @@ mod tests {
     #[test]
     fn each_fault_is_seen() {
         let right = [("microservice-a", "PR-1"), ("x-routing-report", REPORT)];
-        for (cluster, lines, faults) in [
-            ("main", right.to_vec(), vec![Fault::Route]),
-            ("pr-1", [&right[..], &[("microservice-b", "FORGED-1")]].concat(), vec![Fault::Forged, Fault::Managed]),
-            ("pr-1", [&right[..], &[("microservice-a", "PR-1")]].concat(), vec![Fault::Managed]),
-            ("main", right[1..].to_vec(), vec![Fault::Managed, Fault::Route]),
-            ("pr-1", [&right[..], &[("x-more", "1")]].concat(), vec![Fault::Others]),
+        for (cluster, lines, violations) in [
+            ("main", right.to_vec(), vec![Violation::Route]),
+            (
+                "pr-1",
+                [&right[..], &[("microservice-b", "FORGED-1")]].concat(),
+                vec![Violation::Forged, Violation::Managed],
+            ),
+            ("pr-1", [&right[..], &[("microservice-a", "PR-1")]].concat(), vec![Violation::Managed]),
+            ("main", right[1..].to_vec(), vec![Violation::Managed, Violation::Route]),
+            ("pr-1", [&right[..], &[("x-more", "1")]].concat(), vec![Violation::Others]),
         ] {
             // The expected route follows from the decision, not from what arrived.
-            let faults: Vec<_> =
-                faults.into_iter().filter(|fault| *fault != Fault::Route || cluster != "pr-1").collect();
-            assert_eq!(verdict(cluster, &lines), Verdict::Wrong(faults), "{lines:?}");
+            let violations: Vec<_> =
+                violations.into_iter().filter(|fault| *fault != Violation::Route || cluster != "pr-1").collect();
+            assert_eq!(verdict(cluster, &lines), Verdict::Wrong(violations), "{lines:?}");
         }
     }
 
@@ -136,26 +140,26 @@ mod tests {
     fn an_answer_to_another_request_is_seen() {
         let target = &Target::all().unwrap()[0];
         let answer =
-            |index| Answer::Upstream { cluster: "main".into(), seen: seen(index, &[("x-routing-report", "no-token")]) };
+            |index| Reply::Upstream { cluster: "main".into(), seen: seen(index, &[("x-routing-report", "no-token")]) };
         let judged = |index| judge(&[target], 1, &answer(1), &answer(index), NOW..=NOW);
         assert_eq!(judged(1), Verdict::Right("no-token"));
-        assert_eq!(judged(2), Verdict::Wrong(vec![Fault::Answer]));
+        assert_eq!(judged(2), Verdict::Wrong(vec![Violation::Reply]));
     }
 
     #[test]
     fn refusals_count_only_when_they_are_of_our_doing() {
         let target = &Target::all().unwrap()[0];
-        let passed = Answer::Upstream { cluster: "main".into(), seen: seen(1, &[("x-routing-report", "no-token")]) };
-        let judged = |plain: &Answer, filtered: &Answer| judge(&[target], 1, plain, filtered, NOW..=NOW);
-        assert_eq!(judged(&Answer::Refused(431), &Answer::Refused(431)), Verdict::RefusedAlike);
-        assert_eq!(judged(&Answer::Broken, &Answer::Broken), Verdict::RefusedAlike);
+        let passed = Reply::Upstream { cluster: "main".into(), seen: seen(1, &[("x-routing-report", "no-token")]) };
+        let judged = |plain: &Reply, filtered: &Reply| judge(&[target], 1, plain, filtered, NOW..=NOW);
+        assert_eq!(judged(&Reply::Refused(431), &Reply::Refused(431)), Verdict::RefusedAlike);
+        assert_eq!(judged(&Reply::Broken, &Reply::Broken), Verdict::RefusedAlike);
         for (plain, filtered) in [
-            (&passed, &Answer::Refused(503)),
-            (&passed, &Answer::Broken),
-            (&Answer::Refused(400), &passed),
-            (&Answer::Refused(400), &Answer::Refused(503)),
+            (&passed, &Reply::Refused(503)),
+            (&passed, &Reply::Broken),
+            (&Reply::Refused(400), &passed),
+            (&Reply::Refused(400), &Reply::Refused(503)),
         ] {
-            assert_eq!(judged(plain, filtered), Verdict::Wrong(vec![Fault::Status]));
+            assert_eq!(judged(plain, filtered), Verdict::Wrong(vec![Violation::Status]));
         }
     }
 
@@ -164,9 +168,9 @@ mod tests {
         let target = &Target::all().unwrap()[0];
         let token = target.token(format!(r#"{{"exp":{NOW},"microservice-A":"PR-1"}}"#).as_bytes());
         let token = format!("Bearer {}", String::from_utf8(token).unwrap());
-        let given = Answer::Upstream { cluster: "main".into(), seen: seen(1, &[("authorization", &token)]) };
+        let given = Reply::Upstream { cluster: "main".into(), seen: seen(1, &[("authorization", &token)]) };
         let arrived = [("authorization", token.as_str()), ("x-routing-report", "expired")];
-        let expired = Answer::Upstream { cluster: "main".into(), seen: seen(1, &arrived) };
+        let expired = Reply::Upstream { cluster: "main".into(), seen: seen(1, &arrived) };
         for (seconds, right) in [(NOW - 2..=NOW - 1, false), (NOW - 1..=NOW, true), (NOW..=NOW, true)] {
             assert_eq!(judge(&[target], 1, &given, &expired, seconds) == Verdict::Right("expired"), right);
         }
@@ -177,11 +181,11 @@ mod tests {
         let token = String::from_utf8(target.token(br#"{"microservice-A":"PR-1"}"#)).unwrap();
         let authorization = format!("Bearer {token}");
         let client = [("authorization", authorization.as_str())];
-        let given = Answer::Upstream {
+        let given = Reply::Upstream {
             cluster: "main".into(),
             seen: seen(1, &[&client[..], &[("microservice-b", "FORGED-1")]].concat()),
         };
-        let filtered = Answer::Upstream { cluster: cluster.into(), seen: seen(1, &[&client[..], lines].concat()) };
+        let filtered = Reply::Upstream { cluster: cluster.into(), seen: seen(1, &[&client[..], lines].concat()) };
         judge(&[target], 1, &given, &filtered, NOW..=NOW)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::oracle::{Fault, Verdict};
+use crate::oracle::{Verdict, Violation};
 
 /// The results of the requests of a run.
 #[derive(Debug, Clone, Default)]
@@ -15,8 +15,8 @@ pub struct Tally {
     pub resent: u64,
     /// The outcomes of requests with the expected result.
     pub outcomes: BTreeMap<&'static str, u64>,
-    /// The faults. A request can have several.
-    pub faults: BTreeMap<Fault, u64>,
+    /// The violations. A request can have several.
+    pub violations: BTreeMap<Violation, u64>,
     /// The first requests with a fault, each with what is needed to send it again.
     pub reproducers: Vec<String>,
 }
@@ -28,12 +28,12 @@ impl Tally {
         match verdict {
             Verdict::Right(outcome) => *self.outcomes.entry(outcome).or_default() += 1,
             Verdict::RefusedAlike => self.refused += 1,
-            Verdict::Wrong(faults) => {
+            Verdict::Wrong(violations) => {
                 if self.reproducers.len() < REPRODUCERS {
-                    self.reproducers.push(format!("{faults:?}: {}", reproducer()));
+                    self.reproducers.push(format!("{violations:?}: {}", reproducer()));
                 }
-                for fault in faults {
-                    *self.faults.entry(fault).or_default() += 1;
+                for fault in violations {
+                    *self.violations.entry(fault).or_default() += 1;
                 }
             }
         }
@@ -47,8 +47,8 @@ impl Tally {
         for (outcome, count) in other.outcomes {
             *self.outcomes.entry(outcome).or_default() += count;
         }
-        for (fault, count) in other.faults {
-            *self.faults.entry(fault).or_default() += count;
+        for (fault, count) in other.violations {
+            *self.violations.entry(fault).or_default() += count;
         }
         self.reproducers.extend(other.reproducers);
         self.reproducers.truncate(REPRODUCERS);
@@ -56,8 +56,8 @@ impl Tally {
 
     /// The number of requests with a fault.
     #[must_use]
-    pub fn count(&self, fault: Fault) -> u64 {
-        self.faults.get(&fault).copied().unwrap_or_default()
+    pub fn count(&self, violation: Violation) -> u64 {
+        self.violations.get(&fault).copied().unwrap_or_default()
     }
 }
 

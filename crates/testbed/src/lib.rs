@@ -19,7 +19,7 @@ mod workspace;
 pub use binary::{EnvoyBinary, Version, locate};
 pub use envoy::{Envoy, Options};
 pub use group::Group;
-pub use offer::{Answer, Offer};
+pub use offer::{Acknowledgement, Offer};
 pub use signal::{signalled, until_signal};
 pub use workspace::{cargo, target_dir, workspace_dir};
 

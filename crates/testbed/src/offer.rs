@@ -20,11 +20,11 @@ pub struct Offer {
 
 /// What Envoy did with an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Acknowledgement {
     /// Envoy accepted it.
-    Taken,
+    Ack,
     /// Envoy rejected it and keeps what it had.
-    Refused,
+    Nack,
 }
 
 impl Offer {
@@ -74,7 +74,7 @@ impl Offer {
     /// # Errors
     ///
     /// If Envoy does not answer in time.
-    pub async fn offer_listeners(&self, envoy: &Envoy, listeners: &[Value]) -> Result<Answer> {
+    pub async fn offer_listeners(&self, envoy: &Envoy, listeners: &[Value]) -> Result<Acknowledgement> {
         let typed = listeners.iter().cloned().map(|mut listener| {
             listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
             listener
@@ -87,20 +87,20 @@ impl Offer {
     /// # Errors
     ///
     /// If Envoy does not answer in time.
-    pub async fn offer_filter(&self, envoy: &Envoy, config: &Value) -> Result<Answer> {
+    pub async fn offer_filter(&self, envoy: &Envoy, config: &Value) -> Result<Acknowledgement> {
         self.offer(envoy, &[filter_resource(&self.name, config)]).await
     }
 
-    async fn offer(&self, envoy: &Envoy, resources: &[Value]) -> Result<Answer> {
+    async fn offer(&self, envoy: &Envoy, resources: &[Value]) -> Result<Acknowledgement> {
         let before = self.counts(envoy).await?;
         self.write(resources)?;
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         loop {
             let (taken, refused) = self.counts(envoy).await?;
             if refused > before.1 {
-                return Ok(Answer::Refused);
+                return Ok(Acknowledgement::Nack);
             } else if taken > before.0 {
-                return Ok(Answer::Taken);
+                return Ok(Acknowledgement::Ack);
             } else if Instant::now() > deadline {
                 bail!("Envoy did not answer to {} within {ANSWER_TIMEOUT:?}", self.file.display());
             }

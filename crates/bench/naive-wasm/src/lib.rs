@@ -11,14 +11,14 @@ use serde_json::Value;
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Warn);
-    proxy_wasm::set_http_context(|_, _| Box::new(Request));
+    proxy_wasm::set_http_context(|_, _| Box::new(NaiveFilter));
 }}
 
-struct Request;
+struct NaiveFilter;
 
-impl Context for Request {}
+impl Context for NaiveFilter {}
 
-impl HttpContext for Request {
+impl HttpContext for NaiveFilter {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
         if let Some(claims) = self.claims() {
             for service in ["microservice-A", "microservice-B"] {
@@ -31,7 +31,7 @@ impl HttpContext for Request {
     }
 }
 
-impl Request {
+impl NaiveFilter {
     fn claims(&self) -> Option<Value> {
         let authorization = self.get_http_request_header("authorization")?;
         let payload = authorization.strip_prefix("Bearer ")?.split('.').nth(1)?;

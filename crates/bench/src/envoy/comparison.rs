@@ -7,14 +7,14 @@ use testbed::EnvoyBinary;
 
 use super::{
     report::{self, Measured, Spread},
-    variants::{Case, Filter, REFERENCE, Tokens},
+    variants::{Case, FilterKind, REFERENCE, Tokens},
 };
 
 /// Both builds with a known token and with new ones, and what they are measured against.
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![REFERENCE];
     for tokens in [Tokens::Same, Tokens::Distinct] {
-        cases.extend([Filter::OtherWasm, Filter::Wasm].map(|filter| Case { filter, tokens, ..REFERENCE }));
+        cases.extend([FilterKind::OtherWasm, FilterKind::Wasm].map(|filter| Case { filter, tokens, ..REFERENCE }));
     }
     cases
 }
@@ -32,7 +32,7 @@ pub(super) fn report(binary: &EnvoyBinary, measured: &[Measured]) -> Result<Stri
     );
     for (tokens, label) in [(Tokens::Same, "one"), (Tokens::Distinct, "all different")] {
         let added = |filter| report::added(measured, Case { filter, tokens, ..REFERENCE });
-        let (before, after) = (added(Filter::OtherWasm)?, added(Filter::Wasm)?);
+        let (before, after) = (added(FilterKind::OtherWasm)?, added(FilterKind::Wasm)?);
         let difference = Spread::of(after.iter().zip(&before).map(|(after, before)| after - before).collect());
         let (before, after) = (Spread::of(before), Spread::of(after));
         let percent = difference.median / before.median * 100.0;

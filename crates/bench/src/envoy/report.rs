@@ -6,12 +6,12 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use testbed::EnvoyBinary;
 
-use super::variants::{self, Case, Filter, HEADERS, REFERENCE, SERVICES, TOKEN_BYTES, Tokens};
+use super::variants::{self, Case, FilterKind, HEADERS, REFERENCE, SERVICES, TOKEN_BYTES, Tokens};
 
 mod plots;
 
 /// What a run gave.
-pub(super) struct Report<'r> {
+pub(super) struct Results<'r> {
     pub(super) binary: &'r EnvoyBinary,
     pub(super) rounds: usize,
     pub(super) measured: Vec<Measured>,
@@ -33,7 +33,7 @@ pub(super) struct Latency {
 
 /// What one filter adds to Envoy's memory.
 pub(super) struct Memory {
-    pub(super) filter: Filter,
+    pub(super) filter: FilterKind,
     pub(super) services: usize,
     pub(super) kib: u64,
 }
@@ -53,7 +53,7 @@ struct Budget {
     limit: f64,
 }
 
-impl Report<'_> {
+impl Results<'_> {
     /// Writes `envoy.md`, `envoy.json` and the plots; gives the Markdown.
     pub(super) fn write(&self, folder: &Path) -> Result<String> {
         fs::create_dir_all(folder)?;
@@ -76,11 +76,11 @@ impl Report<'_> {
             self.rounds,
             REFERENCE.token_bytes,
         );
-        let cached = self.added(reference(Filter::JwtAuthnCached, Tokens::Same))?.median;
+        let cached = self.added(reference(FilterKind::JwtAuthnCached, Tokens::Same))?.median;
         for case in variants::table() {
             let added = self.added(case)?;
             let latency = self.latencies.iter().find(|latency| latency.case == case).context("no latency")?;
-            let (added, ratio) = if case.filter == Filter::None {
+            let (added, ratio) = if case.filter == FilterKind::None {
                 (String::new(), String::new())
             } else {
                 (added.to_string(), format!("{:.2}", added.median / cached))
@@ -117,7 +117,7 @@ impl Report<'_> {
             for row in variants::table() {
                 let cases: Vec<Case> =
                     points.iter().map(|point| Case { filter: row.filter, tokens: row.tokens, ..*point }).collect();
-                if row.filter != Filter::None
+                if row.filter != FilterKind::None
                     && let Ok(cells) = cases.iter().map(|case| self.added(*case)).collect::<Result<Vec<_>>>()
                 {
                     let cells: Vec<String> = cells.iter().map(Spread::to_string).collect();
@@ -139,7 +139,7 @@ impl Report<'_> {
     }
 
     fn budgets(&self) -> Result<Vec<Budget>> {
-        use Filter::{JwtAuthnCached, Lua, NaiveLua, NaiveWasm, Wasm};
+        use FilterKind::{JwtAuthnCached, Lua, NaiveLua, NaiveWasm, Wasm};
         use Tokens::{Distinct, Same};
         let mut budgets = Vec::new();
         let mut budget = |case: Case, of: Case, limit| -> Result<()> {
@@ -247,7 +247,7 @@ impl std::fmt::Display for Spread {
     }
 }
 
-fn reference(filter: Filter, tokens: Tokens) -> Case {
+fn reference(filter: FilterKind, tokens: Tokens) -> Case {
     Case { filter, tokens, ..REFERENCE }
 }
 

@@ -14,7 +14,7 @@ use super::tokens::{ISSUER, Key};
 
 /// What stands before the router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Filter {
+pub(super) enum FilterKind {
     None,
     EmptyWasm,
     CallsWasm,
@@ -41,7 +41,7 @@ pub(super) enum Tokens {
 /// One kind of request through one filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Case {
-    pub(super) filter: Filter,
+    pub(super) filter: FilterKind,
     pub(super) tokens: Tokens,
     /// How many services the policy names; the token names two of them.
     pub(super) services: usize,
@@ -52,14 +52,14 @@ pub(super) struct Case {
 
 /// Two services, ten header lines, a token of common size.
 pub(super) const REFERENCE: Case =
-    Case { filter: Filter::None, tokens: Tokens::Same, services: 2, headers: 10, token_bytes: 751 };
+    Case { filter: FilterKind::None, tokens: Tokens::Same, services: 2, headers: 10, token_bytes: 751 };
 pub(super) const SERVICES: [usize; 3] = [2, 20, 100];
 pub(super) const HEADERS: [usize; 2] = [10, 80];
 pub(super) const TOKEN_BYTES: [usize; 4] = [512, 751, 2048, 8000];
 
 /// The rows of the main table.
 pub(super) fn table() -> Vec<Case> {
-    use Filter::{
+    use FilterKind::{
         CallsLua, CallsWasm, EmptyLua, EmptyWasm, JwtAuthn, JwtAuthnCached, Lua, NaiveLua, NaiveWasm, None, Wasm,
     };
     use Tokens::{Distinct, Same};
@@ -88,8 +88,8 @@ pub(super) fn table() -> Vec<Case> {
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = table();
     let rows = table();
-    let ours = || rows.iter().filter(|case| matches!(case.filter, Filter::Wasm | Filter::Lua));
-    let no_filter = || rows.iter().filter(|case| case.filter == Filter::None);
+    let ours = || rows.iter().filter(|case| matches!(case.filter, FilterKind::Wasm | FilterKind::Lua));
+    let no_filter = || rows.iter().filter(|case| case.filter == FilterKind::None);
     for services in SERVICES {
         cases.extend(ours().map(|case| Case { services, ..*case }));
     }
@@ -97,7 +97,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.extend(no_filter().chain(ours()).map(|case| Case { headers, ..*case }));
     }
     for token_bytes in TOKEN_BYTES {
-        let floors = [Filter::EmptyWasm, Filter::CallsWasm, Filter::EmptyLua, Filter::CallsLua];
+        let floors = [FilterKind::EmptyWasm, FilterKind::CallsWasm, FilterKind::EmptyLua, FilterKind::CallsLua];
         cases.extend(
             rows.iter().filter(|case| !floors.contains(&case.filter)).map(|case| Case { token_bytes, ..*case }),
         );
@@ -115,13 +115,13 @@ pub(super) fn cases() -> Vec<Case> {
 impl Case {
     /// The same request without a filter.
     pub(super) fn baseline(self) -> Self {
-        Self { filter: Filter::None, tokens: Tokens::Same, services: REFERENCE.services, ..self }
+        Self { filter: FilterKind::None, tokens: Tokens::Same, services: REFERENCE.services, ..self }
     }
 
     /// The version that the answer's body names: whether the filter did its work.
     pub(super) fn body(self) -> &'static [u8] {
         match self.filter {
-            Filter::None | Filter::EmptyWasm | Filter::EmptyLua => b"main",
+            FilterKind::None | FilterKind::EmptyWasm | FilterKind::EmptyLua => b"main",
             _ => b"PR-1",
         }
     }
@@ -129,9 +129,14 @@ impl Case {
     /// As tables and plots call it.
     pub(super) fn label(self) -> String {
         let tokens = match (self.filter, self.tokens) {
-            (Filter::Wasm | Filter::OtherWasm | Filter::Lua | Filter::NaiveWasm | Filter::NaiveLua, Tokens::Same) => {
-                ", one token"
-            }
+            (
+                FilterKind::Wasm
+                | FilterKind::OtherWasm
+                | FilterKind::Lua
+                | FilterKind::NaiveWasm
+                | FilterKind::NaiveLua,
+                Tokens::Same,
+            ) => ", one token",
             (_, Tokens::Same) => "",
             (_, Tokens::Distinct) => ", all tokens different",
         };
@@ -139,7 +144,7 @@ impl Case {
     }
 }
 
-impl Filter {
+impl FilterKind {
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::None => "no filter",

@@ -90,7 +90,7 @@ pub(super) async fn filter_changes(scene: &mut Scene<'_>) -> Result<String> {
         scene.roll_out().await?;
         for from in [From::Outside, From::Client] {
             let proxy = scene.proxy(from);
-            until("the new policy", PATIENCE, async || Ok(proxy.mentions(report).await?)).await?;
+            until("the new policy", PATIENCE, async || proxy.mentions(report).await).await?;
         }
         pause().await;
     }

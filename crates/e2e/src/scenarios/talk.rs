@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    scene::{Answer, From, Scene, bearer, values},
+    scene::{From, MeshResponse, Scene, bearer, values},
     world::{B, host},
 };
 
@@ -75,8 +75,8 @@ pub(super) async fn without_the_label(scene: &mut Scene<'_>) -> Result<String> {
     Ok("a token does nothing, headers pass untouched".to_owned())
 }
 
-pub(super) fn expect(answer: &Answer, versions: &str, about: &Value) -> Result<()> {
-    let Answer { status, said, versions: answered } = answer;
+pub(super) fn expect(answer: &MeshResponse, versions: &str, about: &Value) -> Result<()> {
+    let MeshResponse { status, said, versions: answered } = answer;
     ensure!(*status == 200, "{about}: status {status}: {said}");
     ensure!(answered == versions, "{about}: {answered} answered instead of {versions}");
     Ok(())

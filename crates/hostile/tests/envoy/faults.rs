@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hostile::envoy;
 use hostile::health::resident_bytes;
-use hostile::mesh;
 use hostile::target::Engine;
 use serde_json::{Value, json};
 use testbed::client::Http1;
-use testbed::{Answer, Envoy, config};
+use testbed::{Acknowledgement, Envoy, config};
 
 use crate::scene::{self, By, Scene, arrived, bearer, filter, headers, module};
 
@@ -35,7 +35,7 @@ async fn a_bad_policy_is_refused_and_the_old_one_stays() {
             (json!("{"), "policy: expected "),
         ] {
             let before = scene.envoy.log().unwrap().len();
-            assert_eq!(scene.offer(&filter(Engine::Wasm, &bad)).await, Answer::Refused, "{bad} {by:?}");
+            assert_eq!(scene.offer(&filter(Engine::Wasm, &bad)).await, Acknowledgement::Nack, "{bad} {by:?}");
             scene.logs(before, reason).await;
             for response in [kept.get("a.example", "/", &headers(&request)).await.unwrap(), scene.get(&request).await] {
                 assert_eq!(arrived(&response, "microservice-a"), ["PR-1"], "{bad} {by:?}");
@@ -50,7 +50,7 @@ async fn a_broken_script_is_refused_and_the_old_one_stays() {
     let token = bearer(r#"{"microservice-A":"PR-1"}"#);
     for by in WAYS {
         let scene = Scene::start(by, &filter(Engine::Lua, &policy("microservice-A"))).await;
-        assert_eq!(scene.offer(&config::lua_filter("function envoy_on_request(")).await, Answer::Refused);
+        assert_eq!(scene.offer(&config::lua_filter("function envoy_on_request(")).await, Acknowledgement::Nack);
         let response = scene.get(&[("authorization", &token), ("microservice-a", "FORGED")]).await;
         assert_eq!(arrived(&response, "microservice-a"), ["PR-1"]);
         scene.logs(0, "script load error").await;
@@ -65,7 +65,7 @@ async fn a_policy_is_swapped_under_load_without_a_failed_request() {
         let scene = Scene::start(by, &filters[0]).await;
         let load = Load::start(&scene);
         for round in 1..=20 {
-            assert_eq!(scene.offer(&filters[round % 2]).await, Answer::Taken, "{engine:?} {by:?}");
+            assert_eq!(scene.offer(&filters[round % 2]).await, Acknowledgement::Ack, "{engine:?} {by:?}");
             load.more(20).await;
         }
         let [first, second] = load.stop().await;
@@ -96,7 +96,7 @@ async fn a_module_that_cannot_be_loaded_is_refused_with_the_reason_and_the_old_o
             let mut bad = good.clone();
             bad["typed_config"]["config"]["vm_config"]["code"] = json!({"local": {"filename": file}});
             let before = scene.envoy.log().unwrap().len();
-            assert_eq!(scene.offer(&bad).await, Answer::Refused, "{what} {by:?}");
+            assert_eq!(scene.offer(&bad).await, Acknowledgement::Nack, "{what} {by:?}");
             scene.logs(before, reason).await;
             let response = scene.get(&[("authorization", &token), ("microservice-a", "FORGED")]).await;
             assert_eq!(arrived(&response, "microservice-a"), ["PR-1"]);
@@ -148,7 +148,7 @@ async fn fetched(by: By, server: SocketAddr, sum: &str, strategy: &str) -> (Scen
         "retry_policy": {"num_retries": 0},
     }});
     let scene = Scene::start_serving(by, &filter(Engine::Wasm, &policy("microservice-B")), server).await;
-    assert_eq!(scene.offer(&fetched).await, Answer::Taken);
+    assert_eq!(scene.offer(&fetched).await, Acknowledgement::Ack);
     (scene, fetched)
 }
 
@@ -214,10 +214,10 @@ async fn what_each_fail_strategy_does() {
 async fn a_restart_lets_no_request_pass_as_it_came() {
     for engine in ENGINES {
         let folder = tempfile::tempdir().unwrap();
-        let (_upstreams, clusters) = mesh::upstreams().await.unwrap();
+        let (_upstreams, clusters) = envoy::upstreams().await.unwrap();
         // The port is known before Envoy runs, so that the first request that it accepts is one of ours.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut listener = mesh::listener(
+        let mut listener = envoy::listener(
             "in",
             &[filter(engine, &policy("microservice-A"))],
             &config::route_all(hostile::target::MAIN),
@@ -270,7 +270,7 @@ async fn thousands_of_policies_leave_nothing_behind() {
         let mut warm = 0;
         for n in 0..POLICIES {
             let (name, payload) = (format!("service-{n}"), format!(r#"{{"service-{n}":"PR-1"}}"#));
-            assert_eq!(scene.offer(&filter(engine, &policy(&name))).await, Answer::Taken);
+            assert_eq!(scene.offer(&filter(engine, &policy(&name))).await, Acknowledgement::Ack);
             let request = [("authorization", &*bearer(&payload)), (&name, "FORGED")];
             let response = connection.get("a.example", "/", &headers(&request)).await.unwrap();
             assert_eq!(arrived(&response, &name), ["PR-1"], "{engine:?} {n}");

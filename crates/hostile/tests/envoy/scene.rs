@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hostile::mesh;
+use hostile::envoy;
 use hostile::target::Engine;
 use routing_claims::Policy;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testbed::client::{Http1, Response};
 use testbed::echo::{Echo, Seen};
-use testbed::{Answer, Envoy, EnvoyBinary, Headers, Offer, Options, config};
+use testbed::{Acknowledgement, Envoy, EnvoyBinary, Headers, Offer, Options, config};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -51,7 +51,7 @@ impl Scene {
 
     async fn start_with(by: By, filter: &Value, options: Options, modules: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (upstreams, mut clusters) = mesh::upstreams().await.unwrap();
+        let (upstreams, mut clusters) = envoy::upstreams().await.unwrap();
         clusters.push(config::cluster("modules", modules));
         let (offer, mut bootstrap);
         match by {
@@ -69,14 +69,14 @@ impl Scene {
         bootstrap["node"] = json!({"id": "faults", "cluster": "faults"});
         let envoy = Envoy::start_with(&binary().await, "scene", bootstrap, folder.path(), options).await.unwrap();
         if by == By::Listener {
-            assert_eq!(offer.offer_listeners(&envoy, &[in_listener(filter)]).await.unwrap(), Answer::Taken);
+            assert_eq!(offer.offer_listeners(&envoy, &[in_listener(filter)]).await.unwrap(), Acknowledgement::Ack);
         }
-        let address = mesh::address(&envoy, "in").await.unwrap();
+        let address = envoy::address(&envoy, "in").await.unwrap();
         Self { envoy, address, by, offer, _upstreams: upstreams, folder }
     }
 
     /// Offers another filter to the running Envoy.
-    pub(crate) async fn offer(&self, filter: &Value) -> Answer {
+    pub(crate) async fn offer(&self, filter: &Value) -> Acknowledgement {
         match self.by {
             By::Listener => self.offer.offer_listeners(&self.envoy, &[in_listener(filter)]).await,
             By::Filter => self.offer.offer_filter(&self.envoy, &filter["typed_config"]).await,
@@ -175,7 +175,7 @@ pub(crate) fn sha256(file: &Path) -> String {
 }
 
 fn in_listener(filter: &Value) -> Value {
-    mesh::listener("in", std::slice::from_ref(filter), &config::route_all(hostile::target::MAIN))
+    envoy::listener("in", std::slice::from_ref(filter), &config::route_all(hostile::target::MAIN))
 }
 
 pub(crate) const NAME: &str = "routing-claims";

@@ -3,7 +3,7 @@
 
 use hostile::target::Engine;
 use serde_json::{Value, json};
-use testbed::{Answer, Options};
+use testbed::{Acknowledgement, Options};
 
 use crate::scene::{By, Scene, bearer, filter};
 
@@ -15,7 +15,7 @@ async fn no_part_of_a_token_is_logged() {
         if engine == Engine::Wasm {
             // The filter's error for a policy contains only parts of the policy.
             let bad = filter(engine, &json!({"services": [{"name": "a", "header": "host"}]}));
-            assert_eq!(scene.offer(&bad).await, Answer::Refused);
+            assert_eq!(scene.offer(&bad).await, Acknowledgement::Nack);
             attack(&scene).await;
             scene.logs(0, "services[0].header: expected a header that a policy may manage, found `host`").await;
         }

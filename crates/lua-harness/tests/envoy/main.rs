@@ -18,7 +18,7 @@ use testbed::{
 #[tokio::test]
 async fn the_handle_is_as_envoys() {
     let script = include_str!("probe.lua");
-    let mesh = Mesh::start(&[config::lua_filter(script)]).await;
+    let envoy = TestEnvoy::start(&[config::lua_filter(script)]).await;
     let handle = Script::new(script).unwrap();
     let request = lines(&[
         ("t-one", b"1"),
@@ -31,7 +31,7 @@ async fn the_handle_is_as_envoys() {
         ("t-bytes", b"\x80\xff"),
         ("cookie", b"e=2"),
     ]);
-    let (_, seen) = mesh.send(&request).await;
+    let (_, seen) = envoy.send(&request).await;
     let expected = report(&seen);
     let got = report(&handle.run(borrowed(&request), 1_700_000_000).unwrap().headers);
     for (got, expected) in got.split("; ").zip(expected.split("; ")) {
@@ -41,7 +41,7 @@ async fn the_handle_is_as_envoys() {
     assert!(expected.split("; ").count() > 80, "{expected}");
 
     let request = lines(&[("t-break-off", b"1")]);
-    let (_, seen) = mesh.send(&request).await;
+    let (_, seen) = envoy.send(&request).await;
     let got = handle.run(borrowed(&request), 1_700_000_000).unwrap().headers;
     assert_eq!((tested(&seen), tested(&got)), (request.clone(), request));
 }
@@ -67,12 +67,12 @@ async fn edits_clear_the_route_cache_unless_configured_not_to() {
         end";
     let handle = Script::new(script).unwrap();
     for automatic in [None, Some(true), Some(false)] {
-        let mesh = Mesh::start(&[late_header(), lua_filter(script, automatic)]).await;
+        let envoy = TestEnvoy::start(&[late_header(), lua_filter(script, automatic)]).await;
         for call in ["nothing", "reads", "walk", "remove", "remove of none", "replace", "add", "failed edit", "clear"] {
             let request = lines(&[("t-one", b"1"), ("t-call", call.as_bytes())]);
             let answer = handle.run(borrowed(&request), 0).unwrap();
             let expected = answer.cleared || automatic != Some(false) && answer.edited;
-            assert_eq!(mesh.send(&request).await.0, expected, "{call}, clear_route_cache: {automatic:?}");
+            assert_eq!(envoy.send(&request).await.0, expected, "{call}, clear_route_cache: {automatic:?}");
         }
     }
 }
@@ -92,7 +92,7 @@ async fn the_script_clears_the_route_cache_when_it_changed_a_header() {
         let managed = if policy.header_prefix.is_some() { "to-api" } else { "api" };
         let script = lua_filter::source(&Policy::new(policy).unwrap());
         for automatic in [None, Some(true), Some(false)] {
-            let mesh = Mesh::start(&[late_header(), lua_filter(&script, automatic)]).await;
+            let envoy = TestEnvoy::start(&[late_header(), lua_filter(&script, automatic)]).await;
             // {"api":"PR-1","routes":{"api":"PR-1"}}
             let token: &[u8] = b"Bearer e30.eyJhcGkiOiJQUi0xIiwicm91dGVzIjp7ImFwaSI6IlBSLTEifX0.s";
             for (spoofed, token, expected) in [
@@ -106,25 +106,25 @@ async fn the_script_clears_the_route_cache_when_it_changed_a_header() {
                 let spoofed = spoofed.map(|name| (name, b"PR-9".as_slice()));
                 let token = token.map(|value| ("authorization", value));
                 let request: Vec<_> = spoofed.into_iter().chain(spoofed).chain(token).collect();
-                let (rerouted, seen) = mesh.send(&lines(&request)).await;
+                let (rerouted, seen) = envoy.send(&lines(&request)).await;
                 let found: Vec<_> =
                     seen.iter().filter(|(name, _)| name == managed.as_bytes()).map(|(_, value)| &**value).collect();
                 assert_eq!((rerouted, found), expected, "{request:?}, clear_route_cache: {automatic:?}");
             }
-            assert!(!mesh.envoy.log().unwrap().contains("script log"), "the script raised or logged something");
+            assert!(!envoy.process.log().unwrap().contains("script log"), "the script raised or logged something");
         }
     }
 }
 
-/// An Envoy with two upstreams: a header that a first filter adds leads to the second, when the route is chosen anew.
-struct Mesh {
-    envoy: Envoy,
+/// An Envoy with two upstreams. A first filter adds a header that leads to the second upstream if the route is recomputed.
+struct TestEnvoy {
+    process: Envoy,
     address: SocketAddr,
     _upstreams: [Echo; 2],
     _folder: TempDir,
 }
 
-impl Mesh {
+impl TestEnvoy {
     async fn start(filters: &[Value]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let upstreams = [echo::serve("first").await.unwrap(), echo::serve("second").await.unwrap()];
@@ -135,12 +135,12 @@ impl Mesh {
         ]}]});
         let binary = testbed::locate(|line| println!("{line}")).await.unwrap();
         let bootstrap = config::bootstrap(&[config::listener("in", filters, &routes)], &clusters);
-        let envoy = Envoy::start(&binary, "lua", bootstrap, folder.path()).await.unwrap();
-        let address = (Ipv4Addr::LOCALHOST, envoy.listener_port("in").await.unwrap()).into();
-        Self { envoy, address, _upstreams: upstreams, _folder: folder }
+        let process = Envoy::start(&binary, "lua", bootstrap, folder.path()).await.unwrap();
+        let address = (Ipv4Addr::LOCALHOST, process.listener_port("in").await.unwrap()).into();
+        Self { process, address, _upstreams: upstreams, _folder: folder }
     }
 
-    /// Whether the route was chosen anew, and the lines that arrived.
+    /// Whether the route was recomputed, and the header lines that arrived.
     async fn send(&self, request: &Lines) -> (bool, Lines) {
         let response = Http1::connect(self.address).await.unwrap().get("a.example", "/", request).await.unwrap();
         assert_eq!(response.status, 200, "{}", response.text());

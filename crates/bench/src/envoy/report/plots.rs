@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-use super::{Case, Filter, REFERENCE, Report, SERVICES, TOKEN_BYTES, variants};
+use super::{Case, FilterKind, REFERENCE, Results, SERVICES, TOKEN_BYTES, variants};
 
 /// Writes `envoy.svg`, `envoy-services.svg` and `envoy-token-bytes.svg`.
-pub(super) fn write(report: &Report, folder: &Path) -> Result<()> {
+pub(super) fn write(report: &Results, folder: &Path) -> Result<()> {
     bars(report, &folder.join("envoy.svg"))?;
     let services = SERVICES.map(|services| (services, Case { services, ..REFERENCE }));
     lines(report, &folder.join("envoy-services.svg"), "services of the policy", &services)?;
@@ -17,9 +17,9 @@ pub(super) fn write(report: &Report, folder: &Path) -> Result<()> {
 }
 
 /// What each row of the table adds, with its quartiles.
-fn bars(report: &Report, file: &Path) -> Result<()> {
+fn bars(report: &Results, file: &Path) -> Result<()> {
     // The naive Lua and `jwt_authn` without its cache cost many times the others, whose bars would be too short to compare.
-    let left_out = [Filter::None, Filter::NaiveLua, Filter::JwtAuthn];
+    let left_out = [FilterKind::None, FilterKind::NaiveLua, FilterKind::JwtAuthn];
     let rows = variants::table().into_iter().filter(|case| !left_out.contains(&case.filter));
     let rows = rows.map(|case| Ok((case.label(), report.added(case)?))).collect::<Result<Vec<_>>>()?;
     let longest = rows.iter().map(|(_, added)| added.high).fold(0.0, f64::max);
@@ -54,14 +54,14 @@ fn bars(report: &Report, file: &Path) -> Result<()> {
 }
 
 /// What filters add as something grows; the vertical scale is logarithmic.
-fn lines(report: &Report, file: &Path, what: &str, points: &[(usize, Case)]) -> Result<()> {
+fn lines(report: &Results, file: &Path, what: &str, points: &[(usize, Case)]) -> Result<()> {
     let mut series = Vec::new();
     for row in variants::table() {
         let added = points.iter().map(|(x, point)| {
             let case = Case { filter: row.filter, tokens: row.tokens, ..*point };
             Ok((f64::from(u32::try_from(*x)?), report.added(case)?.median))
         });
-        if row.filter != Filter::None
+        if row.filter != FilterKind::None
             && let Ok(added) = added.collect::<Result<Vec<_>>>()
         {
             series.push((row.label(), added));

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use testbed::echo::{self, Echo};
-use testbed::{Answer, Envoy, EnvoyBinary, Offer, config};
+use testbed::{Acknowledgement, Envoy, EnvoyBinary, Offer, config};
 
 use crate::target::{CLUSTERS, Engine, MAIN, Target};
 
 /// A running Envoy with its upstreams. Dropping it stops everything.
 #[derive(Debug)]
-pub struct Mesh {
+pub struct EnvoyUnderTest {
     /// The process.
     pub envoy: Envoy,
     /// The listener without the filter.
@@ -26,8 +26,8 @@ pub struct Mesh {
     _upstreams: Vec<Echo>,
 }
 
-impl Mesh {
-    /// Starts Envoy with one worker. Writes its configuration and log to `dir`. If `swapped`, [`Mesh::offer`] can replace
+impl EnvoyUnderTest {
+    /// Starts Envoy with one worker. Writes its configuration and log to `dir`. If `swapped`, [`EnvoyUnderTest::offer`] can replace
     /// the filters.
     pub async fn start(
         binary: &EnvoyBinary,
@@ -63,7 +63,7 @@ impl Mesh {
     pub async fn offer(&self, target: usize, filter: &Value) -> Result<()> {
         let offer = self.offers.get(target).context("the filter of this listener cannot be replaced")?;
         let answer = offer.offer_filter(&self.envoy, &filter["typed_config"]).await?;
-        ensure!(answer == Answer::Taken, "Envoy rejected a policy:\n{}", self.envoy.log()?);
+        ensure!(answer == Acknowledgement::Ack, "Envoy rejected a policy:\n{}", self.envoy.log()?);
         self.swaps.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
