@@ -104,7 +104,9 @@ impl Bucket {
                 mix(u64::from_le_bytes(*word.unwrap_or_else(|| unreachable!("a word fits from `last` on"))));
             }
         } else {
-            token.iter().for_each(|byte| mix((*byte).into()));
+            for byte in token {
+                mix((*byte).into());
+            }
         }
         // The high bits of a product depend on all bits of its factors.
         Self((hash >> (u64::BITS - limits::CACHE_ENTRIES.trailing_zeros())) as usize)

@@ -10,7 +10,7 @@ use crate::{
 
 /// The claims of one payload. It is kept from one token to the next, so that reading allocates nothing.
 pub(crate) struct Claims {
-    claims: Vec<Claim>,
+    found: Vec<Claim>,
     /// The headers that they are about, one after the other.
     headers: Vec<u8>,
     /// There are more claims than are kept (R13).
@@ -29,7 +29,7 @@ pub(crate) struct Claim {
 impl Claims {
     pub(crate) fn new() -> Self {
         Self {
-            claims: Vec::with_capacity(limits::CLAIMS),
+            found: Vec::with_capacity(limits::CLAIMS),
             headers: Vec::with_capacity(limits::CLAIMS * limits::HEADER_BYTES),
             too_many: false,
         }
@@ -37,7 +37,7 @@ impl Claims {
 
     /// Reads a decoded payload. Strings in it are unescaped in place.
     pub(crate) fn read(&mut self, policy: &Policy, payload: &mut [u8]) -> Result<Times, Outcome> {
-        self.claims.clear();
+        self.found.clear();
         self.headers.clear();
         self.too_many = false;
         if std::str::from_utf8(payload).is_err() {
@@ -51,7 +51,7 @@ impl Claims {
 
     /// In order of header, one for each; before them those whose key names none.
     pub(crate) fn found(&self) -> &[Claim] {
-        &self.claims
+        &self.found
     }
 
     /// The header that a claim is about, in lower case; empty when its key names none.
@@ -61,21 +61,23 @@ impl Claims {
 
     /// Orders what was found, refuses duplicate keys (R7), and makes one claim of those for one header (R11).
     fn sort(&mut self, payload: &[u8]) -> Result<(), Outcome> {
-        let Self { claims, headers, .. } = self;
+        let Self { found, headers, .. } = self;
         let header = |claim: &Claim| claim.header.of(headers);
         let key = |claim: &Claim| claim.key.of(payload);
-        claims.sort_unstable_by(|a, b| (header(a), key(a)).cmp(&(header(b), key(b))));
-        for alike in claims.chunk_by_mut(|a, b| header(a) == header(b)) {
+        found.sort_unstable_by(|a, b| (header(a), key(a)).cmp(&(header(b), key(b))));
+        for alike in found.chunk_by_mut(|a, b| header(a) == header(b)) {
             if !alike.is_sorted_by(|a, b| key(a) < key(b)) {
                 return Err(Outcome::DuplicateKey);
             }
             if let [first, _, ..] = alike
                 && !header(first).is_empty()
             {
-                alike.iter_mut().for_each(|claim| claim.version = Err(ClaimFault::ConflictingName));
+                for claim in alike {
+                    claim.version = Err(ClaimFault::ConflictingName);
+                }
             }
         }
-        claims.dedup_by(|a, b| header(a) == header(b) && !header(a).is_empty());
+        found.dedup_by(|a, b| header(a) == header(b) && !header(a).is_empty());
         Ok(())
     }
 
@@ -141,7 +143,7 @@ impl Claims {
                 None => return json.skip_value(),
             },
         };
-        if self.claims.len() == limits::CLAIMS {
+        if self.found.len() == limits::CLAIMS {
             self.too_many = true;
             return json.skip_value();
         }
@@ -149,7 +151,7 @@ impl Claims {
         let version =
             if header.is_empty() { json.skip_value().map(|()| Err(ClaimFault::InvalidName)) } else { version(json) };
         // Also before a fault, as the key may be a duplicate.
-        self.claims.push(Claim { key, header, version: version.unwrap_or(Err(ClaimFault::InvalidValue)) });
+        self.found.push(Claim { key, header, version: version.unwrap_or(Err(ClaimFault::InvalidValue)) });
         version.map(|_| ())
     }
 
@@ -158,7 +160,7 @@ impl Claims {
         self.headers.extend_from_slice(prefix);
         self.headers.extend(name.iter().map(u8::to_ascii_lowercase));
         debug_assert!(self.headers.len() - start <= limits::HEADER_BYTES, "there is room for every header");
-        Span { start, end: self.headers.len() }
+        Span::new(start, self.headers.len())
     }
 }
 

@@ -196,8 +196,9 @@ impl<'d> Decision<'d> {
 
     /// The headers to set, each name once, the report last: names in lower case, values in visible ASCII and spaces.
     pub fn set_headers(&self) -> impl Iterator<Item = (&'d str, &'d str)> + use<'d> {
-        #[expect(clippy::expect_used, reason = "names and versions are checked to be ASCII")]
-        let mut lines = std::str::from_utf8(self.lines).expect("lines are ASCII");
+        let Ok(mut lines) = std::str::from_utf8(self.lines) else {
+            unreachable!("the policy's headers and valid versions are ASCII")
+        };
         std::iter::from_fn(move || {
             let (name, rest) = split_at_byte(lines, b':')?;
             let (value, rest) = split_at_byte(rest, b'\n')?;

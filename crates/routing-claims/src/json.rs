@@ -39,8 +39,8 @@ pub(crate) enum Kind {
 /// A part of a buffer, here of the scanned bytes. It stays valid while the scan goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+    start: u32,
+    end: u32,
 }
 
 impl<'b> Scanner<'b> {
@@ -104,7 +104,7 @@ impl<'b> Scanner<'b> {
         let end = self.at;
         if self.peek() == b'"' {
             self.at += 1;
-            return Ok(Span { start, end });
+            return Ok(Span::new(start, end));
         }
         self.unescape(start)
     }
@@ -112,6 +112,11 @@ impl<'b> Scanner<'b> {
     /// Reads a number (RFC 8259 section 6); the span is its text.
     pub(crate) fn number(&mut self) -> Result<Span, Fault> {
         let start = self.at;
+        self.skip_number()?;
+        Ok(Span::new(start, self.at))
+    }
+
+    fn skip_number(&mut self) -> Result<(), Fault> {
         if self.peek() == b'-' {
             self.at += 1;
         }
@@ -131,7 +136,7 @@ impl<'b> Scanner<'b> {
             }
             self.digits()?;
         }
-        Ok(Span { start, end: self.at })
+        Ok(())
     }
 
     /// Reads the value that comes next, whatever it is, with all it contains.
@@ -157,7 +162,7 @@ impl<'b> Scanner<'b> {
                 b't' => self.literal(b"true")?,
                 b'f' => self.literal(b"false")?,
                 b'n' => self.literal(b"null")?,
-                _ => _ = self.number()?,
+                _ => self.skip_number()?,
             }
             // A value has ended, and so may the containers around it.
             loop {
@@ -226,7 +231,7 @@ impl<'b> Scanner<'b> {
             let byte = self.peek();
             self.at += 1;
             match byte {
-                b'"' => return Ok(Span { start, end }),
+                b'"' => return Ok(Span::new(start, end)),
                 b'\\' => {
                     let mut buffer = [0; 4];
                     let character = self.escape()?.encode_utf8(&mut buffer).as_bytes();
@@ -321,6 +326,12 @@ fn closing(objects: u64) -> u8 {
 }
 
 impl Span {
+    #[expect(clippy::cast_possible_truncation, reason = "limits bound every buffer to less than 64 KB")]
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        debug_assert!(start <= end && u32::try_from(end).is_ok());
+        Self { start: start as u32, end: end as u32 }
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self.start == self.end
     }
@@ -328,7 +339,7 @@ impl Span {
     /// The bytes of the span, of the buffer that it is a part of.
     #[expect(clippy::indexing_slicing, reason = "whoever makes a span has read it from the buffer")]
     pub(crate) fn of(self, buffer: &[u8]) -> &[u8] {
-        &buffer[self.start..self.end]
+        &buffer[self.start as usize..self.end as usize]
     }
 }
 

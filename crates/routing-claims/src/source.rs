@@ -89,7 +89,7 @@ fn tokens<'h>(value: &'h [u8], prefix: &[u8], mut found: impl FnMut(&'h [u8])) {
 fn cookies<'h>(line: &'h [u8], mut found: impl FnMut(&'h [u8], &'h [u8])) {
     for pair in line.split(|byte| *byte == b';') {
         let Some(equals) = pair.iter().position(|byte| *byte == b'=') else { continue };
-        if let (name, [_, value @ ..]) = pair.split_at(equals) {
+        if let (name @ [_, ..], [_, value @ ..]) = pair.split_at(equals) {
             found(trim(name), trim(value));
         }
     }

@@ -229,8 +229,9 @@ mod tests {
             b'_' => Some(63),
             _ => None,
         };
-        let sextets: Vec<u8> = digits.iter().map(value).collect::<Option<_>>()?;
-        let bits: String = sextets.iter().map(|sextet| format!("{sextet:06b}")).collect();
+        let bits: Vec<String> =
+            digits.iter().map(|digit| Some(format!("{:06b}", value(digit)?))).collect::<Option<_>>()?;
+        let bits = bits.concat();
         let (bytes, unused) = bits.split_at(bits.len() / 8 * 8);
         let valid = (padding.is_empty() || complete) && digits.len() % 4 != 1 && !unused.contains('1');
         let octets =
