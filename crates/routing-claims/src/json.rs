@@ -100,7 +100,7 @@ impl<'b> Scanner<'b> {
     pub(crate) fn string(&mut self) -> Result<Span, Fault> {
         self.take(b'"')?;
         let start = self.at;
-        self.at += swar::plain_length(self.rest());
+        self.at += swar::plain_length(self.bytes.get(self.at..).unwrap_or(&[]));
         let end = self.at;
         if self.peek() == b'"' {
             self.at += 1;
@@ -112,11 +112,139 @@ impl<'b> Scanner<'b> {
     /// Reads a number (RFC 8259 section 6); the span is its text.
     pub(crate) fn number(&mut self) -> Result<Span, Fault> {
         let start = self.at;
-        self.skip_number()?;
+        self.forward(|reader| reader.number())?;
         Ok(Span::new(start, self.at))
     }
 
-    fn skip_number(&mut self) -> Result<(), Fault> {
+    /// Reads the value that comes next, whatever it is, with all it contains.
+    pub(crate) fn skip(&mut self) -> Result<(), Fault> {
+        let room = self.room;
+        self.forward(|reader| reader.skip(room))
+    }
+
+    /// Takes the colon after a key and passes over the value.
+    pub(crate) fn skip_value(&mut self) -> Result<(), Fault> {
+        self.value()?;
+        self.skip()
+    }
+
+    /// Checks that nothing but white space follows the object.
+    pub(crate) fn finish(mut self) -> Result<(), Fault> {
+        self.next();
+        if self.at == self.bytes.len() { Ok(()) } else { Err(Fault::Malformed) }
+    }
+
+    /// Reads a string from its first escape to its closing quote: what is unescaped is never longer, so it is written over it.
+    #[cold]
+    fn unescape(&mut self, start: usize) -> Result<Span, Fault> {
+        let mut end = self.at;
+        loop {
+            let byte = self.peek();
+            self.at += 1;
+            match byte {
+                b'"' => return Ok(Span::new(start, end)),
+                b'\\' => {
+                    let character = self.forward(|reader| reader.escape())?;
+                    end = self.put(end, character.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+                b' '.. => end = self.put(end, &[byte]),
+                _ => return Err(Fault::Malformed),
+            }
+        }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "an escape is never shorter than what it stands for")]
+    fn put(&mut self, at: usize, text: &[u8]) -> usize {
+        let end = at + text.len();
+        debug_assert!(end <= self.at, "what is not yet read is overwritten");
+        self.bytes[at..end].copy_from_slice(text);
+        end
+    }
+
+    fn next(&mut self) -> u8 {
+        self.forward(|reader| reader.next())
+    }
+
+    fn peek(&self) -> u8 {
+        peek(self.bytes, self.at)
+    }
+
+    fn take(&mut self, byte: u8) -> Result<(), Fault> {
+        self.forward(|reader| reader.take(byte))
+    }
+
+    fn forward<T>(&mut self, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
+        let mut reader = Reader { bytes: self.bytes, at: self.at };
+        let result = read(&mut reader);
+        self.at = reader.at;
+        result
+    }
+}
+
+/// Reads forward over JSON.
+struct Reader<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    /// Passes over a value and all it contains, which may nest to `max_depth`.
+    fn skip(&mut self, max_depth: u32) -> Result<(), Fault> {
+        let mut depth = 0;
+        // The lowest bit tells whether the innermost container is an object; those around it are above.
+        let mut objects = 0_u64;
+        loop {
+            match self.next() {
+                b'"' => self.skip_string()?,
+                byte @ (b'{' | b'[') => {
+                    if depth == max_depth {
+                        return Err(Fault::TooDeep);
+                    }
+                    depth += 1;
+                    objects = objects << 1 | u64::from(byte == b'{');
+                    self.at += 1;
+                    if self.next() != closing(objects) {
+                        self.skip_key(objects)?;
+                        continue;
+                    }
+                }
+                b't' => self.literal(b"true")?,
+                b'f' => self.literal(b"false")?,
+                b'n' => self.literal(b"null")?,
+                _ => self.number()?,
+            }
+            // A value has ended, and so may the containers around it.
+            loop {
+                if depth == 0 {
+                    return Ok(());
+                }
+                if self.next() == b',' {
+                    self.at += 1;
+                    self.skip_key(objects)?;
+                    break;
+                }
+                self.take(closing(objects))?;
+                depth -= 1;
+                objects >>= 1;
+            }
+        }
+    }
+
+    fn skip_string(&mut self) -> Result<(), Fault> {
+        self.take(b'"')?;
+        loop {
+            self.at += swar::plain_length(self.bytes.get(self.at..).unwrap_or(&[]));
+            let byte = self.peek();
+            self.at += 1;
+            match byte {
+                b'"' => return Ok(()),
+                b'\\' => _ = self.escape()?,
+                _ => return Err(Fault::Malformed),
+            }
+        }
+    }
+
+    fn number(&mut self) -> Result<(), Fault> {
         if self.peek() == b'-' {
             self.at += 1;
         }
@@ -139,67 +267,13 @@ impl<'b> Scanner<'b> {
         Ok(())
     }
 
-    /// Reads the value that comes next, whatever it is, with all it contains.
-    pub(crate) fn skip(&mut self) -> Result<(), Fault> {
-        let mut depth = 0;
-        // The lowest bit tells whether the innermost container is an object; those around it are above.
-        let mut objects = 0_u64;
-        loop {
-            match self.next() {
-                b'"' => _ = self.string()?,
-                byte @ (b'{' | b'[') => {
-                    if depth == self.room {
-                        return Err(Fault::TooDeep);
-                    }
-                    depth += 1;
-                    objects = objects << 1 | u64::from(byte == b'{');
-                    self.at += 1;
-                    if self.next() != closing(objects) {
-                        self.skip_key(objects)?;
-                        continue;
-                    }
-                }
-                b't' => self.literal(b"true")?,
-                b'f' => self.literal(b"false")?,
-                b'n' => self.literal(b"null")?,
-                _ => self.skip_number()?,
-            }
-            // A value has ended, and so may the containers around it.
-            loop {
-                if depth == 0 {
-                    return Ok(());
-                }
-                if self.next() == b',' {
-                    self.at += 1;
-                    self.skip_key(objects)?;
-                    break;
-                }
-                self.take(closing(objects))?;
-                depth -= 1;
-                objects >>= 1;
-            }
-        }
-    }
-
-    /// Takes the colon after a key and passes over the value.
-    pub(crate) fn skip_value(&mut self) -> Result<(), Fault> {
-        self.value()?;
-        self.skip()
-    }
-
-    /// Checks that nothing but white space follows the object.
-    pub(crate) fn finish(mut self) -> Result<(), Fault> {
-        self.next();
-        if self.at == self.bytes.len() { Ok(()) } else { Err(Fault::Malformed) }
-    }
-
     /// In an object, passes over a key and its colon.
     fn skip_key(&mut self, objects: u64) -> Result<(), Fault> {
         if objects & 1 == 0 {
             return Ok(());
         }
         self.next();
-        self.string()?;
+        self.skip_string()?;
         self.next();
         self.take(b':')
     }
@@ -221,34 +295,6 @@ impl<'b> Scanner<'b> {
             self.at += 1;
         }
         Ok(())
-    }
-
-    /// Reads a string from its first escape to its closing quote: what is unescaped is never longer, so it is written over it.
-    #[cold]
-    fn unescape(&mut self, start: usize) -> Result<Span, Fault> {
-        let mut end = self.at;
-        loop {
-            let byte = self.peek();
-            self.at += 1;
-            match byte {
-                b'"' => return Ok(Span::new(start, end)),
-                b'\\' => {
-                    let mut buffer = [0; 4];
-                    let character = self.escape()?.encode_utf8(&mut buffer).as_bytes();
-                    end = self.put(end, character);
-                }
-                b' '.. => end = self.put(end, &[byte]),
-                _ => return Err(Fault::Malformed),
-            }
-        }
-    }
-
-    #[expect(clippy::indexing_slicing, reason = "an escape is never shorter than what it stands for")]
-    fn put(&mut self, at: usize, text: &[u8]) -> usize {
-        let end = at + text.len();
-        debug_assert!(end <= self.at, "what is not yet read is overwritten");
-        self.bytes[at..end].copy_from_slice(text);
-        end
     }
 
     /// What follows a backslash (RFC 8259 section 7).
@@ -301,9 +347,8 @@ impl<'b> Scanner<'b> {
         }
     }
 
-    /// The next byte; a zero beyond the end, which JSON does not go on with anywhere.
     fn peek(&self) -> u8 {
-        self.bytes.get(self.at).copied().unwrap_or(0)
+        peek(self.bytes, self.at)
     }
 
     /// Takes the next byte, which must be this one.
@@ -318,6 +363,11 @@ impl<'b> Scanner<'b> {
     fn rest(&self) -> &[u8] {
         self.bytes.get(self.at..).unwrap_or(&[])
     }
+}
+
+/// The next byte; a zero beyond the end, which JSON does not go on with anywhere.
+fn peek(bytes: &[u8], at: usize) -> u8 {
+    bytes.get(at).copied().unwrap_or(0)
 }
 
 /// What closes the innermost container.
