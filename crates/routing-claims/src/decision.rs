@@ -6,13 +6,13 @@ mod owned;
 
 use std::fmt;
 
+use memchr::memchr;
 pub use owned::OwnedDecision;
 
 use crate::{
-    cache::{Cache, Place},
+    cache::{Bucket, Cache},
     claims::Claims,
-    config::PolicyConfig,
-    json::PADDING,
+    judgement::Judgement,
     limits,
     outcome::{ClaimFault, Outcome},
     policy::Policy,
@@ -39,17 +39,8 @@ pub struct Decider {
 pub struct Decision<'d> {
     policy: &'d Policy,
     managed: bool,
-    verdict: Verdict,
+    judgement: Judgement,
     lines: &'d [u8],
-}
-
-/// The part of a decision that depends on the token and the time alone.
-#[derive(Clone, Copy)]
-pub(crate) struct Verdict {
-    pub(crate) outcome: Outcome,
-    /// Claims skipped, in the order of [`ClaimFault::ALL`].
-    pub(crate) faults: [u32; ClaimFault::ALL.len()],
-    pub(crate) validity: Validity,
 }
 
 impl Decider {
@@ -57,14 +48,13 @@ impl Decider {
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         let limits = &policy.config().limits;
-        let payload_bytes = usize::try_from(limits.max_payload_bytes).unwrap_or_default();
-        let routes = usize::try_from(limits.max_routes).unwrap_or_default();
-        let line_bytes = LENGTH_BYTES + limits::HEADER_BYTES + limits::VERSION_BYTES;
-        let report_line_bytes = LENGTH_BYTES + limits::HEADER_BYTES + limits::REPORT_BYTES;
+        let routes = limits.max_routes as usize;
+        let line_bytes = limits::HEADER_BYTES + limits::VERSION_BYTES + SEPARATOR_BYTES;
+        let report_line_bytes = limits::HEADER_BYTES + limits::REPORT_BYTES + SEPARATOR_BYTES;
         Self {
-            payload: vec![0; payload_bytes.saturating_add(PADDING)].into_boxed_slice(),
+            payload: vec![0; limits.max_payload_bytes as usize].into_boxed_slice(),
             claims: Claims::new(),
-            lines: Vec::with_capacity(routes.saturating_mul(line_bytes).saturating_add(report_line_bytes)),
+            lines: Vec::with_capacity(routes * line_bytes + report_line_bytes),
             report: Vec::with_capacity(limits::REPORT_BYTES),
             cache: Cache::new(),
             policy,
@@ -88,93 +78,92 @@ impl Decider {
             Source::Ambiguous => return self.without_token(Outcome::AmbiguousToken, request.managed),
             Source::One(token) => token,
         };
-        let place = Place::of(token);
-        if let Some(slot) = self.cache.find(place, token, now) {
-            return self.decision(request.managed, slot.verdict, self.cache.lines(&slot));
+        let bucket = Bucket::of(token);
+        if let Some(entry) = self.cache.find(bucket, token, now) {
+            return self.decision(request.managed, entry.judgement, self.cache.lines(&entry));
         }
-        let verdict = self.judge(token, now);
-        if verdict.outcome != Outcome::TokenTooLarge {
-            self.cache.put(place, token, verdict, &self.lines);
+        let judgement = self.judge(token, now);
+        if judgement.outcome != Outcome::TokenTooLarge {
+            self.cache.put(bucket, token, judgement, &self.lines);
         }
-        self.decision(request.managed, verdict, &self.lines)
+        self.decision(request.managed, judgement, &self.lines)
     }
 
     fn without_token(&mut self, outcome: Outcome, managed: bool) -> Decision<'_> {
-        let verdict = Verdict { outcome, faults: Default::default(), validity: Validity::ALWAYS };
+        let judgement = Judgement { outcome, faults: Default::default(), validity: Validity::ALWAYS };
         self.lines.clear();
         self.report(outcome);
-        self.decision(managed, verdict, &self.lines)
+        self.decision(managed, judgement, &self.lines)
     }
 
-    fn decision<'d>(&'d self, managed: bool, verdict: Verdict, lines: &'d [u8]) -> Decision<'d> {
-        Decision { policy: &self.policy, managed, verdict, lines }
+    fn decision<'d>(&'d self, managed: bool, judgement: Judgement, lines: &'d [u8]) -> Decision<'d> {
+        Decision { policy: &self.policy, managed, judgement, lines }
     }
 
     /// Decides on a token that is not in the cache.
-    fn judge(&mut self, token: &[u8], now: i64) -> Verdict {
+    fn judge(&mut self, token: &[u8], now: i64) -> Judgement {
         self.lines.clear();
         let config = self.policy.config();
         let times = token::decode_unverified(config, token, &mut self.payload)
-            .and_then(|decoded| self.claims.read(&self.policy, decoded, &mut self.payload));
+            .and_then(|payload| self.claims.read(&self.policy, payload));
         let (fault, validity) = match times {
             Ok(times) => times.judge(now, config.clock_skew_seconds),
             Err(fault) => (Some(fault), Validity::ALWAYS),
         };
         let outcome = fault.unwrap_or_else(|| self.apply());
         self.report(outcome);
-        Verdict { outcome, faults: self.faults(outcome), validity }
+        Judgement { outcome, faults: self.faults(outcome), validity }
     }
 
     /// Writes a line for each valid claim (R13).
     fn apply(&mut self) -> Outcome {
-        let config = self.policy.config();
-        let valid = || self.claims.found().filter_map(|claim| Some((claim, claim.version.ok()?)));
-        match u32::try_from(valid().count()) {
-            _ if self.claims.too_many => return Outcome::TooManyRoutes,
-            Ok(0) => return Outcome::NoRoutes,
-            Ok(count) if count <= config.limits.max_routes => {}
-            _ => return Outcome::TooManyRoutes,
+        let valid = || self.claims.found().iter().filter_map(|claim| Some((claim, claim.version.ok()?)));
+        let count = valid().count();
+        if self.claims.too_many || count > self.policy.config().limits.max_routes as usize {
+            return Outcome::TooManyRoutes;
         }
-        let prefix = config.header_prefix.as_deref().unwrap_or_default();
+        if count == 0 {
+            return Outcome::NoRoutes;
+        }
         for (claim, version) in valid() {
-            let header = claim.header(&self.policy, &self.payload);
-            push_line(&mut self.lines, [prefix.as_bytes(), header], version.of(&self.payload));
+            push_line(&mut self.lines, self.claims.header(claim), version.of(&self.payload));
         }
         Outcome::Applied
     }
 
     /// Writes the line of the report (R18).
     fn report(&mut self, outcome: Outcome) {
-        let PolicyConfig { header_prefix, report_header: Some(header), .. } = self.policy.config() else { return };
+        let Some(header) = &self.policy.config().report_header else { return };
         self.report.clear();
         self.report.extend_from_slice(outcome.code().as_bytes());
         if judges_claims(outcome) {
-            let prefix = header_prefix.as_deref().unwrap_or_default();
-            let mut unnamed = false;
-            for claim in self.claims.found() {
-                let header = match claim.version {
-                    Err(ClaimFault::InvalidName) if unnamed => continue,
-                    Err(ClaimFault::InvalidName) => [&[][..], &[]],
-                    _ => [prefix.as_bytes(), claim.header(&self.policy, &self.payload)],
+            // One word stands for all claims without a name, which come first.
+            let unnamed = self.claims.found().partition_point(|claim| claim.version == Err(ClaimFault::InvalidName));
+            for claim in self.claims.found().iter().skip(unnamed.saturating_sub(1)) {
+                let (sign, text) = match claim.version {
+                    Ok(version) => (b'=', version.of(&self.payload)),
+                    Err(fault) => (b'!', fault.code().as_bytes()),
                 };
-                unnamed |= claim.version == Err(ClaimFault::InvalidName);
-                if !push_word(&mut self.report, header, claim.version.map(|version| version.of(&self.payload))) {
+                let claimed = self.claims.header(claim);
+                if self.report.len() + b" ".len() + claimed.len() + b"=".len() + text.len() > FULL_REPORT_BYTES {
                     self.report.extend_from_slice(CUT);
                     break;
                 }
+                self.report.push(b' ');
+                self.report.extend_from_slice(claimed);
+                self.report.push(sign);
+                self.report.extend_from_slice(text);
             }
         }
-        push_line(&mut self.lines, [header.as_bytes(), &[]], &self.report);
+        push_line(&mut self.lines, header.as_bytes(), &self.report);
     }
 
+    #[expect(clippy::indexing_slicing, reason = "there is a count for each fault")]
     fn faults(&self, outcome: Outcome) -> [u32; ClaimFault::ALL.len()] {
-        if !judges_claims(outcome) {
-            return Default::default();
-        }
-        let mut faults = [0_u32; ClaimFault::ALL.len()];
-        for fault in self.claims.found().filter_map(|claim| claim.version.err()) {
-            if let Some(count) = faults.get_mut(fault.index()) {
-                *count = count.saturating_add(1);
+        let mut faults = [0; ClaimFault::ALL.len()];
+        if judges_claims(outcome) {
+            for fault in self.claims.found().iter().filter_map(|claim| claim.version.err()) {
+                faults[fault.index()] += 1;
             }
         }
         faults
@@ -185,12 +174,12 @@ impl<'d> Decision<'d> {
     /// What became of the request.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        self.verdict.outcome
+        self.judgement.outcome
     }
 
     /// How many claims were skipped for each reason, reasons without any left out.
     pub fn faults(&self) -> impl Iterator<Item = (ClaimFault, u32)> {
-        ClaimFault::ALL.iter().copied().zip(self.verdict.faults).filter(|(_, count)| *count > 0)
+        ClaimFault::ALL.iter().copied().zip(self.judgement.faults).filter(|(_, count)| *count > 0)
     }
 
     /// Whether any header of the request must be removed before [`set_headers`](Self::set_headers) are set.
@@ -207,11 +196,14 @@ impl<'d> Decision<'d> {
 
     /// The headers to set, each name once, the report last: names in lower case, values in visible ASCII and spaces.
     pub fn set_headers(&self) -> impl Iterator<Item = (&'d str, &'d str)> + use<'d> {
-        let mut lines = std::str::from_utf8(self.lines).unwrap_or_default();
+        let Ok(mut lines) = std::str::from_utf8(self.lines) else {
+            unreachable!("the policy's headers and valid versions are ASCII")
+        };
         std::iter::from_fn(move || {
-            let (line, rest) = next_line(lines)?;
+            let (name, rest) = split_at_byte(lines, b':')?;
+            let (value, rest) = split_at_byte(rest, b'\n')?;
             lines = rest;
-            Some(line)
+            Some((name, value))
         })
     }
 
@@ -247,52 +239,22 @@ fn judges_claims(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Applied | Outcome::NoRoutes)
 }
 
-/// Adds a word to the report and says whether it had room.
-fn push_word(report: &mut Vec<u8>, [prefix, header]: [&[u8]; 2], version: Result<&[u8], ClaimFault>) -> bool {
-    let (sign, text) = match version {
-        Ok(version) => (b'=', version),
-        Err(fault) => (b'!', fault.code().as_bytes()),
-    };
-    let length = [prefix, header, text].iter().fold(2, |sum: usize, part| sum.saturating_add(part.len()));
-    if report.len().saturating_add(length) > FULL_REPORT_BYTES {
-        return false;
-    }
-    report.push(b' ');
-    report.extend_from_slice(prefix);
-    report.extend(header.iter().map(u8::to_ascii_lowercase));
-    report.push(sign);
-    report.extend_from_slice(text);
-    true
-}
-
-/// Adds a header to set: length of the name in one byte and of the value in two, then both. All bytes are ASCII, the
-/// lengths too, so that all lines together are one text.
-fn push_line(lines: &mut Vec<u8>, [prefix, header]: [&[u8]; 2], value: &[u8]) {
-    let name_length = prefix.len().saturating_add(header.len());
-    let lengths = [name_length, value.len() & 0x7f, value.len() >> 7];
-    lines.extend_from_slice(&lengths.map(|length| u8::try_from(length).unwrap_or_default()));
-    let start = lines.len();
-    if prefix.is_empty() {
-        lines.extend_from_slice(header);
-    } else {
-        lines.extend_from_slice(prefix);
-        lines.extend_from_slice(header);
-        lines.get_mut(start..).unwrap_or_default().make_ascii_lowercase();
-    }
+/// Adds a header to set, as `name:value` and a line feed. No name has a colon, and no value a line feed.
+fn push_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    lines.extend_from_slice(name);
+    lines.push(b':');
     lines.extend_from_slice(value);
+    lines.push(b'\n');
 }
 
-/// Takes the first of the lines that [`push_line`] wrote.
-fn next_line(lines: &str) -> Option<((&str, &str), &str)> {
-    let (lengths, rest) = lines.split_at_checked(LENGTH_BYTES)?;
-    let [name_length, low, high] = *lengths.as_bytes() else { return None };
-    let (name, rest) = rest.split_at_checked(name_length.into())?;
-    let (value, rest) = rest.split_at_checked(usize::from(low) | usize::from(high) << 7)?;
-    Some(((name, value), rest))
+/// What is before and behind an ASCII character. `str::split_once` takes five times the instructions for a short text.
+fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let (before, rest) = text.split_at_checked(memchr(byte, text.as_bytes())?)?;
+    Some((before, rest.get(1..)?))
 }
 
 /// Bytes of a line besides its name and value.
-const LENGTH_BYTES: usize = 3;
+const SEPARATOR_BYTES: usize = 2;
 
 /// Ends a report that had no room for all its words.
 const CUT: &[u8] = b" ...";
@@ -371,7 +333,7 @@ mod tests {
             let found = decider.decide([(&b"authorization"[..], token.as_bytes())], NOW).outcome();
             assert_eq!(found, outcome);
             let token = &token.as_bytes()["Bearer ".len()..];
-            let found = decider.cache.find(Place::of(token), token, NOW).map(|slot| slot.verdict.outcome);
+            let found = decider.cache.find(Bucket::of(token), token, NOW).map(|entry| entry.judgement.outcome);
             assert_eq!(found, (outcome != Outcome::TokenTooLarge).then_some(outcome));
         }
     }

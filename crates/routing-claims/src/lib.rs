@@ -56,12 +56,14 @@ mod config;
 mod decision;
 mod diagnostic;
 mod json;
+mod judgement;
 mod limits;
 mod names;
 mod outcome;
 mod policy;
 mod pool;
 mod source;
+mod swar;
 mod time;
 mod token;
 

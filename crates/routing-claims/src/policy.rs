@@ -26,19 +26,12 @@ pub enum Mode<'p> {
 
 struct Inner {
     config: PolicyConfig,
-    open: bool,
-    /// Closed mode: the headers of the services, in order. Open mode: empty.
-    headers: Vec<Box<str>>,
-    /// Closed mode: the services, each with the index of its header.
-    services: Names,
+    /// Listed mode: the services, each with its header. Prefix mode: empty.
+    services: Names<Box<str>>,
     /// The managed headers that are known by name.
-    managed: Names,
+    managed: Names<()>,
     /// As [`length_bit`]s, the lengths of managed headers and of those that may hold a token.
     read_lengths: u64,
-    /// The [`mark`] of each cookie's name.
-    cookies: Vec<u64>,
-    /// The [`end_bit`]s of none of these names, of the first, of the first two, and so on.
-    cookie_ends: Vec<u64>,
 }
 
 impl Policy {
@@ -92,40 +85,20 @@ impl Policy {
         self.0.read_lengths & length_bit(header.len()) != 0 || self.is_under_prefix(header)
     }
 
-    /// Which of the first so many cookies of the policy has this name.
-    #[inline]
-    pub(crate) fn cookie(&self, name: &[u8], count: usize) -> Option<usize> {
-        let Inner { cookies, cookie_ends, config, .. } = &*self.0;
-        let count = count.min(cookies.len());
-        // Most names are told by length and last byte, most others by their mark.
-        if cookie_ends.get(count)? & end_bit(name) == 0 || !cookies.get(..count)?.contains(&mark(name)) {
-            return None;
-        }
-        config.from_cookies.iter().take(count).position(|cookie| cookie.as_bytes() == name)
-    }
-
     #[inline]
     fn is_under_prefix(&self, header: &[u8]) -> bool {
         let Some(prefix) = &self.0.config.header_prefix else { return false };
         header.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     }
 
-    /// Whether any service may be routed.
-    #[inline]
-    pub(crate) fn is_open(&self) -> bool {
-        self.0.open
+    /// In prefix mode, what every routing header starts with.
+    pub(crate) fn header_prefix(&self) -> Option<&[u8]> {
+        self.0.config.header_prefix.as_deref().map(str::as_bytes)
     }
 
-    /// Index of the service that a claim's key names, in order of header name (R10, closed mode).
-    #[inline]
-    pub(crate) fn service(&self, key: &[u8]) -> Option<u16> {
-        self.0.services.get(key)
-    }
-
-    /// Header of the service at an index that [`Policy::service`] gave.
-    pub(crate) fn service_header(&self, index: u16) -> &str {
-        let header = self.0.headers.get(usize::from(index));
-        header.map_or("", |header| header)
+    /// In listed mode, the header of the service that a claim's key names (R10).
+    pub(crate) fn service_header(&self, key: &[u8]) -> Option<&[u8]> {
+        self.0.services.get(key).map(|header| header.as_bytes())
     }
 }
 
@@ -137,44 +110,18 @@ impl fmt::Debug for Policy {
 
 impl Inner {
     fn new(config: PolicyConfig) -> Self {
+        #[expect(clippy::expect_used, reason = "`normalize` gives every service its header")]
+        let header = |service: &ServiceConfig| Box::from(service.header.as_deref().expect("a header"));
         let services = || config.services.iter().flatten();
-        let mut headers: Vec<Box<str>> = Vec::new();
-        for header in services().filter_map(|service| service.header.as_deref()) {
-            let (Ok(at) | Err(at)) = headers.binary_search_by(|other| (**other).cmp(header));
-            headers.insert(at, header.into());
-        }
-        let index = |header: &str| headers.binary_search_by(|other| (**other).cmp(header)).unwrap_or_default();
-        let index = |header: &str| u16::try_from(index(header)).unwrap_or_default();
-        let bytes = |text: &str| Box::from(text.as_bytes());
-        let named =
-            services().filter_map(|ServiceConfig { name, header }| Some((bytes(name), index(header.as_deref()?))));
-        let services = Names::new(named.collect());
-        let managed = headers.iter().map(|header| &**header).chain(config.report_header.as_deref());
-        let managed = Names::new(managed.map(|header| (bytes(header), 0)).collect());
+        let headers: Vec<Box<str>> = services().map(header).collect();
+        let managed = Names::new(
+            headers.iter().map(|header| &**header).chain(config.report_header.as_deref()).map(|header| (header, ())),
+        );
+        let services = Names::new(services().map(|service| &*service.name).zip(headers.iter().cloned()));
         let cookie = (!config.from_cookies.is_empty()).then_some("cookie");
         let sources = config.from_headers.iter().map(|source| &*source.name).chain(cookie);
         let read_lengths = sources.fold(managed.lengths(), |bits, name| bits | length_bit(name.len()));
-        let cookies = config.from_cookies.iter().map(|name| mark(name.as_bytes())).collect();
-        let mut cookie_ends = vec![0];
-        for name in &config.from_cookies {
-            cookie_ends.push(cookie_ends.last().copied().unwrap_or_default() | end_bit(name.as_bytes()));
-        }
-        Self { open: config.services.is_none(), config, headers, services, managed, read_lengths, cookies, cookie_ends }
-    }
-}
-
-/// Length and last byte of a name as a bit, which it has in common with few others; none of an empty one.
-#[inline]
-fn end_bit(name: &[u8]) -> u64 {
-    name.last().map_or(0, |last| 1 << (usize::from(*last).wrapping_add(name.len().wrapping_mul(29)) & 63))
-}
-
-/// The first and the last four bytes of a name, or all of a shorter one.
-#[inline]
-fn mark(name: &[u8]) -> u64 {
-    match (name.first_chunk(), name.last_chunk()) {
-        (Some(first), Some(last)) => u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)),
-        _ => name.iter().fold(1, |mark, byte| mark << 8 | u64::from(*byte)),
+        Self { config, services, managed, read_lengths }
     }
 }
 

@@ -43,21 +43,12 @@ impl Validity {
 ///
 /// It is computed from the decimal text: a double would move large values.
 pub(crate) fn floor(number: &[u8]) -> i64 {
-    // Most times are whole numbers, and of eighteen digits none is out of range.
-    if number.len() <= 18 && number.iter().all(u8::is_ascii_digit) {
-        return number.iter().fold(0, |value: i64, digit| value.wrapping_mul(10).wrapping_add(i64::from(digit & 0xf)));
-    }
-    floor_decimal(number)
-}
-
-#[cold]
-fn floor_decimal(number: &[u8]) -> i64 {
     let (negative, number) = match number {
         [b'-', number @ ..] => (true, number),
         number => (false, number),
     };
-    let exponent_at = number.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(number.len());
-    let (mantissa, exponent) = number.split_at_checked(exponent_at).unwrap_or_default();
+    let mut parts = number.splitn(2, |byte| matches!(byte, b'e' | b'E'));
+    let (mantissa, exponent) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let point = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
     let mut digits = mantissa.iter().copied().filter(|byte| *byte != b'.');
 
@@ -70,27 +61,25 @@ fn floor_decimal(number: &[u8]) -> i64 {
             None => b'0',
         };
         magnitude = push_digit(magnitude, digit);
-        whole_digits = whole_digits.saturating_sub(1);
+        whole_digits -= 1;
     }
     let fraction = digits.any(|digit| digit != b'0');
-    if negative { magnitude.saturating_neg().saturating_sub(fraction.into()) } else { magnitude }
+    if negative { (-magnitude).saturating_sub(fraction.into()) } else { magnitude }
 }
 
-/// The value of `e-12` (saturating), or zero of nothing.
+/// The value of an exponent such as `-12`, saturating; zero of nothing.
 fn exponent(text: &[u8]) -> i64 {
     let (negative, digits) = match text {
-        [_, b'-', digits @ ..] => (true, digits),
-        [_, b'+', digits @ ..] | [_, digits @ ..] => (false, digits),
-        [] => (false, &[][..]),
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
     };
-    let magnitude = digits
-        .iter()
-        .fold(0_i64, |value, digit| value.saturating_mul(10).saturating_add(i64::from(digit.wrapping_sub(b'0'))));
-    if negative { magnitude.saturating_neg() } else { magnitude }
+    let magnitude = digits.iter().copied().fold(0, push_digit);
+    if negative { -magnitude } else { magnitude }
 }
 
 fn push_digit(value: i64, digit: u8) -> i64 {
-    value.saturating_mul(10).saturating_add(digit.wrapping_sub(b'0').into())
+    debug_assert!(digit.is_ascii_digit());
+    value.saturating_mul(10).saturating_add((digit - b'0').into())
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@ use crate::{
     outcome::Outcome,
 };
 
-/// Decodes the payload of an unverified token to the start of `into`, which must have room for `maxPayloadBytes`.
-///
-/// Returns the payload's length in bytes.
-pub(crate) fn decode_unverified(config: &PolicyConfig, token: &[u8], into: &mut [u8]) -> Result<usize, Outcome> {
+/// Decodes the payload of an unverified token to the start of a buffer, which must have room for `maxPayloadBytes`.
+pub(crate) fn decode_unverified<'b>(
+    config: &PolicyConfig,
+    token: &[u8],
+    buffer: &'b mut [u8],
+) -> Result<&'b mut [u8], Outcome> {
     let LimitsConfig { max_token_bytes, max_payload_bytes, .. } = config.limits;
     if exceeds(token.len(), max_token_bytes) {
         return Err(Outcome::TokenTooLarge);
@@ -24,7 +26,8 @@ pub(crate) fn decode_unverified(config: &PolicyConfig, token: &[u8], into: &mut 
     if exceeds(decoded_length(segment), max_payload_bytes) {
         return Err(Outcome::TokenTooLarge);
     }
-    decode(segment, into).ok_or(Outcome::MalformedToken)
+    let length = decode(segment, buffer).ok_or(Outcome::MalformedToken)?;
+    Ok(buffer.get_mut(..length).unwrap_or_else(|| unreachable!("{length} bytes were written")))
 }
 
 fn exceeds(length: usize, limit: u32) -> bool {
@@ -226,8 +229,9 @@ mod tests {
             b'_' => Some(63),
             _ => None,
         };
-        let sextets: Vec<u8> = digits.iter().map(value).collect::<Option<_>>()?;
-        let bits: String = sextets.iter().map(|sextet| format!("{sextet:06b}")).collect();
+        let bits: Vec<String> =
+            digits.iter().map(|digit| Some(format!("{:06b}", value(digit)?))).collect::<Option<_>>()?;
+        let bits = bits.concat();
         let (bytes, unused) = bits.split_at(bits.len() / 8 * 8);
         let valid = (padding.is_empty() || complete) && digits.len() % 4 != 1 && !unused.contains('1');
         let octets =

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{Decision, Verdict};
-use crate::policy::Policy;
+use super::Decision;
+use crate::{judgement::Judgement, policy::Policy};
 
 /// A [`Decision`] that borrows nothing, to be sent to another task or kept until the headers can be changed.
 ///
@@ -12,7 +12,7 @@ use crate::policy::Policy;
 pub struct OwnedDecision {
     policy: Policy,
     managed: bool,
-    verdict: Verdict,
+    judgement: Judgement,
     lines: Box<[u8]>,
 }
 
@@ -20,7 +20,7 @@ impl OwnedDecision {
     /// The decision, to be read and applied.
     #[must_use]
     pub fn as_decision(&self) -> Decision<'_> {
-        Decision { policy: &self.policy, managed: self.managed, verdict: self.verdict, lines: &self.lines }
+        Decision { policy: &self.policy, managed: self.managed, judgement: self.judgement, lines: &self.lines }
     }
 }
 
@@ -31,7 +31,7 @@ impl Decision<'_> {
         OwnedDecision {
             policy: self.policy.clone(),
             managed: self.managed,
-            verdict: self.verdict,
+            judgement: self.judgement,
             lines: self.lines.into(),
         }
     }
@@ -40,7 +40,7 @@ impl Decision<'_> {
 /// As of the decision: without versions (R17).
 impl fmt::Debug for OwnedDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedDecision").field("outcome", &self.verdict.outcome).finish_non_exhaustive()
+        f.debug_struct("OwnedDecision").field("outcome", &self.judgement.outcome).finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Fault, Kind, PADDING, Scanner, Span, kind, literal_end, peek};
+use super::{Fault, Kind, Scanner, Span};
 
 /// Reading event by event and skipping both judge a text as `serde_json` does, or it is told where not.
 pub(crate) fn agreement(text: &[u8]) -> Result<(), String> {
@@ -48,70 +48,40 @@ impl Tree {
     }
 }
 
-/// Events that reading a policy's claims does without.
-impl Scanner<'_> {
-    /// Whether another item of the array follows; if not, the array is left.
-    fn item(&mut self) -> Result<bool, Fault> {
-        Ok(self.member(b']')?.is_some())
-    }
-
-    /// The kind of the value that comes next.
-    fn kind(&self) -> Result<Kind, Fault> {
-        kind(peek(self.bytes, self.at))
-    }
-
-    /// Reads `true`, `false` or `null`; the span is its text.
-    fn literal(&mut self) -> Result<Span, Fault> {
-        let start = self.at;
-        self.at = literal_end(self.bytes, start).map_err(|fault| self.stop(fault))?;
-        self.fresh = false;
-        Ok(Span { start, end: self.at })
-    }
-}
-
 /// What the scanner reads, event by event.
 pub(super) fn read(text: &[u8]) -> Result<Tree, Fault> {
     // The scanner's precondition.
     if std::str::from_utf8(text).is_err() {
         return Err(Fault::Malformed);
     }
-    let mut text = padded(text);
-    let mut json = Scanner::object(&mut text, MAX_DEPTH)?;
-    let tree = read_object(&mut json)?;
+    let mut bytes = text.to_owned();
+    let mut json = Scanner::object(&mut bytes, MAX_DEPTH)?;
+    let tree = read_object(&mut json, text)?;
     json.finish()?;
     Ok(tree)
 }
 
-fn read_object(json: &mut Scanner<'_>) -> Result<Tree, Fault> {
+fn read_object(json: &mut Scanner<'_>, text: &[u8]) -> Result<Tree, Fault> {
     let mut members = Vec::new();
     while let Some(key) = json.key()? {
-        let kind = json.value()?;
-        let value = read_value(json, kind)?;
+        let value = match json.value()? {
+            Kind::Object => {
+                json.enter()?;
+                read_object(json, text)?
+            }
+            Kind::String => Tree::String(json.string().and_then(|span| owned(json, span))?),
+            Kind::Number => Tree::Number(json.number().and_then(|span| owned(json, span))?),
+            // It has no events of its own, but a start and an end.
+            Kind::Other => {
+                let start = json.at;
+                json.skip()?;
+                serde_json::from_slice(&text[start..json.at]).map_err(|_| Fault::Malformed)?
+            }
+        };
         // The key is looked at last: a span must outlive what is read and unescaped behind it.
         members.push((owned(json, key)?, value));
     }
     Ok(Tree::Object(members))
-}
-
-fn read_value(json: &mut Scanner<'_>, kind: Kind) -> Result<Tree, Fault> {
-    match kind {
-        Kind::Object => {
-            json.enter()?;
-            read_object(json)
-        }
-        Kind::Array => {
-            json.enter()?;
-            let mut items = Vec::new();
-            while json.item()? {
-                let kind = json.kind()?;
-                items.push(read_value(json, kind)?);
-            }
-            Ok(Tree::Array(items))
-        }
-        Kind::String => json.string().and_then(|span| owned(json, span)).map(Tree::String),
-        Kind::Number => json.number().and_then(|span| owned(json, span)).map(Tree::Number),
-        Kind::Literal => json.literal().and_then(|span| owned(json, span)).map(Tree::Literal),
-    }
 }
 
 /// A span that is cut within a character would be read as a fault that `serde_json` does not see.
@@ -119,9 +89,9 @@ fn owned(json: &Scanner<'_>, span: Span) -> Result<String, Fault> {
     std::str::from_utf8(json.text(span)).map(str::to_owned).map_err(|_| Fault::Malformed)
 }
 
-/// Skips every member; a fault comes with the place where the scan stopped.
+/// Skips every member; a fault comes with the position at which the scan stopped.
 pub(super) fn skip(text: &[u8], max_depth: u32) -> Result<(), (Fault, usize)> {
-    let mut text = padded(text);
+    let mut text = text.to_owned();
     let mut json = Scanner::object(&mut text, max_depth).map_err(|fault| (fault, 0))?;
     let skipped = skip_members(&mut json);
     let at = json.at;
@@ -130,14 +100,9 @@ pub(super) fn skip(text: &[u8], max_depth: u32) -> Result<(), (Fault, usize)> {
 
 fn skip_members(json: &mut Scanner<'_>) -> Result<(), Fault> {
     while json.key()?.is_some() {
-        json.value()?;
-        json.skip()?;
+        json.skip_value()?;
     }
     Ok(())
-}
-
-pub(super) fn padded(text: &[u8]) -> Vec<u8> {
-    [text, &[0; PADDING]].concat()
 }
 
 /// What `serde_json` reads: nothing when it rejects the text or when that is no object.

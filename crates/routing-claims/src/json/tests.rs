@@ -3,7 +3,7 @@
 use proptest::{prelude::*, sample::select, string::string_regex};
 
 use super::{
-    reference::{MAX_DEPTH, Tree, agreement, expected, padded, read, skip},
+    reference::{MAX_DEPTH, Tree, agreement, expected, read, skip},
     *,
 };
 
@@ -30,12 +30,6 @@ proptest! {
     #[test]
     fn numbers_are_judged_as_serde_json_judges_them(number in "[-+.0-9eE]{1,8}") {
         agrees(format!("{{\"k\":{number}}}").as_bytes())?;
-    }
-
-    /// Neighbours of the bytes that end or interrupt a string, and the same with the high bit, in all lanes of a word.
-    #[test]
-    fn the_first_byte_that_is_not_plain_is_found(text in prop::collection::vec(select(b"\x00\x1f !\"#[\\]\x7f\x80\x9f\xa0\xa2\xdc\xff".to_vec()), 0..20)) {
-        prop_assert_eq!(plain_length(&text), expected_plain_length(&text));
     }
 
     #[test]
@@ -106,17 +100,6 @@ fn every_byte_after_a_backslash_and_in_a_string() {
 }
 
 #[test]
-fn every_byte_in_every_lane_of_a_word() {
-    for byte in 0..=u8::MAX {
-        for place in 0..20 {
-            let mut text = *b"01234567890123456789";
-            text[place] = byte;
-            assert_eq!(plain_length(&text), expected_plain_length(&text), "{byte:#x} at {place}");
-        }
-    }
-}
-
-#[test]
 fn every_unit_of_utf_16_alone_and_in_a_pair() {
     for unit in 0..=u16::MAX {
         agrees(format!("{{\"\\u{unit:04x}\":0}}").as_bytes()).unwrap();
@@ -131,20 +114,6 @@ fn every_unit_of_utf_16_alone_and_in_a_pair() {
 /// Reading event by event and skipping both judge a text as `serde_json` does.
 fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
     agreement(text).map_err(TestCaseError::fail)
-}
-
-/// How far [`plain_end`] goes, from every place in a word.
-fn plain_length(text: &[u8]) -> usize {
-    let text = padded(text);
-    let length = plain_end(&text, 0);
-    for before in 1..8 {
-        assert_eq!(plain_end(&[&[b'"'; 8][..before], &text].concat(), before), before + length);
-    }
-    length
-}
-
-fn expected_plain_length(text: &[u8]) -> usize {
-    text.iter().position(|byte| matches!(byte, 0..=0x1f | b'"' | b'\\')).unwrap_or(text.len())
 }
 
 /// Where the first bracket stands that opens more than `max_depth` levels of a valid text.
