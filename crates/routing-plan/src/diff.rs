@@ -1,4 +1,4 @@
-//! What changes between two renders, route by route, and the order in which it is safe to apply.
+//! What changes between two renders, route by route, and a safe order to apply it in.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use crate::{
         StringMatch, View,
         http_route::{BackendRef, NamedMatch, Rule, RuleMatch},
         reader::Field,
-        virtual_service::{HttpRoute, RouteMatch, WeightedDestination},
+        virtual_service::{IstioRoute, RouteMatch, WeightedDestination},
     },
 };
 
@@ -136,7 +136,7 @@ fn routes(manifests: &[Manifest]) -> BTreeMap<(String, String), String> {
                 conditions.push("default".into());
             }
             for (host, condition) in hosts.iter().flat_map(|host| conditions.iter().map(move |one| (host, one))) {
-                // The first rule of a condition is the one that is followed.
+                // Of several rules with the same condition the first one wins.
                 routes.entry((host.clone(), condition.clone())).or_insert_with(|| target.clone());
             }
         }
@@ -150,7 +150,7 @@ struct ComparedRule {
     target: String,
 }
 
-fn of_virtual_service(manifest: &Manifest, route: &HttpRoute) -> ComparedRule {
+fn of_virtual_service(manifest: &Manifest, route: &IstioRoute) -> ComparedRule {
     let condition = |one: &RouteMatch| {
         let headers = one.headers.known().into_iter().flatten().map(|(name, wanted)| match wanted {
             Field::Known(StringMatch::Exact(text)) => format!("{name}: {text}"),
@@ -232,7 +232,7 @@ fn json_at(manifest: &Manifest, path: &FieldPath) -> String {
 }
 
 fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
-    // Of two resources with one name the last one stays, as when they are applied.
+    // Of two resources with the same name the last one wins, as when they are applied.
     fn by_id(list: &[Manifest]) -> BTreeMap<String, &Manifest> {
         list.iter().map(|one| (one.id(), one)).collect()
     }
@@ -242,17 +242,17 @@ fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
     let mut steps: Vec<(u8, Step)> = changed
         .map(|(id, one)| {
             let (order, why) = match rank(one) {
-                Rank::Target => (0, "what routes go to comes before them"),
-                Rank::Filter => (1, "the filter strips a header before any route looks at it"),
-                Rank::Route => (2, "its destinations are there by now"),
+                Rank::Target => (0, "a destination must exist before the routes to it"),
+                Rank::Filter => (1, "the filter must strip a header before a route matches on it"),
+                Rank::Route => (2, "its destinations exist by now"),
             };
             (order, Step { verb: "apply", resource: id.clone(), why })
         })
         .chain(removed.map(|(id, one)| {
             let (order, why) = match rank(one) {
-                Rank::Route => (3, "no route of it is needed any more"),
-                Rank::Filter => (4, "no route looks at its headers any more"),
-                Rank::Target => (5, "no route goes to it any more"),
+                Rank::Route => (3, "its routes are no longer needed"),
+                Rank::Filter => (4, "no route matches on its headers any longer"),
+                Rank::Target => (5, "no route goes to it any longer"),
             };
             (order, Step { verb: "delete", resource: id.clone(), why })
         }))
@@ -261,10 +261,12 @@ fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
     let mut waiting: Vec<Step> = Vec::new();
     let mut last = None;
     for (order, step) in steps {
-        // Istiod watches each kind of resource by itself: without a wait a proxy may learn of a later step first.
+        // Istiod watches each kind of resource separately: without a wait, a proxy can get a later step first.
         let why = match (last, order) {
-            (Some(0 | 1), 2) => Some("a route before its Service gives 5xx, before its filter it can be forged"),
-            (Some(2 | 3), 4 | 5) => Some("what a route needs goes after it"),
+            (Some(0 | 1), 2) => Some(
+                "a route without its Service answers 503 or 500, and without the filter clients can forge its header",
+            ),
+            (Some(2 | 3), 4 | 5) => Some("proxies must drop a route before what it needs is gone"),
             _ => None,
         };
         waiting.extend(why.map(|why| Step { verb: "wait", resource: "for every proxy".to_owned(), why }));

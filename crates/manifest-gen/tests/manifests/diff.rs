@@ -19,9 +19,9 @@ fn a_service_comes_before_its_route() {
     assert_eq!(
         diff.to_text(),
         "a.a.svc.cluster.local\n  + a: PR-2 -> pr-2.a.svc.cluster.local\n\nin this order:\n  \
-         1. apply Service a/pr-2   # what routes go to comes before them\n  \
-         2. wait for every proxy   # a route before its Service gives 5xx, before its filter it can be forged\n  \
-         3. apply VirtualService a/v   # its destinations are there by now\n"
+         1. apply Service a/pr-2   # a destination must exist before the routes to it\n  \
+         2. wait for every proxy   # a route without its Service answers 503 or 500, and without the filter clients can forge its header\n  \
+         3. apply VirtualService a/v   # its destinations exist by now\n"
     );
 }
 
@@ -56,4 +56,13 @@ fn of_two_with_one_name_the_last_counts() {
     assert!(diff(&read(&twice), &read(&twice)).is_empty());
     assert_eq!(diff(&read(&routes(PR_2)), &read(&twice)).steps.len(), 0);
     assert_eq!(diff(&read(&routes(PR_1)), &read(&twice)).steps.len(), 1);
+}
+
+/// What can't be read is shown as it is written, never as a default.
+#[test]
+fn a_condition_of_the_wrong_type_is_no_default() {
+    let wrong = routes("{match: PR-2, route: [{destination: {host: pr-2}}]}");
+    let diff = diff(&read(&routes(MAIN)), &read(&wrong));
+    let shown: Vec<_> = diff.changes.iter().map(|change| (&*change.condition, change.to.is_some())).collect();
+    assert_eq!(shown, [("\"PR-2\"", true), ("default", false)]);
 }

@@ -115,7 +115,7 @@ fn conditions_hold_as_in_envoy() {
 fn a_value_of_the_wrong_type_is_unknown() {
     let default = "{route: [{destination: {host: a}}]}";
     for (route, path) in [
-        ("{match: [{headers: {a: {exact: 1}}}]}", r#"spec.http[0].match[0].headers.a"#),
+        ("{match: [{headers: {a: {exact: 1}}}]}", "spec.http[0].match[0].headers.a"),
         ("{match: [{headers: {a: PR-1}}]}", "spec.http[0].match[0].headers.a"),
         ("{match: [{headers: {a: null}}]}", "spec.http[0].match[0].headers.a"),
         ("{match: [{headers: {a: {exact: PR-1, prefix: PR}}}]}", "spec.http[0].match[0].headers.a"),

@@ -13,7 +13,7 @@ use crate::{
     views::{
         Labels, StringMatch, VirtualService,
         reader::{Field, UnusableField},
-        virtual_service::{HttpRoute, MESH, RouteMatch, WeightedDestination},
+        virtual_service::{IstioRoute, MESH, RouteMatch, WeightedDestination},
     },
 };
 
@@ -76,7 +76,7 @@ pub(super) fn walk(
     explanation.instead = Some("404: no rule matches".into());
 }
 
-fn follow(manifest: &Manifest, route: &HttpRoute, explanation: &mut Explanation) {
+fn follow(manifest: &Manifest, route: &IstioRoute, explanation: &mut Explanation) {
     explanation.assume_without(manifest, route.written.unknown_paths());
     let destinations = route.written.path.clone().field("route");
     explanation.assume_without(manifest, manifest.unknown_under(&destinations).cloned());
@@ -113,7 +113,7 @@ impl VirtualService {
     }
 }
 
-impl HttpRoute {
+impl IstioRoute {
     /// Whether it takes the request: without a `match` it does.
     fn matches(&self, request: &ExplainRequest) -> Matched {
         Matched::stated(&self.matches, |entries| match &entries[..] {

@@ -21,7 +21,7 @@ pub(super) fn missing_service(scope: &Scope<'_>, findings: &mut Findings) {
     let hosts: BTreeSet<String> =
         services.map(|service| names::full_host(&service.name, &service.namespace)).chain(entries).collect();
     for destination in destinations(scope) {
-        let Destination { manifest, path, route, host, .. } = destination;
+        let RoutedHost { manifest, path, route, host, .. } = destination;
         if names::kubernetes_service(&host).is_some() && !hosts.contains(&host) {
             findings.add(manifest, &path, format!("{route} goes to `{host}`, which no manifest has"));
         }
@@ -70,7 +70,7 @@ pub(super) fn cross_namespace_backend(scope: &Scope<'_>, findings: &mut Findings
 }
 
 /// A destination of a route.
-struct Destination<'s> {
+struct RoutedHost<'s> {
     manifest: &'s Manifest,
     path: FieldPath,
     /// The route, as messages name it.
@@ -78,14 +78,14 @@ struct Destination<'s> {
     host: String,
 }
 
-fn destinations<'s>(scope: &Scope<'s>) -> Vec<Destination<'s>> {
+fn destinations<'s>(scope: &Scope<'s>) -> Vec<RoutedHost<'s>> {
     let mut found = Vec::new();
     for (manifest, view) in scope.all::<VirtualService>() {
         for (index, route) in view.http.items().iter().enumerate() {
             let to = route.route.items().iter().filter_map(|to| to.destination.known());
             found.extend(to.filter_map(|to| {
                 let host = names::full_host(to.host.text()?, &manifest.namespace);
-                Some(Destination { manifest, path: to.path.clone().field("host"), route: route.title(index), host })
+                Some(RoutedHost { manifest, path: to.path.clone().field("host"), route: route.title(index), host })
             }));
         }
     }
@@ -93,7 +93,7 @@ fn destinations<'s>(scope: &Scope<'s>) -> Vec<Destination<'s>> {
         for (index, rule) in view.rules.items().iter().enumerate() {
             found.extend(rule.backend_refs.items().iter().filter_map(|backend| {
                 let (route, host) = (format!("rule {}", index + 1), backend.host(&manifest.namespace)?);
-                Some(Destination { manifest, path: backend.path.clone(), route, host })
+                Some(RoutedHost { manifest, path: backend.path.clone(), route, host })
             }));
         }
     }

@@ -33,7 +33,7 @@ pub(super) fn duplicate_host(scope: &Scope<'_>, findings: &mut Findings) {
 
 pub(super) fn default_missing(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, view) in scope.all::<VirtualService>() {
-        let has_default = view.http.items().iter().any(virtual_service::HttpRoute::takes_all);
+        let has_default = view.http.items().iter().any(virtual_service::IstioRoute::takes_all);
         if routes_by_version(scope, manifest) && !has_default {
             let http = view.written.path.clone().field("http");
             findings.add(manifest, &http, format!("{} has no default route", manifest.id()));
@@ -63,7 +63,7 @@ pub(super) fn default_not_last(scope: &Scope<'_>, findings: &mut Findings) {
 pub(super) fn variant_is_default(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, view) in scope.all::<VirtualService>() {
         let routes = view.http.items();
-        let target = |route: &virtual_service::HttpRoute| {
+        let target = |route: &virtual_service::IstioRoute| {
             manifest.value_at(&route.route.items().first()?.destination.known()?.path)
         };
         let Some(default) = routes.iter().find(|route| route.takes_all()).and_then(target) else { continue };
@@ -138,7 +138,7 @@ pub(super) fn routes_by_version(scope: &Scope<'_>, manifest: &Manifest) -> bool 
     }
 }
 
-fn route_by_version(scope: &Scope<'_>, route: &virtual_service::HttpRoute) -> bool {
+fn route_by_version(scope: &Scope<'_>, route: &virtual_service::IstioRoute) -> bool {
     let headers = route.matches.items().iter().filter_map(|condition| condition.headers.known());
     is_generated(&route.name) || headers.flat_map(BTreeMap::keys).any(|header| scope.is_managed(header))
 }

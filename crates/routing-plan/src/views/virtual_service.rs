@@ -15,13 +15,13 @@ use crate::diagnostic::FieldPath;
 pub(crate) struct VirtualService {
     pub(crate) hosts: Field<Vec<String>>,
     pub(crate) gateways: Field<Vec<String>>,
-    pub(crate) http: Field<Vec<HttpRoute>>,
+    pub(crate) http: Field<Vec<IstioRoute>>,
     pub(crate) written: Written,
 }
 
 /// An entry of `http`.
 #[derive(Debug, Clone)]
-pub(crate) struct HttpRoute {
+pub(crate) struct IstioRoute {
     pub(crate) name: Field<String>,
     pub(crate) matches: Field<Vec<RouteMatch>>,
     pub(crate) route: Field<Vec<WeightedDestination>>,
@@ -53,23 +53,23 @@ pub(crate) struct RouteMatch {
 /// An entry of a route's `route`.
 #[derive(Debug, Clone)]
 pub(crate) struct WeightedDestination {
-    pub(crate) destination: Field<Destination>,
+    pub(crate) destination: Field<DestinationRef>,
     pub(crate) weight: Field<u64>,
     pub(crate) path: FieldPath,
 }
 
 /// A host that may be short, a port and a subset.
 #[derive(Debug, Clone)]
-pub(crate) struct Destination {
+pub(crate) struct DestinationRef {
     pub(crate) host: Field<String>,
-    pub(crate) port: Field<Port>,
+    pub(crate) port: Field<PortNumber>,
     pub(crate) subset: Field<String>,
     pub(crate) path: FieldPath,
 }
 
 /// A port by number.
 #[derive(Debug, Clone)]
-pub(crate) struct Port {
+pub(crate) struct PortNumber {
     pub(crate) number: Field<u64>,
 }
 
@@ -80,7 +80,7 @@ impl VirtualService {
     }
 }
 
-impl HttpRoute {
+impl IstioRoute {
     /// Its name or number, as messages name it.
     pub(crate) fn title(&self, index: usize) -> String {
         self.name.text().map_or_else(|| format!("route {}", index + 1), |name| format!("`{name}`"))
@@ -129,7 +129,7 @@ impl ReadFields for VirtualService {
     }
 }
 
-impl ReadFields for HttpRoute {
+impl ReadFields for IstioRoute {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         // What happens on the way, or to a copy of the request: it does not choose the destination.
         fields.inert(&["corsPolicy", "headers", "mirror", "mirrorPercent", "mirrorPercentage", "mirror_percent"]);
@@ -175,7 +175,7 @@ impl ReadFields for WeightedDestination {
     }
 }
 
-impl ReadFields for Destination {
+impl ReadFields for DestinationRef {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         Self {
             host: fields.field("host"),
@@ -186,7 +186,7 @@ impl ReadFields for Destination {
     }
 }
 
-impl ReadFields for Port {
+impl ReadFields for PortNumber {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         Self { number: fields.field("number") }
     }
