@@ -127,7 +127,7 @@ async fn count() -> Result<Vec<Count>> {
             "--dump-after=bench_inputs::counted",
         ])
         .arg(format!("--callgrind-out-file={}", dir.join("out").display()))
-        .arg(target_dir().join("release/benches"))
+        .arg(target_dir().join("release/bench-inputs"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
