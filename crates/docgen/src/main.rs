@@ -34,6 +34,7 @@ fn run(check: bool) -> Result<()> {
         ("docs/outcomes.md", outcomes()?),
         ("docs/policy.md", policy(&schema)?),
         ("docs/policy.schema.json", format!("{schema:#}\n")),
+        ("crates/routing-claims/behaviour.md", behaviour()?),
         ("docs/lints.md", manifest_gen::docs::lints_markdown()),
         ("docs/cli.md", manifest_gen::docs::cli_markdown()),
         ("docs/plan.schema.json", manifest_gen::docs::plan_schema()),
@@ -63,6 +64,14 @@ fn run(check: bool) -> Result<()> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The rules for the core's package and its documentation, which can't reach `docs/`.
+fn behaviour() -> Result<String> {
+    let page = fs::read_to_string(workspace_dir().join("docs/behaviour.md"))?;
+    let links = [("](policy.md)", "](crate::PolicyConfig)"), ("](outcomes.md)", "](crate::Outcome)")];
+    let page = links.iter().fold(page, |page, (page_link, item)| page.replace(page_link, item));
+    Ok(format!("<!-- Copied by `cargo xtask gen` from docs/behaviour.md. -->\n\n{page}"))
 }
 
 fn outcomes() -> Result<String> {

@@ -30,22 +30,40 @@
 //!
 //! # What it does not do
 //!
-//! It **verifies no signature**: a gateway before it must have done so. Routing headers choose which version answers and
-//! nothing else; no service may take them for identity. It does no I/O, reads no clock and knows no proxy: whoever calls
-//! it hands in the header lines and the time, and applies the [`Decision`].
+//! It **verifies no signature**: put it behind a gateway that does. Routing headers choose which version answers and
+//! nothing else; no service may take them as proof of identity. It does no I/O, reads no clock and knows no proxy: the
+//! caller hands in the header lines and the time, and applies the [`Decision`].
+//!
+//! # Where the decider lives
+//!
+//! A [`Decider`] is `&mut` while it decides, and its cache belongs to it. So:
+//!
+//! - A server with worker threads gives each worker a [`Decider`]; they share one [`Policy`].
+//! - A server whose tasks move between threads, or that clones its services for each connection, shares a [`DeciderPool`].
+//! - A caller that can't apply the decision at once keeps an [`OwnedDecision`].
+//! - A new configuration is a new [`Policy`] and new deciders; decisions of the old ones stay valid.
+//!
+//! The repository has an example for each: a plain loop, a tower layer in front of an axum service, and an external
+//! processor that Envoy calls.
 //!
 //! # Promises
 //!
-//! - Deciding never fails, never panics, allocates nothing on the heap, and takes time linear in the token's size, but for
-//!   sorting the keys of its routes.
-//! - Each [`Outcome`] and [`ClaimFault`] has a stable code.
-//! - `Debug` of a type that holds a token, a payload or a claim does not show it.
+//! - Deciding never fails, never panics, allocates nothing on the heap, and takes time linear in the token's size, except
+//!   for sorting the keys of its routes.
+//! - The codes of [`Outcome`] and [`ClaimFault`] are stable. A later version may add some.
+//! - `Debug` of a type that holds a token, a payload or a claim does not show it. [`PolicyError`] is safe to log.
+//! - A change of the oldest supported Rust version is a minor version.
 //!
-//! The rules that the comments number (R1 to R18) stand in `docs/behaviour.md` of the repository.
+//! The rules that comments refer to (R1 to R18) are in [`behaviour`].
 //!
 //! # Features
 //!
+//! None is on by default.
+//!
+//! - `http`: `Decider::decide_header_map` and `Decision::apply`, for the `HeaderMap` of the `http` crate.
 //! - `schema`: JSON Schema of [`PolicyConfig`] by `schemars`.
+//!
+//! serde is not optional: it reads the policy, as every caller does, and nearly every server has it anyway.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
@@ -66,6 +84,9 @@ mod source;
 mod swar;
 mod time;
 mod token;
+
+#[doc = include_str!("../behaviour.md")]
+pub mod behaviour {}
 
 pub use config::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, TokenFormat};
 pub use decision::{Decider, Decision, OwnedDecision};
@@ -92,6 +113,10 @@ pub fn is_version(text: &str) -> bool {
 pub fn is_service_name(text: &str) -> bool {
     claims::is_name(text.as_bytes())
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// Whether the scanner reads a text as `serde_json` does, for the fuzz target `json`; only `cargo fuzz` builds this.
 #[cfg(fuzzing)]

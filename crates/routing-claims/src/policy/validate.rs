@@ -77,9 +77,7 @@ impl Validator<'_> {
         for (index, segment) in claim_path.iter().enumerate() {
             self.length(FieldPath::from("claimPath").index(index), segment, 1..=limits::PATH_SEGMENT_BYTES);
         }
-        if let Some(first) = claim_path.first()
-            && is_time_claim(first)
-        {
+        if let Some(first) = claim_path.first().filter(|first| is_time_claim(first)) {
             let found = format!("{}, which is a number (RFC 7519 section 4.1)", quoted(first));
             self.add(FieldPath::from("claimPath").index(0), Kind::InvalidText, "the name of an object", found);
         }
