@@ -28,7 +28,7 @@ fuzz_target!(|text: &str| {
 });
 
 fn generate(text: &str, other: &str) -> Result<String, Vec<FileDiagnostic>> {
-    let file = Arc::new(File { name: PLAN.into(), text: text.into() });
+    let file = Arc::new(File { name: PLAN_FILE.into(), text: text.into() });
     let fetch = |_: &Path| if other.is_empty() { Err(io::Error::other("no such file")) } else { Ok(other.into()) };
     let mut documents = Documents::default();
     let input = documents.read_plan(&[file], &fetch)?;
@@ -45,11 +45,11 @@ fn check(diagnostics: &[FileDiagnostic]) {
     assert!(!diagnostics.is_empty());
     for diagnostic in diagnostics {
         assert!(!diagnostic.message.is_empty());
-        assert!(diagnostic.span.is_some() || diagnostic.message.contains(PLAN), "no span: {diagnostic}");
+        assert!(diagnostic.span.is_some() || diagnostic.message.contains(PLAN_FILE), "no span: {diagnostic}");
         let mut shown = String::new();
         let report = diagnostic.report();
         GraphicalReportHandler::new().render_report(&mut shown, report.as_ref()).expect("a span that can be shown");
     }
 }
 
-const PLAN: &str = "plan.yaml";
+const PLAN_FILE: &str = "plan.yaml";

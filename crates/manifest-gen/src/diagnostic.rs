@@ -26,7 +26,7 @@ impl FileDiagnostic {
         Self { span: Some(span.clone()), ..Self::new(message) }
     }
 
-    /// A diagnostic that is about no place in a file, such as a file that can't be read.
+    /// A diagnostic that is about no span of a file, such as a file that can't be read.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), span: None, related: Vec::new(), help: None }

@@ -22,7 +22,7 @@ pub struct File {
     pub text: String,
 }
 
-/// The place of something in a file.
+/// A range of a file, such as a value or a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Span {
     /// The file.
@@ -40,7 +40,7 @@ pub struct Span {
 /// A value of a document.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Its place in the file.
+    /// Where it is in the file.
     pub span: Span,
     /// What it is.
     pub kind: Kind,
@@ -62,7 +62,7 @@ pub enum Kind {
 pub struct Key {
     /// Its text.
     pub text: String,
-    /// Its place in the file.
+    /// Where it is in the file.
     pub span: Span,
 }
 

@@ -30,29 +30,29 @@ use testbed::{
 #[tokio::test]
 async fn explain_says_what_envoy_does() {
     let mut dice = Dice(1);
-    let meshes: Vec<_> = (0..PLANS).map(|number| Mesh::random(number, &mut dice)).collect();
+    let plans: Vec<_> = (0..PLANS).map(|number| RandomPlan::random(number, &mut dice)).collect();
     let mut upstreams: BTreeMap<String, Echo> = BTreeMap::new();
-    for host in meshes.iter().flat_map(Mesh::destinations) {
+    for host in plans.iter().flat_map(RandomPlan::destinations) {
         if let Entry::Vacant(entry) = upstreams.entry(host) {
             let echo = echo::serve(entry.key()).await.unwrap();
             entry.insert(echo);
         }
     }
     let clusters: Vec<_> = upstreams.iter().map(|(host, echo)| config::cluster(host, echo.addr())).collect();
-    let listeners: Vec<_> = meshes.iter().map(Mesh::listener).collect();
+    let listeners: Vec<_> = plans.iter().map(RandomPlan::listener).collect();
     let folder = tempfile::tempdir().unwrap();
     let binary = testbed::locate(|progress| println!("{progress}")).await.unwrap();
     let envoy =
         Envoy::start(&binary, "explain", config::bootstrap(&listeners, &clusters), folder.path()).await.unwrap();
 
     let mut outcomes = BTreeMap::<_, u32>::new();
-    for mesh in &meshes {
-        let port = envoy.listener_port(&mesh.name).await.unwrap();
+    for plan in &plans {
+        let port = envoy.listener_port(&plan.name).await.unwrap();
         let mut client = Http1::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.unwrap();
         for _ in 0..REQUESTS {
-            let request = mesh.request(&mut dice);
+            let request = plan.request(&mut dice);
             let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
-            let explanation = explain(&mesh.manifests, &request, now);
+            let explanation = explain(&plan.manifests, &request, now);
             assert_eq!((&explanation.instead, explanation.destinations.len()), (&None, 1), "{request:?}");
             let destination = &explanation.destinations[0].host;
 
@@ -79,19 +79,19 @@ const PLANS: u64 = 40;
 const REQUESTS: usize = 25;
 
 /// A plan's manifests, and what requests can be made of.
-struct Mesh {
+struct RandomPlan {
     name: String,
     manifests: Vec<Manifest>,
-    services: Vec<Service>,
+    services: Vec<RandomService>,
 }
 
-struct Service {
+struct RandomService {
     name: String,
     host: String,
     variants: Vec<String>,
 }
 
-impl Mesh {
+impl RandomPlan {
     fn random(number: u64, dice: &mut Dice) -> Self {
         let mut plan = json!({
             "apiVersion": "routing-claims.dev/v1alpha1",
@@ -119,7 +119,7 @@ impl Mesh {
                 bases.insert(name.clone(), base(&host, dice).to_string());
             }
             plan["spec"]["services"].as_array_mut().unwrap().push(service);
-            services.push(Service { name, host, variants });
+            services.push(RandomService { name, host, variants });
         }
         if dice.roll(3) == 0 {
             plan["spec"]["policy"]["claimPath"] = json!(["routing"]);

@@ -42,7 +42,7 @@ fn no_error_shows_a_token() {
         [explain(&["--token"]), vec![token]].concat(),
         vec!["explain", "--manifests", "service.yaml", "--host", "a", "--token", token],
         vec!["explain", "--manifests", "service.yaml", "--host", "a", "--claims", PAYLOAD],
-        // In a wrong place.
+        // Misplaced.
         vec![token],
         vec!["token", token],
         vec!["token", "mint", token],

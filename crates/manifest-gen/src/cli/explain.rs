@@ -104,12 +104,12 @@ impl Args {
             Format::Json => {
                 let mut value = json!(explanation);
                 for (index, rule) in explanation.rules.iter().enumerate() {
-                    value["rules"][index]["place"] = json!(documents.span(&rule.location).to_string());
+                    value["rules"][index]["location"] = json!(documents.span(&rule.location).to_string());
                 }
                 for (field, caveats) in [("assumed", &explanation.assumed), ("unknown", &explanation.unknown)] {
                     for (index, caveat) in caveats.iter().enumerate() {
-                        let place = caveat.location.as_ref().map(|location| documents.span(location).to_string());
-                        value[field][index]["place"] = json!(place);
+                        let location = caveat.location.as_ref().map(|location| documents.span(location).to_string());
+                        value[field][index]["location"] = json!(location);
                     }
                 }
                 print(&format!("{value:#}\n"))

@@ -202,8 +202,18 @@ fn a_base_must_fit() {
     );
     assert!(
         with(&base.replace("HOST", "a").replace("ROUTES", "{route: [{destination: {host: c}}]}"))
-            .contains("the variants have no place")
+            .contains("to weave the variants into, found none")
     );
     let matching = "{match: [{headers: {a: {exact: x}}}], route: [{destination: {host: a}}]}";
     assert!(with(&base.replace("HOST", "a").replace("ROUTES", matching)).contains("`a` is the header of the variants"));
+    assert!(
+        with(
+            &base.replace("HOST", "a").replace("ROUTES", "{match: [{headers: x}], route: [{destination: {host: a}}]}")
+        )
+        .contains("b.yaml:3:46 expected a mapping, found")
+    );
+    assert!(
+        with(&format!("apiVersion: example.com/v1\n{base}"))
+            .contains("expected a VirtualService of `networking.istio.io`")
+    );
 }

@@ -5,8 +5,10 @@ use serde_json::Value;
 use super::{Resolver, filter::NOT_GIVEN, service};
 use crate::{
     diagnostic::{Diagnostic, Document, Location},
+    manifests::Manifest,
     names,
     plan::ServiceSpec,
+    views::{VirtualService, reader::WrongType},
 };
 
 impl Resolver<'_> {
@@ -25,57 +27,52 @@ impl Resolver<'_> {
             Some(Err(error)) => return self.unreadable(location, path, &error.0),
             None => return self.unreadable(location, path, NOT_GIVEN),
         };
-        let root = || Location::root(Document::Base(index));
+        let root = Location::root(Document::Base(index));
         if value["kind"] != "VirtualService" {
             let message = format!("expected a VirtualService, found the kind {}", value["kind"]);
-            self.report(Diagnostic::new(root().field("kind"), message));
+            self.report(Diagnostic::new(root.field("kind"), message));
             return None;
         }
+        let Some(manifest) = Manifest::new(value.clone(), root.clone()) else {
+            self.report(Diagnostic::new(root.field("metadata"), "missing field `metadata.name`"));
+            return None;
+        };
         let before = self.diagnostics.len();
-        if !value["metadata"]["name"].is_string() {
-            self.report(Diagnostic::new(root().field("metadata"), "missing field `metadata.name`"));
+        for WrongType { path, expected, found } in manifest.wrong_types() {
+            let message = format!("expected {expected}, found {found}");
+            self.report(Diagnostic::new(manifest.location(path), message));
         }
-        let namespace = value["metadata"]["namespace"].as_str().unwrap_or(&written.namespace);
-        if namespace != written.namespace {
-            let message = format!("expected the service's namespace `{}`, found `{namespace}`", written.namespace);
-            self.report(Diagnostic::new(root().field("metadata").field("namespace"), message));
+        if !value["metadata"]["namespace"].is_null() && manifest.namespace != written.namespace {
+            let message =
+                format!("expected the service's namespace `{}`, found `{}`", written.namespace, manifest.namespace);
+            self.report(Diagnostic::new(root.clone().field("metadata").field("namespace"), message));
         }
-        let own = |name: &Value| name.as_str().is_some_and(|name| names::same_host(name, namespace, host));
-        if !items(&value["spec"]["hosts"]).any(own) {
+        let Some(base) = manifest.view::<VirtualService>() else {
+            let message = format!("expected a VirtualService of `networking.istio.io`, found {}", value["apiVersion"]);
+            self.report(Diagnostic::new(root.field("apiVersion"), message));
+            return None;
+        };
+        let is_own = |name: &str| names::same_host(name, &written.namespace, host);
+        let spec = root.field("spec");
+        if !base.hosts.items().iter().any(|name| is_own(name)) {
             let message = format!("`hosts` does not contain the service's host `{host}`");
-            let diagnostic = Diagnostic::new(root().field("spec").field("hosts"), message);
+            let diagnostic = Diagnostic::new(spec.clone().field("hosts"), message);
             self.report(diagnostic.with_related(location, "the service"));
         }
-        self.base_routes(&root, &value["spec"]["http"], header);
-        let goes_here = |route: &Value| items(&route["route"]).any(|to| own(&to["destination"]["host"]));
-        if value["spec"]["http"].is_array() && !items(&value["spec"]["http"]).any(goes_here) {
-            let message = format!("no http route goes to `{host}`, so the variants have no place");
-            self.report(Diagnostic::new(root().field("spec").field("http"), message));
+        for condition in base.http.items().iter().flat_map(|route| route.matches.items()) {
+            if condition.headers.known().is_some_and(|headers| headers.contains_key(header)) {
+                let path = condition.written.path.clone().field("headers").field(header.to_owned());
+                let diagnostic =
+                    Diagnostic::new(manifest.location(&path), format!("`{header}` is the header of the variants"));
+                self.report(diagnostic.with_help("remove this match: the plan's variants add such routes"));
+            }
+        }
+        let destinations = base.http.items().iter().flat_map(|route| route.route.items());
+        let mut hosts = destinations.filter_map(|to| to.destination.known()?.host.text());
+        if !hosts.any(is_own) {
+            let message = format!("expected an http route to `{host}` to weave the variants into, found none");
+            self.report(Diagnostic::new(spec.field("http"), message));
         }
         (self.diagnostics.len() == before).then(|| value.clone())
     }
-
-    fn base_routes(&mut self, root: &dyn Fn() -> Location, http: &Value, header: &str) {
-        if !http.is_array() {
-            let diagnostic = Diagnostic::new(root().field("spec"), "missing field `http`");
-            self.report(diagnostic.with_help("give at least one http route to the service"));
-        }
-        for (index, route) in items(http).enumerate() {
-            let at = || root().field("spec").field("http").index(index);
-            if !route.is_object() {
-                self.report(Diagnostic::new(at(), "expected a mapping"));
-            }
-            for (item, condition) in items(&route["match"]).enumerate() {
-                if condition["headers"].get(header).is_some() {
-                    let location = at().field("match").index(item).field("headers").field(header.to_owned());
-                    let diagnostic = Diagnostic::new(location, format!("`{header}` is the header of the variants"));
-                    self.report(diagnostic.with_help("remove this match: the plan's variants add such routes"));
-                }
-            }
-        }
-    }
-}
-
-fn items(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
 }
