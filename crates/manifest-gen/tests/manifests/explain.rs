@@ -183,6 +183,9 @@ fn hosts_are_found_by_wildcards_and_gateways() {
     assert_eq!(at("x.example", Some("g/g")).destinations[0].host, "b.a.svc.cluster.local");
     assert_eq!(at("x.example", None).destinations[0].host, "x.example");
     assert!(at("example", Some("g/g")).instead.unwrap().starts_with("404"));
+    let own = text.replace("[g/g]", "[g]");
+    let at_own = ExplainRequest { host: "x.example".into(), gateway: Some("a/g".into()), ..request("/") };
+    assert_eq!(explained(&own, &at_own, "{}").destinations[0].host, "b.a.svc.cluster.local");
 }
 
 /// R17: a rule of the user's own may be about the header that holds the token.

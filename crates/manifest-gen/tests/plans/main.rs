@@ -4,4 +4,5 @@
 mod common;
 mod errors;
 mod properties;
+mod read_back;
 mod render;
