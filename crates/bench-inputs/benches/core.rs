@@ -1,4 +1,4 @@
-//! Decisions of the core beside other ways to read a token: `cargo xtask bench core`.
+//! Times decisions of the core and other ways to read a token: `cargo xtask bench core`.
 
 use std::{borrow::Cow, hint::black_box, time::Duration};
 
@@ -27,7 +27,7 @@ fn core(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Every token is another one.
+/// Every token is different.
 fn distinct(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
     let Some(mut decider) = decider(input) else { return };
     let requests = requests(input);
@@ -37,7 +37,7 @@ fn distinct(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
     });
 }
 
-/// Every token is the same one.
+/// Every token is the same.
 fn cached(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
     let Some(mut decider) = decider(input) else { return };
     group.bench_function(format!("{}, cached", input.name), |bencher| {
@@ -45,7 +45,7 @@ fn cached(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
     });
 }
 
-/// What others would do with the token: decode it and read the two versions, verifying and bounding nothing.
+/// Other ways to read a token: they decode it and read the two versions, without limits or verification.
 fn peers(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
     let requests = requests(input);
     let tokens: Vec<_> = requests.iter().filter_map(|lines| lines.last()?.1.strip_prefix(b"Bearer ")).collect();
@@ -92,17 +92,17 @@ fn decider(input: &Input) -> Option<routing_claims::Decider> {
     input.decider().inspect_err(|error| eprintln!("left out: {error:#}")).ok()
 }
 
-/// So many variants that none is still in the cache when its turn comes again.
+/// Enough variants that none is still in the cache when it is used again.
 fn requests(input: &Input) -> Vec<Vec<Line>> {
     let token = input.lines.last().map_or(1, |(_, value)| value.len());
     (1..2 + CACHE_BYTES / token).map(|number| input.variant(number)).collect()
 }
 
-/// What a decider's cache holds, and half as much again.
+/// One and a half times the size of a decider's cache.
 const CACHE_BYTES: usize = 384 * 1024;
 
-/// The dearest of the worst inputs by instructions for a byte.
-const TIMED_WORST: [&str; 2] = ["short numbers", "open, thousands of keys"];
+/// The worst inputs with the most instructions per byte.
+const TIMED_WORST: [&str; 2] = ["short numbers", "prefix mode, thousands of keys"];
 
 criterion_group!(benches, core);
 criterion_main!(benches);

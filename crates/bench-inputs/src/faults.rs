@@ -4,13 +4,13 @@ use serde_json::json;
 
 use crate::{Input, NOW, REFERENCE_PAYLOAD, services, token};
 
-/// The reference token with one thing wrong, as late in it as it can stand.
+/// The reference token with one fault, as late in the token as possible.
 #[must_use]
 pub fn faults() -> Vec<Input> {
     let valid = || format!("Bearer {}", token(REFERENCE_PAYLOAD));
     let of_value = |outcome, value: String| Input::new(outcome, services(2), value, outcome);
     let of_payload = |outcome, payload: &str| Input::with_payload(outcome, services(2), payload, outcome);
-    // In place of the closing brace.
+    // Replaces the closing brace.
     let ending = |end: &str| REFERENCE_PAYLOAD.trim_end_matches('}').to_owned() + end;
     let limited = |outcome, limits| {
         let mut policy = services(2);
@@ -28,7 +28,7 @@ pub fn faults() -> Vec<Input> {
         of_payload("no-routes", &REFERENCE_PAYLOAD.replace("micro", "nano-")),
         ambiguous,
         limited("token-too-large", json!({ "maxPayloadBytes": 266 })),
-        // Bits after the last byte: the last digit of the payload's segment is any but `A`, `Q`, `g` and `w`.
+        // Bits after the last byte: the last digit of the payload segment is not `A`, `Q`, `g` or `w`.
         of_value("malformed-token", format!("Bearer {}", token(&ending(" }")).replacen("fQ.", "fR.", 1))),
         of_payload("malformed-payload", &ending("]")),
         limited("too-deep", json!({ "maxDepth": 1 })).with(&ending(r#","z":[]}"#)),

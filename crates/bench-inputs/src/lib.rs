@@ -1,6 +1,6 @@
-//! The requests that are measured, each with its policy and the outcome it must have.
+//! The requests that are measured, each with its policy and its expected outcome.
 //!
-//! `benches/core.rs` times them, `src/main.rs` has their instructions counted.
+//! `benches/core.rs` times them; `src/main.rs` runs each once, so that its instructions can be counted.
 
 mod faults;
 mod worst;
@@ -19,13 +19,13 @@ pub const NOW: i64 = 1_800_000_000;
 /// A request to decide on.
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// What it is, for tables.
+    /// Its name in tables.
     pub name: String,
-    /// As JSON.
+    /// The policy as JSON.
     pub policy: Value,
-    /// Header lines; the token, if any, ends the last.
+    /// Header lines. The last one ends with the token, if there is one.
     pub lines: Vec<Line>,
-    /// What the decision must say.
+    /// The expected outcome.
     pub outcome: &'static str,
 }
 
@@ -38,7 +38,7 @@ impl Input {
         Self { name: name.into(), policy, lines, outcome }
     }
 
-    /// With a payload in a token whose signature is as long as RS256 makes it.
+    /// An input whose token has this payload, and a signature of the length of RS256.
     fn with_payload(name: impl Into<String>, policy: Value, payload: &str, outcome: &'static str) -> Self {
         Self::new(name, policy, format!("Bearer {}", token(payload)), outcome)
     }
@@ -49,11 +49,11 @@ impl Input {
         self.lines.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
-    /// A decider that has seen another token, so that nothing is done for the first time.
+    /// A decider that has already decided on another token, so that nothing happens for the first time.
     ///
     /// # Errors
     ///
-    /// When the policy is not valid, or the outcome is not what it must be.
+    /// If the policy is invalid, or the outcome is not the expected one.
     pub fn decider(&self) -> Result<Decider> {
         let policy = Policy::from_json(self.policy.to_string().as_bytes());
         let mut decider = Decider::new(policy.with_context(|| format!("policy of `{}`", self.name))?);
@@ -62,7 +62,7 @@ impl Input {
         Ok(decider)
     }
 
-    /// The same with another signature: to a cache another token.
+    /// The same request with another signature, so that a cache does not know the token.
     #[must_use]
     pub fn variant(&self, number: usize) -> Vec<Line> {
         let mut lines = self.lines.clone();
@@ -75,7 +75,7 @@ impl Input {
     }
 }
 
-/// Decides and reads the decision as a proxy does, and gives its outcome.
+/// Decides, and reads the decision as a proxy does. Returns the outcome.
 pub fn decide(decider: &mut Decider, lines: &[Line]) -> &'static str {
     let decision = decider.decide(lines.iter().map(|(name, value)| (name.as_slice(), value.as_slice())), NOW);
     if decision.removes_any() {
@@ -89,7 +89,7 @@ pub fn decide(decider: &mut Decider, lines: &[Line]) -> &'static str {
     decision.outcome().code()
 }
 
-/// Tokens as they come: by number of services and of headers, and by size.
+/// Typical requests, by number of services, number of headers and size of the token.
 #[must_use]
 pub fn typical() -> Vec<Input> {
     let with_services = |count| {
@@ -115,7 +115,7 @@ pub fn typical() -> Vec<Input> {
     ]
 }
 
-/// A closed policy of so many services, its limits as wide as they go.
+/// A policy with this many services and the highest limits.
 fn services(count: usize) -> Value {
     let letter = |number: usize| char::from(b'A' + u8::try_from(number % 26).unwrap_or_default());
     let names = (0..count).map(|number| match number {
@@ -129,17 +129,17 @@ fn widest() -> Value {
     json!({ "maxTokenBytes": 65536, "maxPayloadBytes": 49152, "maxDepth": 64, "maxRoutes": 64 })
 }
 
-/// RS256, so many bytes of payload in all.
+/// A token with this payload and a made-up signature of the length of RS256.
 fn token(payload: &str) -> String {
     let header = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","typ":"JWT","kid":"k1"}"#);
-    // 256 bytes of a multiplicative generator: no two characters alike but by chance.
+    // 256 bytes of a linear congruential generator.
     let bytes =
         std::iter::successors(Some(1_u32), |state| Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)));
     let signature: Vec<u8> = bytes.map(|state| state.to_be_bytes()[0]).skip(1).take(256).collect();
     format!("{header}.{}.{}", BASE64_URL_SAFE_NO_PAD.encode(payload), BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// The reference payload with more claims of an identity provider, up to so many bytes.
+/// The reference payload with more claims of an identity provider, in this many bytes.
 fn payload(bytes: usize) -> String {
     let mut payload = REFERENCE_PAYLOAD.trim_end_matches('}').to_owned();
     let room = |payload: &str| bytes - payload.len() - r#","pad":""}"#.len();
@@ -159,7 +159,7 @@ fn payload(bytes: usize) -> String {
     payload + &format!(r#","pad":"{pad}"}}"#)
 }
 
-/// What a browser's request through a mesh carries besides its token.
+/// The other headers of a browser's request in a mesh.
 fn other_headers(count: usize) -> Vec<Line> {
     let known = [
         (":authority", "shop.qa.example.com"),
@@ -178,7 +178,7 @@ fn other_headers(count: usize) -> Vec<Line> {
     lines.map(|(name, value)| (name.into_bytes(), value.into_bytes())).collect()
 }
 
-/// Eight claims, two of them routes; its token has 751 bytes.
+/// Eight claims, two of them routes. Its token has 751 bytes.
 const REFERENCE_PAYLOAD: &str = concat!(
     r#"{"iss":"https://login.qa.example.com/realms/store","sub":"auth0|66f1c0a94bd2e7001c8a55d0e1f2","aud":"https://api.qa.example.com/orders/v1","#,
     r#""iat":1799998200,"exp":1800001800,"scope":"openid profile email offline_access","#,
@@ -197,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn every_input_has_its_outcome_and_a_name_of_its_own() {
+    fn every_input_has_its_outcome_and_a_unique_name() {
         let mut names = std::collections::BTreeSet::new();
         for input in typical().into_iter().chain(faults()).chain(worst()) {
             let mut decider = input.decider().unwrap();
             assert_eq!(decide(&mut decider, &input.lines), input.outcome, "{}", input.name);
-            assert!(names.insert(input.name.clone()), "{} twice", input.name);
+            assert!(names.insert(input.name.clone()), "duplicate name {}", input.name);
         }
     }
 

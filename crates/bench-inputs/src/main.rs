@@ -1,7 +1,6 @@
-//! Makes each decision once, in a function of its own, for a tool that counts the instructions in it:
-//! `cargo xtask bench instructions`.
+//! Makes each decision once, inside of [`counted`], for `cargo xtask bench instructions`.
 //!
-//! Prints a line for each call of [`counted`]: group, name and bytes of the input, separated by tabs.
+//! Prints a line for each call: group, name and bytes of the input, separated by tabs.
 
 use std::hint::black_box;
 
@@ -29,7 +28,7 @@ fn run(group: &str, input: &Input, suffix: &str, decider: &mut Decider) {
     counted(decider, &input.lines);
 }
 
-/// What is counted: valgrind finds it by its name.
+/// The function whose instructions are counted. Valgrind finds it by its name.
 #[inline(never)]
 fn counted(decider: &mut Decider, lines: &[Line]) {
     black_box(bench_inputs::decide(black_box(decider), black_box(lines)));

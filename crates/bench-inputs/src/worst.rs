@@ -1,14 +1,14 @@
-//! What an attacker may send to make a decision as dear as it gets, byte for byte.
+//! Requests that an attacker can send to make each byte of a decision as expensive as possible.
 
 use serde_json::{Value, json};
 
 use crate::{Input, services, widest};
 
-/// Inputs that a policy's limits allow, most of 8 KB and more.
+/// Inputs within a policy's limits, most of them 8 KB or more.
 #[must_use]
 pub fn worst() -> Vec<Input> {
-    let closed = |name, payload: &str, outcome| Input::with_payload(name, services(2), payload, outcome);
-    let open = |name, payload: &str, outcome| Input::with_payload(name, open_policy(), payload, outcome);
+    let listed = |name, payload: &str, outcome| Input::with_payload(name, services(2), payload, outcome);
+    let prefixed = |name, payload: &str, outcome| Input::with_payload(name, prefix_policy(), payload, outcome);
     let member = |value: &str| format!(r#"{{"a":{value}}}"#);
     let array = |item: &str| member(&format!("[{}]", repeated(item, ",", BYTES)));
     let string = |part: &str| member(&format!(r#""{}""#, repeated(part, "", BYTES)));
@@ -16,35 +16,35 @@ pub fn worst() -> Vec<Input> {
     let nested = |open: &str, close: &str| array(&format!("{}1{}", open.repeat(62), close.repeat(62)));
 
     vec![
-        closed("nested arrays", &nested("[", "]"), "no-routes"),
-        closed("nested objects", &nested(r#"{"":"#, "}"), "no-routes"),
-        closed("empty arrays", &array("[]"), "no-routes"),
-        closed("empty objects", &array("{}"), "no-routes"),
-        closed("empty strings", &array(r#""""#), "no-routes"),
-        closed("short strings", &array(r#""a""#), "no-routes"),
-        closed("literals", &array("null"), "no-routes"),
-        closed("short numbers", &array("1"), "no-routes"),
-        closed("short fractions", &array("0.1"), "no-routes"),
-        closed("short exponents", &array("-1.0e+1"), "no-routes"),
-        closed("a huge number", &member(&"9".repeat(BYTES)), "no-routes"),
-        closed("a huge time", &time(&"9".repeat(BYTES)), "no-routes"),
-        closed("a long fraction of a time", &time(&format!("9{}.{}", "0".repeat(9), "0".repeat(BYTES))), "no-routes"),
-        closed("a time of long exponent", &time(&format!("9e{}", "0".repeat(BYTES))), "expired"),
-        closed("white space", &member(&format!("{}1", " ".repeat(BYTES))), "no-routes"),
-        closed("white space between all", &array(" 1 "), "no-routes"),
-        closed("short escapes", &string(r"\n"), "no-routes"),
-        closed("escapes of four digits", &string(r"\u0041"), "no-routes"),
-        closed("escaped surrogates", &string(r"\ud83d\ude00"), "no-routes"),
-        closed("text of two bytes", &string("\u{e9}"), "no-routes"),
-        closed("text of mixed lengths", &string("a\u{e9}\u{20ac}\u{1f600}"), "no-routes"),
-        closed("many keys", &keys(BYTES, short_name), "no-routes"),
-        closed(
+        listed("nested arrays", &nested("[", "]"), "no-routes"),
+        listed("nested objects", &nested(r#"{"":"#, "}"), "no-routes"),
+        listed("empty arrays", &array("[]"), "no-routes"),
+        listed("empty objects", &array("{}"), "no-routes"),
+        listed("empty strings", &array(r#""""#), "no-routes"),
+        listed("short strings", &array(r#""a""#), "no-routes"),
+        listed("literals", &array("null"), "no-routes"),
+        listed("short numbers", &array("1"), "no-routes"),
+        listed("short fractions", &array("0.1"), "no-routes"),
+        listed("short exponents", &array("-1.0e+1"), "no-routes"),
+        listed("a huge number", &member(&"9".repeat(BYTES)), "no-routes"),
+        listed("a huge time", &time(&"9".repeat(BYTES)), "no-routes"),
+        listed("a long fraction of a time", &time(&format!("9{}.{}", "0".repeat(9), "0".repeat(BYTES))), "no-routes"),
+        listed("a time of long exponent", &time(&format!("9e{}", "0".repeat(BYTES))), "expired"),
+        listed("white space", &member(&format!("{}1", " ".repeat(BYTES))), "no-routes"),
+        listed("white space between all", &array(" 1 "), "no-routes"),
+        listed("short escapes", &string(r"\n"), "no-routes"),
+        listed("escapes of four digits", &string(r"\u0041"), "no-routes"),
+        listed("escaped surrogates", &string(r"\ud83d\ude00"), "no-routes"),
+        listed("text of two bytes", &string("\u{e9}"), "no-routes"),
+        listed("text of mixed lengths", &string("a\u{e9}\u{20ac}\u{1f600}"), "no-routes"),
+        listed("many keys", &keys(BYTES, short_name), "no-routes"),
+        listed(
             "keys as long as a service's",
             &keys(BYTES, |number| format!("microservice-{}", short_name(number + 2))),
             "no-routes",
         ),
-        closed("one service in all cases", &keys(BYTES, |number| cased("microservice-a", number)), "too-many-routes"),
-        closed(
+        listed("one service in all cases", &keys(BYTES, |number| cased("microservice-a", number)), "too-many-routes"),
+        listed(
             "one service in as many cases as are read",
             &filled(&read_keys("1", |number| cased("microservice-a", number))),
             "no-routes",
@@ -61,43 +61,43 @@ pub fn worst() -> Vec<Input> {
             &keys(LARGEST, |number| format!("{}-{number:03}", "s".repeat(58))),
             "too-many-routes",
         ),
-        open("open, many keys", &under_r(&keys(BYTES, short_name)), "too-many-routes"),
-        open("open, thousands of keys", &under_r(&keys(LARGEST, short_name)), "too-many-routes"),
-        open(
-            "open, long invalid names alike to the end",
+        prefixed("prefix mode, many keys", &under_r(&keys(BYTES, short_name)), "too-many-routes"),
+        prefixed("prefix mode, thousands of keys", &under_r(&keys(LARGEST, short_name)), "too-many-routes"),
+        prefixed(
+            "prefix mode, long invalid names that differ at the end",
             &under_r(&keys(LARGEST, |number| format!("{}{}", " ".repeat(1000), padded(number)))),
             "no-routes",
         ),
-        open("open, as many keys as are read", &filled(&under_r(&read_keys("1", short_name))), "applied"),
-        open("open, faults in the report", &filled(&under_r(&read_keys("[]", short_name))), "no-routes"),
-        open(
-            "open, keys in all cases",
+        prefixed("prefix mode, as many keys as are read", &filled(&under_r(&read_keys("1", short_name))), "applied"),
+        prefixed("prefix mode, faults in the report", &filled(&under_r(&read_keys("[]", short_name))), "no-routes"),
+        prefixed(
+            "prefix mode, keys in all cases",
             &filled(&under_r(&read_keys("1", |number| cased("abcdefghijklm", number)))),
             "no-routes",
         ),
-        open(
-            "open, long keys in all cases",
+        prefixed(
+            "prefix mode, long keys in all cases",
             &under_r(&read_keys("1", |number| cased(&"abcdefghi".repeat(7), number * 0x0101_0101_0101_0101))),
             "no-routes",
         ),
-        open(
-            "open, long keys alike to the end",
+        prefixed(
+            "prefix mode, long keys that differ at the end",
             &under_r(&read_keys("1", |number| format!("{}{}", "k".repeat(59), padded(number)))),
             "too-many-routes",
         ),
-        // Of few bytes, each of which is dear.
-        closed(
+        // Few bytes, each of them expensive.
+        listed(
             "nothing but one service in as many cases as are read",
             &read_keys("1", |number| cased("microservice-a", number)),
             "no-routes",
         ),
-        open("open, nothing but as many keys as are read", &under_r(&read_keys("1", short_name)), "applied"),
-        open(
-            "open, nothing but keys in all cases",
+        prefixed("prefix mode, nothing but as many keys as are read", &under_r(&read_keys("1", short_name)), "applied"),
+        prefixed(
+            "prefix mode, nothing but keys in all cases",
             &under_r(&read_keys("1", |number| cased("abcdefgh", number * 37))),
             "no-routes",
         ),
-        open("open, nothing but faults in the report", &under_r(&read_keys("[]", short_name)), "no-routes"),
+        prefixed("prefix mode, nothing but faults in the report", &under_r(&read_keys("[]", short_name)), "no-routes"),
         header("commas", b"authorization", ",", "no-token"),
         header("commas and spaces", b"authorization", " ,\t", "no-token"),
         header("schemes", b"authorization", "Bearex,", "no-token"),
@@ -105,7 +105,7 @@ pub fn worst() -> Vec<Input> {
         header("cookies of a name's length", b"cookie", "ab=;", "no-token"),
         header("cookies of names wanted", b"cookie", "hh=;aa=;", "ambiguous-token"),
         cookies("cookies of one letter", ["a", "b", "c", "d", "e", "f", "g", "h"], "z=;", "no-token"),
-        cookies("cookies much alike", ["a1z", "a2z", "a3z", "a4z", "a5z", "a6z", "a7z", "a8z"], "a9z=;", "no-token"),
+        cookies("similar cookies", ["a1z", "a2z", "a3z", "a4z", "a5z", "a6z", "a7z", "a8z"], "a9z=;", "no-token"),
         many_headers(),
     ]
 }
@@ -115,7 +115,7 @@ fn header(name: &str, header: &[u8], part: &str, outcome: &'static str) -> Input
     line(name, ["aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh"], header, part, outcome)
 }
 
-/// A line of 8 KB of cookies, for a policy that knows others.
+/// A line of 8 KB of cookies, for a policy that reads other cookies.
 fn cookies(name: &str, known: [&str; 8], part: &str, outcome: &'static str) -> Input {
     line(name, known, b"cookie", part, outcome)
 }
@@ -132,14 +132,14 @@ fn line(name: &str, cookies: [&str; 8], header: &[u8], part: &str, outcome: &'st
     }
 }
 
-/// As many header lines as Envoy takes, each as long as a managed header.
+/// As many header lines as Envoy accepts, each with a name as long as a managed header's.
 fn many_headers() -> Input {
     let lines =
         (0..100).map(|number| (format!("microservice-{}", padded(number)).into_bytes(), vec![b'v'; 70])).collect();
     Input { lines, ..Input::new("headers near managed ones", thousand_services(), "", "no-token") }
 }
 
-fn open_policy() -> Value {
+fn prefix_policy() -> Value {
     json!({ "claimPath": ["r"], "headerPrefix": "x-route-", "reportHeader": "x-report", "limits": widest() })
 }
 
@@ -152,7 +152,7 @@ fn under_r(object: &str) -> String {
     format!(r#"{{"r":{object}}}"#)
 }
 
-/// An object of so many bytes, or of as many keys as there are.
+/// An object of at most this many bytes.
 fn keys(bytes: usize, key: impl Fn(usize) -> String) -> String {
     let mut object = String::from("{");
     for number in 0.. {
@@ -168,13 +168,13 @@ fn keys(bytes: usize, key: impl Fn(usize) -> String) -> String {
     object + "}"
 }
 
-/// An object of as many keys as are read, all of one value.
+/// An object with as many keys as are read, all with the same value.
 fn read_keys(value: &str, key: impl Fn(usize) -> String) -> String {
     let members: Vec<_> = (0..128).map(|number| format!(r#""{}":{value}"#, key(number))).collect();
     format!("{{{}}}", members.join(","))
 }
 
-/// An object filled up by a member that is passed over.
+/// An object filled up with a member that the policy does not read.
 fn filled(object: &str) -> String {
     let rest = repeated("1", ",", BYTES - object.len());
     format!(r#"{},"filler":[{rest}]}}"#, object.strip_suffix('}').unwrap_or(object))
@@ -184,7 +184,7 @@ fn repeated(part: &str, separator: &str, bytes: usize) -> String {
     vec![part; (bytes - 12) / (part.len() + separator.len())].join(separator)
 }
 
-/// The shortest names, in no order.
+/// The shortest names, unordered.
 fn short_name(number: usize) -> String {
     const LETTERS: &[u8] = b"qwertyuiopasdfghjklzxcvbnmQWERTYUIOPASDFGHJKLZXCVBNM0123456789";
     let mut name = String::new();
@@ -203,7 +203,7 @@ fn padded(number: usize) -> String {
     format!("{:04}", number * 7919 % 10_000)
 }
 
-/// A name with each letter in upper case whose bit is set.
+/// The name, with a letter in upper case for each bit that is set.
 fn cased(name: &str, bits: usize) -> String {
     let upper = |(at, letter): (usize, char)| if bits >> at & 1 == 1 { letter.to_ascii_uppercase() } else { letter };
     name.chars().enumerate().map(upper).collect()
@@ -211,5 +211,5 @@ fn cased(name: &str, bits: usize) -> String {
 
 const BYTES: usize = 8 * 1024;
 
-/// What a token of 64 KB holds.
+/// The payload of a token of 64 KB.
 const LARGEST: usize = 47 * 1024;

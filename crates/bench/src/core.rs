@@ -1,4 +1,4 @@
-//! `cargo xtask bench core`: decisions of the core, timed by criterion beside other ways to read a token.
+//! `cargo xtask bench core`: times decisions of the core and other ways to read a token, with criterion.
 
 use std::{fs, io, path::Path, process::ExitCode, time::SystemTime};
 
@@ -28,7 +28,7 @@ pub(crate) async fn run() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What criterion found, in nanoseconds.
+/// A measurement by criterion, in nanoseconds.
 struct Time {
     name: String,
     median: f64,
@@ -41,7 +41,7 @@ fn read(dir: &Path) -> Result<Vec<Time>> {
     let mut times = Vec::new();
     for entry in fs::read_dir(dir).with_context(|| format!("criterion left nothing in {}", dir.display()))? {
         let dir = entry?.path().join("new");
-        // The group's own report is no measurement.
+        // The folder of the group's own report has no estimates.
         let Ok(estimates) = fs::read(dir.join("estimates.json")) else { continue };
         times.push((fs::metadata(dir.join("estimates.json"))?.modified()?, time(&dir, &estimates)?));
     }
@@ -69,7 +69,7 @@ fn times_table(times: &[Time]) -> Table {
     table
 }
 
-/// What was aimed at. It is reported, not enforced: a clock's answer depends on the machine and on its other work.
+/// The targets. They are reported, not enforced, because times depend on the machine and its load.
 fn budgets_table(times: &[Time]) -> Table {
     let median = |name| median(times, name);
     let ratio = |name, to| Some(median(name)? / median(to)?);
@@ -81,7 +81,7 @@ fn budgets_table(times: &[Time]) -> Table {
         ("100 services, times 2 services", ratio("100 services", "reference"), Bound::AtMost(1.5)),
         ("8 KB of payload, times 2 KB", ratio("8 KB payload", "2 KB payload"), Bound::AtMost(4.0)),
     ];
-    let mut table = table(["Budget", "Found", "Aim", ""]);
+    let mut table = table(["Budget", "Found", "Target", ""]);
     for (name, found, bound) in budgets {
         let (aim, met) = match bound {
             Bound::AtMost(limit) => (format!("<= {limit}"), found.is_some_and(|found| found <= limit)),
@@ -105,7 +105,7 @@ fn cell(number: Option<f64>) -> String {
     number.map_or_else(|| "not measured".to_owned(), |number| format!("{number:.2}"))
 }
 
-/// A table that is Markdown, too; its first column is of words, the others of numbers.
+/// A table in Markdown. The first column contains words, the others numbers.
 pub(crate) fn table<const COLUMNS: usize>(head: [&str; COLUMNS]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(head);

@@ -1,4 +1,4 @@
-//! `cargo xtask bench envoy`: what a request costs one worker of a real Envoy, by filter.
+//! `cargo xtask bench envoy`: measures what a request costs one worker of a real Envoy, with each filter.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One Envoy with a listener for each case, so that none finds what another left in its filter, and the requests to send.
+/// One Envoy with a listener for each case, so that cases share no filter state, and the requests to send.
 struct Bench {
     listeners: Vec<(Case, Connections)>,
     requests: BTreeMap<(Tokens, usize, usize), Requests>,
@@ -106,7 +106,7 @@ impl Bench {
         Ok(Self { listeners, requests, clock, _envoy: envoy })
     }
 
-    /// CPU time per request of each case, round by round, so that what disturbs the machine for a while disturbs all.
+    /// CPU time per request of each case, measured in rounds, so that a temporary disturbance affects all cases.
     async fn measure(&mut self, rounds: usize) -> Result<Vec<Measured>> {
         let cases: Vec<Case> = self.listeners.iter().map(|(case, _)| *case).collect();
         let mut measured: Vec<Measured> =
@@ -119,11 +119,11 @@ impl Bench {
         }
         for round in 0..rounds {
             for index in 0..measured.len() {
-                // Each round begins elsewhere, so that no case always follows the same one at the same time.
+                // Each round starts with another case, so that no case always runs at the same time of a round.
                 let index = (index + round * 7) % measured.len();
                 let nanoseconds = self.cpu_of(measured[index].case, sizes[index])?;
                 measured[index].nanoseconds.push(nanoseconds);
-                // Lets Ctrl-C through.
+                // Lets Ctrl-C take effect.
                 tokio::task::yield_now().await;
             }
             progress("CPU time", round + 1, rounds);
@@ -167,7 +167,7 @@ impl Bench {
     }
 }
 
-/// What one filter adds to Envoy's memory, from Envoys with several listeners each.
+/// The memory that one filter adds to Envoy, measured with several listeners.
 async fn memory(binary: &EnvoyBinary, sources: &Sources, cores: &Cores) -> Result<Vec<Memory>> {
     println!("memory");
     let requests = sources.key.tokens(DISTINCT_TOKENS, REFERENCE.token_bytes)?;
@@ -204,7 +204,7 @@ async fn memory(binary: &EnvoyBinary, sources: &Sources, cores: &Cores) -> Resul
     Ok(memory)
 }
 
-/// One listener for each entry; gives their addresses.
+/// Starts an Envoy with a listener for each entry. Returns their addresses.
 async fn start_envoy(
     binary: &EnvoyBinary,
     name: &str,
@@ -259,13 +259,13 @@ const WASM_TARGET: &str = "wasm32-unknown-unknown";
 const QUICK: Effort = Effort { rounds: 20, latency_rounds: 4, comparison_rounds: 100 };
 const FULL: Effort = Effort { rounds: 100, latency_rounds: 20, comparison_rounds: 1000 };
 
-/// Several times what any of the caches holds (`jwt_authn` 100, ours 256).
+/// Several times as many as any cache holds (`jwt_authn` 100, ours 256).
 const DISTINCT_TOKENS: usize = 1024;
-/// Requests before a case is timed at all: machine code is compiled, caches fill.
+/// Requests before a case is timed at all, for JIT compilation and caches.
 const WARM_UP: usize = 1024;
-/// Requests before each batch that is timed: the processor's caches fill again.
+/// Requests before each timed batch, which fill the processor's caches again.
 const REST: usize = 64;
-/// CPU time of one batch, about.
+/// The approximate CPU time of one batch.
 const BATCH_NANOSECONDS: f64 = 10e6;
 /// 2,000 requests a second.
 const EVERY: Duration = Duration::from_micros(500);

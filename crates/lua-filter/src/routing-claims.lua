@@ -709,5 +709,5 @@ function envoy_on_request(handle)
   -- Envoy does this itself for a changed header, unless the filter is configured with clear_route_cache: false (R15).
   if (changed or set) and handle.clearRouteCache then handle:clearRouteCache() end
   -- Does not log the error itself, which could contain a part of the token (R17).
-  if not ok then handle:logErr("routing-claims: internal fault, the request goes to the baseline") end
+  if not ok then handle:logErr("routing-claims: internal error; the request goes to the baseline") end
 end

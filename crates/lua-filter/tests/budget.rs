@@ -1,4 +1,4 @@
-//! What a request costs when its token was seen before: garbage is asserted, instructions are reported.
+//! The cost of a request whose token was seen before. Garbage is asserted, instructions are reported.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
 
@@ -42,7 +42,7 @@ fn a_repeated_token_leaves_no_garbage_of_its_own() {
     }
 }
 
-/// A script that makes the handle's calls for one of the requests, and nothing else.
+/// A script that only makes the same calls of the handle for one of the requests.
 fn same_calls(services: usize, request: &str) -> String {
     let strip = if services > 2 {
         "for name in pairs(headers) do found = name == 'service-0' or name == 'service-1' or found end
@@ -69,7 +69,7 @@ fn same_calls(services: usize, request: &str) -> String {
     )
 }
 
-/// Bytes of garbage that a request leaves, on average over many, once the machine is warm.
+/// The average garbage of a request in bytes, after warm-up.
 fn garbage(filter: &Script, request: &Lines) -> usize {
     const REQUESTS: usize = 1000;
     let send = || {
@@ -80,7 +80,7 @@ fn garbage(filter: &Script, request: &Lines) -> usize {
     send();
     filter.lua().gc_collect().unwrap();
     filter.lua().gc_stop();
-    // Strings that every request makes anew, and finds again from its second time on.
+    // Strings that each request creates, and that exist already from its second run on.
     send();
     let before = filter.lua().used_memory();
     send();

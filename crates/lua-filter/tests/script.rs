@@ -151,7 +151,7 @@ fn a_fault_within_gives_the_baseline() {
             let answer = send(&filter, payload, &[("shop", "PR-9"), ("x-report", "applied")]);
             assert_eq!(set(&answer), []);
             assert!(answer.edited && answer.cleared);
-            assert_eq!(answer.logs, ["routing-claims: internal fault, the request goes to the baseline"]);
+            assert_eq!(answer.logs, ["routing-claims: internal error; the request goes to the baseline"]);
         }
     }
 }

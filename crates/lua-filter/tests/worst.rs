@@ -1,4 +1,4 @@
-//! No byte that a client sends costs much more than a typical one (hostile input stays linear).
+//! No byte that a client sends costs much more than a typical byte, so the cost of hostile input stays linear.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
 
@@ -10,18 +10,18 @@ use routing_claims::Policy;
 fn no_byte_costs_more_than_four_typical_ones() {
     let typical = bench_inputs::typical().into_iter().find(|input| input.name == "8 KB payload").unwrap();
     let limit = 4.0 * cost_per_byte(&typical);
-    let mut dear = Vec::new();
+    let mut expensive = Vec::new();
     for input in bench_inputs::worst() {
         let cost = cost_per_byte(&input);
         println!("{:8.1} a byte, {:.1} times a typical one: {}", cost, 4.0 * cost / limit, input.name);
         if cost > limit {
-            dear.push(input.name);
+            expensive.push(input.name);
         }
     }
-    assert!(dear.is_empty(), "these cost more than {limit:.1} a byte: {dear:?}");
+    assert!(expensive.is_empty(), "more than {limit:.1} a byte: {expensive:?}");
 }
 
-/// Instructions of the virtual machine, and bytes that library functions look at or make, which it does not count.
+/// Instructions of the virtual machine, plus the bytes that library functions read or create, which it does not count.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn cost_per_byte(input: &Input) -> f64 {
     let source = lua_filter::source(&Policy::from_json(input.policy.to_string().as_bytes()).unwrap());
@@ -32,7 +32,7 @@ fn cost_per_byte(input: &Input) -> f64 {
     (instructions + bytes) as f64 / input.bytes() as f64
 }
 
-/// Has the library's functions that the script uses count in `touched` the bytes that they look at or make.
+/// Makes the library functions that the script uses count in `touched` the bytes that they read or create.
 const COUNT_BYTES: &str = r"
     touched = 0
     local find, sub, lower, char, concat, sort = string.find, string.sub, string.lower, string.char, table.concat, table.sort

@@ -1,5 +1,5 @@
-//! The filter as one writes it at first: the SDK, one header after the other, and the whole payload as a
-//! `serde_json::Value`. It strips nothing and checks little.
+//! A straightforward filter to compare with. It uses the SDK, sets one header after the other, and parses the whole payload
+//! into a `serde_json::Value`. It strips nothing and checks little.
 #![allow(missing_docs, reason = "the SDK's macro makes a public function")]
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

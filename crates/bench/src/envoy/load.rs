@@ -1,7 +1,7 @@
-//! Requests, the worker's clock, and who runs on which core.
+//! Sends requests, reads the worker's CPU time, and pins threads to cores.
 //!
-//! The load is made here, without an HTTP library or a load generator: each request must carry a token of its own, each
-//! answer must be looked at, and requests must stop and go in batches between two looks at the worker's clock.
+//! There is no HTTP library or load generator: each request has its own token, each answer is checked, and requests are sent
+//! in batches between two readings of the worker's clock.
 
 use std::{
     fs,
@@ -21,9 +21,9 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// One request for each token, with so many header lines.
+    /// One request for each token, with this many header lines.
     pub(super) fn new(tokens: &[String], headers: usize) -> Self {
-        // `host`, `authorization` and what browsers and meshes send beside them.
+        // `host`, `authorization`, and headers such as those of browsers and meshes.
         let others: Vec<_> =
             (2..headers).map(|index| format!("x-header-{index:02}: some-value-of-usual-length\r\n")).collect();
         let others = others.concat();
@@ -37,7 +37,7 @@ impl Requests {
     }
 }
 
-/// Kept connections to one listener, each with one request under way at most.
+/// Keep-alive connections to one listener, each with at most one request in flight.
 pub(super) struct Connections(Vec<TcpStream>);
 
 impl Connections {
@@ -52,7 +52,7 @@ impl Connections {
         Ok(Self(connections.context("cannot connect to Envoy")?))
     }
 
-    /// Sends so many requests (a multiple of [`CONNECTIONS`] or fewer by what is left over); each answer's body must be this.
+    /// Sends `count` requests, rounded down to a multiple of [`CONNECTIONS`]. Fails if the body of an answer is not `body`.
     pub(super) fn send(&mut self, requests: &mut Requests, count: usize, body: &[u8]) -> Result<()> {
         for _ in 0..count / CONNECTIONS {
             for stream in &mut self.0 {
@@ -65,8 +65,8 @@ impl Connections {
         Ok(())
     }
 
-    /// Sends requests at fixed times on one connection for so long; gives how long after its time each was answered, so
-    /// that a request that waited for another's answer counts in full.
+    /// Sends requests at fixed times over one connection. Returns how long after its time each request was answered, which
+    /// includes the time that it waited for the answer to an earlier request.
     pub(super) fn send_at_rate(
         &mut self,
         requests: &mut Requests,
@@ -91,8 +91,8 @@ impl Connections {
     }
 }
 
-/// The CPU time of Envoy's only worker: nanoseconds by the kernel's scheduler, exact whenever the thread does not run. (The
-/// times in `/proc/PID/stat` are counted in steps of 10 ms, for all threads together.)
+/// The CPU time of Envoy's only worker in nanoseconds, from the kernel's scheduler. It is exact when the thread does not run.
+/// (The times in `/proc/PID/stat` have steps of 10 ms.)
 pub(super) struct WorkerClock {
     schedstat: PathBuf,
 }
@@ -114,7 +114,7 @@ impl WorkerClock {
         Ok(Self { schedstat: worker.context("Envoy has no thread `wrk:worker_0`")? })
     }
 
-    /// Nanoseconds since the worker began, once it has come to rest.
+    /// The worker's CPU time, read when the worker is idle.
     pub(super) fn nanoseconds(&self) -> Result<u64> {
         let mut before = None;
         loop {
@@ -130,14 +130,14 @@ impl WorkerClock {
     }
 }
 
-/// A core for Envoy's worker, and one for all else.
+/// A core for Envoy's worker, and one for everything else.
 pub(super) struct Cores {
     worker: usize,
     others: usize,
 }
 
 impl Cores {
-    /// Takes the first two that this process may use, and the second for the calling thread.
+    /// Takes the first two cores that this process may use, and pins the calling thread to the second.
     pub(super) fn take() -> Result<Self> {
         let allowed = sched_getaffinity(None)?;
         let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
@@ -162,16 +162,16 @@ fn read_answer(stream: &mut TcpStream, body: &[u8]) -> Result<()> {
         let read = stream.read(&mut answer[length..]).context("Envoy does not answer")?;
         ensure!(read > 0, "Envoy closed a connection after {:?}", String::from_utf8_lossy(&answer[..length]));
         length += read;
-        // All bodies are of this length.
+        // All bodies have this length.
         let Some(head) = length.checked_sub(body.len()).filter(|head| answer[..*head].ends_with(b"\r\n\r\n")) else {
             continue;
         };
         let ok = answer.starts_with(b"HTTP/1.1 200 ") && &answer[head..length] == body;
-        ensure!(ok, "a wrong answer: {}", String::from_utf8_lossy(&answer[..length]));
+        ensure!(ok, "unexpected answer: {}", String::from_utf8_lossy(&answer[..length]));
         return Ok(());
     }
 }
 
-/// Kept connections to each listener.
+/// Connections to each listener.
 pub(super) const CONNECTIONS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use super::variants::{self, Case, FilterKind, HEADERS, REFERENCE, SERVICES, TOKE
 
 mod plots;
 
-/// What a run gave.
+/// The results of a run.
 pub(super) struct Results<'r> {
     pub(super) binary: &'r EnvoyBinary,
     pub(super) rounds: usize,
@@ -20,7 +20,7 @@ pub(super) struct Results<'r> {
     pub(super) module_bytes: u64,
 }
 
-/// CPU time per request of a case, one figure a round.
+/// The CPU time per request of a case, one value for each round.
 pub(super) struct Measured {
     pub(super) case: Case,
     pub(super) nanoseconds: Vec<f64>,
@@ -31,7 +31,7 @@ pub(super) struct Latency {
     pub(super) durations: Vec<Duration>,
 }
 
-/// What one filter adds to Envoy's memory.
+/// The memory that one filter adds to Envoy.
 pub(super) struct Memory {
     pub(super) filter: FilterKind,
     pub(super) services: usize,
@@ -46,7 +46,7 @@ pub(super) struct Spread {
     high: f64,
 }
 
-/// A ratio that should not be over its limit.
+/// A value that should not exceed its limit.
 struct Budget {
     name: String,
     found: f64,
@@ -54,7 +54,7 @@ struct Budget {
 }
 
 impl Results<'_> {
-    /// Writes `envoy.md`, `envoy.json` and the plots; gives the Markdown.
+    /// Writes `envoy.md`, `envoy.json` and the plots. Returns the Markdown.
     pub(super) fn write(&self, folder: &Path) -> Result<String> {
         fs::create_dir_all(folder)?;
         let markdown = self.markdown()?;
@@ -132,8 +132,8 @@ impl Results<'_> {
         }
         out.push_str("\n| budget | found | at most | |\n|---|---|---|---|\n");
         for Budget { name, found, limit } in self.budgets()? {
-            let verdict = if found <= limit { "reached" } else { "**not reached**" };
-            writeln!(out, "| {name} | {found:.2} | {limit} | {verdict} |")?;
+            let result = if found <= limit { "met" } else { "**not met**" };
+            writeln!(out, "| {name} | {found:.2} | {limit} | {result} |")?;
         }
         Ok(out)
     }

@@ -28,7 +28,7 @@ impl Key {
         Ok(Self { pem: key.to_pkcs1_pem(LineEnding::LF)?.to_string(), jwks })
     }
 
-    /// So many tokens of so many bytes, or up to nine bytes fewer; each has its own `jti`.
+    /// `count` tokens, each of `bytes` bytes or up to nine fewer, and with its own `jti`.
     pub(super) fn tokens(&self, count: usize, bytes: usize) -> Result<Vec<String>> {
         // Two threads: a signature takes a millisecond.
         let half = count / 2;
@@ -43,7 +43,7 @@ impl Key {
 
     fn token(&self, serial: usize, bytes: usize) -> Result<String> {
         let Value::Object(payload) = serde_json::from_str(&payload(serial, (bytes - FRAME_BYTES) / 4 * 3))? else {
-            return Err(anyhow!("the payload is no object"));
+            return Err(anyhow!("the payload is not an object"));
         };
         sign(&payload, Signature::Rs256, self.pem.as_bytes(), Some(KEY_ID)).map_err(|error| anyhow!(error))
     }

@@ -1,4 +1,4 @@
-//! What is measured: filters, each with a kind of request.
+//! The cases: filters, each with a kind of request.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use testbed::{config, workspace_dir};
 
 use super::tokens::{ISSUER, Key};
 
-/// What stands before the router.
+/// The filter before the router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum FilterKind {
     None,
@@ -29,12 +29,12 @@ pub(super) enum FilterKind {
     JwtAuthn,
 }
 
-/// Which tokens requests carry.
+/// The tokens of the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tokens {
-    /// One, seen before.
+    /// One token, which the filter has seen before.
     Same,
-    /// More than any cache holds, in turn.
+    /// More tokens than any cache holds, in turn.
     Distinct,
 }
 
@@ -84,7 +84,7 @@ pub(super) fn table() -> Vec<Case> {
     .to_vec()
 }
 
-/// All that is measured, each case once; among them, for each request, the case without a filter.
+/// All cases, each once. They include the case without a filter for each kind of request.
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = table();
     let rows = table();
@@ -118,7 +118,7 @@ impl Case {
         Self { filter: FilterKind::None, tokens: Tokens::Same, services: REFERENCE.services, ..self }
     }
 
-    /// The version that the answer's body names: whether the filter did its work.
+    /// The expected body of the answer, which names the version. It shows whether the filter set the header.
     pub(super) fn body(self) -> &'static [u8] {
         match self.filter {
             FilterKind::None | FilterKind::EmptyWasm | FilterKind::EmptyLua => b"main",
@@ -126,7 +126,7 @@ impl Case {
         }
     }
 
-    /// As tables and plots call it.
+    /// Its label in tables and plots.
     pub(super) fn label(self) -> String {
         let tokens = match (self.filter, self.tokens) {
             (
@@ -162,7 +162,7 @@ impl FilterKind {
         }
     }
 
-    /// The HTTP filters of a listener; `instance` keeps the virtual machines of equal WASM filters apart.
+    /// The HTTP filter of a listener. `instance` gives equal WASM filters separate virtual machines.
     pub(super) fn config(self, services: usize, instance: &str, sources: &Sources) -> Result<Option<Value>> {
         let policy = policy(services);
         let wasm = |module: &Path| {
@@ -187,7 +187,7 @@ impl FilterKind {
             Self::EmptyWasm => wat("empty.wat")?,
             Self::CallsWasm => wat("calls.wat")?,
             Self::Wasm => wasm(&sources.wasm),
-            Self::OtherWasm => wasm(sources.other_wasm.as_deref().context("there is no other module")?),
+            Self::OtherWasm => wasm(sources.other_wasm.as_deref().context("no other module was given")?),
             Self::NaiveWasm => wasm(&sources.naive_wasm),
             Self::EmptyLua => lua("empty.lua")?,
             Self::CallsLua => lua("calls.lua")?,
@@ -199,7 +199,7 @@ impl FilterKind {
     }
 }
 
-/// What filters are made of.
+/// The modules and keys that filters need.
 pub(super) struct Sources {
     pub(super) wasm: PathBuf,
     /// Another build of it, to compare with.
@@ -210,8 +210,8 @@ pub(super) struct Sources {
     pub(super) dir: PathBuf,
 }
 
-/// Routes of which a request with the token's version takes the first. Envoy answers by itself, so that no upstream's
-/// connection adds to what is measured.
+/// Routes. A request with the token's version takes the first one. Envoy answers directly, so that connections to upstreams
+/// are not measured.
 pub(super) fn routes() -> Value {
     let answer = |version: &str| json!({"status": 200, "body": {"inline_string": version}});
     let headers = json!([{"name": "microservice-a", "string_match": {"exact": "PR-1"}}]);
@@ -221,7 +221,7 @@ pub(super) fn routes() -> Value {
     ]}]})
 }
 
-/// As many services as asked for; the token's two stand at both ends.
+/// A policy with this many services. The two of the token are the first and the last.
 fn policy(services: usize) -> Value {
     let name = |index| match index {
         0 => "microservice-A".to_owned(),
@@ -231,7 +231,7 @@ fn policy(services: usize) -> Value {
     json!({"services": (0..services).map(|index| json!({"name": name(index)})).collect::<Vec<_>>()})
 }
 
-/// Envoy's own filter, set up to do the same: claims to headers, and the route chosen anew.
+/// Envoy's own filter with the same job: it sets headers from claims and clears the route cache.
 fn jwt_authn(jwks: &Value, cache: &Value) -> Value {
     let claims = ["A", "B"].map(|name| {
         json!({"header_name": format!("microservice-{}", name.to_lowercase()), "claim_name": format!("microservice-{name}")})

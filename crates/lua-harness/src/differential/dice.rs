@@ -1,6 +1,6 @@
-//! Choices taken from random bytes, so that what was made of them can be shrunk and mutated.
+//! Choices from random bytes, so that generated values can be shrunk and mutated.
 
-/// Yields zeros when the bytes are used up: every choice's first alternative is its plainest.
+/// Yields zeros after the last byte. The first alternative of every choice is the plainest.
 pub(super) struct Dice<'b> {
     bytes: &'b [u8],
 }
@@ -25,7 +25,7 @@ impl<'b> Dice<'b> {
         }
     }
 
-    /// True once in so many times.
+    /// True once in `times` times.
     pub(super) fn once_in(&mut self, times: usize) -> bool {
         self.roll(times) == times - 1
     }

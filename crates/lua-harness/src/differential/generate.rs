@@ -1,4 +1,4 @@
-//! Policies, payloads, tokens and requests that are nearly right.
+//! Generates policies, payloads, tokens and requests that are nearly valid.
 
 use std::fmt::Write as _;
 
@@ -22,7 +22,7 @@ const NAMES: &[&str] = &[
     "\u{1f600}",
     "routes",
     "\0",
-    // Where UTF-8 gets a byte longer, and what stands beside the surrogates.
+    // The code points at which UTF-8 gets a byte longer, and the neighbours of the surrogates.
     "\u{7f}\u{80}",
     "\u{7ff}\u{800}",
     "\u{ffff}\u{10000}\u{10ffff}",
@@ -41,12 +41,12 @@ pub(super) fn policy(dice: &mut Dice) -> PolicyConfig {
         .map(|index| {
             let name: String = dice.pick(NAMES).into();
             let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
-            // Headers in another order than the names.
+            // Headers whose order differs from that of the names.
             let header = (!plain || dice.once_in(4)).then(|| format!("x-{}-{index}", ["m", "z", "b"][index % 3]));
             ServiceConfig { name, header }
         })
         .collect();
-    // More than the script asks for one by one.
+    // More headers than the script reads one by one.
     if dice.once_in(8) {
         services.extend((0..60).map(|index| ServiceConfig { name: format!("many-{index}"), header: None }));
     }
@@ -151,7 +151,7 @@ pub(super) fn token(dice: &mut Dice, policy: &PolicyConfig, now: i64) -> Vec<u8>
     token
 }
 
-/// A request that carries one of the tokens, most likely where the policy looks for it.
+/// A request with one of the tokens, in most cases where the policy reads it.
 pub(super) fn request(dice: &mut Dice, policy: &PolicyConfig, tokens: &[Vec<u8>]) -> Lines {
     let mut lines: Lines = vec![(b"host".to_vec(), b"shop.example".to_vec())];
     let token = |dice: &mut Dice| dice.pick(tokens);
@@ -193,7 +193,7 @@ pub(super) fn request(dice: &mut Dice, policy: &PolicyConfig, tokens: &[Vec<u8>]
         }
         lines.push((b"cookie".to_vec(), line));
     }
-    // As Envoy does with lines of `authorization`.
+    // Joined lines, as Envoy joins those of `authorization`.
     if dice.once_in(4) && lines.len() > 2 && lines[1].0 == lines[2].0 {
         let (_, second) = lines.remove(2);
         lines[1].1.extend([b",".as_slice(), &second].concat());
@@ -222,7 +222,7 @@ pub(super) fn request(dice: &mut Dice, policy: &PolicyConfig, tokens: &[Vec<u8>]
     lines
 }
 
-/// Replaces, inserts, removes or doubles bytes at a few places.
+/// Replaces, inserts, removes or duplicates a few bytes.
 fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>, with: &[u8]) {
     for _ in 0..=dice.roll(3) {
         let at = dice.roll(bytes.len().clamp(1, 65536));
@@ -261,7 +261,7 @@ impl Payload<'_, '_, '_> {
         out.into_bytes()
     }
 
-    /// The object to which so many segments of the claim path lead.
+    /// The object to which the first `level` segments of the claim path lead.
     fn level(&mut self, out: &mut String, level: usize) {
         let path = self.policy.claim_path.clone();
         let mut members = Vec::new();
@@ -292,7 +292,7 @@ impl Payload<'_, '_, '_> {
             ));
         }
         if level == path.len() && self.dice.once_in(32) {
-            // More than the most routes, or about as many keys as are read (R13).
+            // More routes than any limit, or about as many keys as are read (R13).
             let count = if self.dice.once_in(2) { 122 + self.dice.roll(12) } else { 70 };
             let start = "k".repeat(self.dice.roll(60));
             let in_cases = self.dice.once_in(2);
@@ -481,7 +481,7 @@ impl Payload<'_, '_, '_> {
         }
     }
 
-    /// A string, with escapes here and there, right and wrong ones.
+    /// A string, with valid and invalid escapes.
     fn string(&mut self, out: &mut String, text: &str) {
         let escapes = self.dice.once_in(4);
         out.push('"');
@@ -553,12 +553,12 @@ enum Role {
     Time,
     Step,
     Claim,
-    /// A claim of this value, for which nothing more is chosen: among many, one would go wrong.
+    /// A claim with this value. Nothing else is random, because among many claims one would be invalid.
     Plain(&'static str),
     Noise,
 }
 
-/// A name with each of its first eight letters in upper case whose bit is set.
+/// The name, with one of its first eight letters in upper case for each bit that is set.
 fn in_case(name: &str, bits: usize) -> String {
     let upper = |(place, letter): (usize, char)| {
         if place < 8 && bits >> place & 1 == 1 { letter.to_ascii_uppercase() } else { letter }

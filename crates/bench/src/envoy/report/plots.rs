@@ -1,4 +1,4 @@
-//! The figures as pictures.
+//! The results as plots.
 
 use std::path::Path;
 
@@ -16,9 +16,9 @@ pub(super) fn write(report: &Results, folder: &Path) -> Result<()> {
     lines(report, &folder.join("envoy-token-bytes.svg"), "bytes of the token", &token_bytes)
 }
 
-/// What each row of the table adds, with its quartiles.
+/// The CPU time that each row of the table adds, with its quartiles.
 fn bars(report: &Results, file: &Path) -> Result<()> {
-    // The naive Lua and `jwt_authn` without its cache cost many times the others, whose bars would be too short to compare.
+    // The naive Lua filter and `jwt_authn` without its cache cost many times as much, so the other bars would be too short.
     let left_out = [FilterKind::None, FilterKind::NaiveLua, FilterKind::JwtAuthn];
     let rows = variants::table().into_iter().filter(|case| !left_out.contains(&case.filter));
     let rows = rows.map(|case| Ok((case.label(), report.added(case)?))).collect::<Result<Vec<_>>>()?;
@@ -53,7 +53,7 @@ fn bars(report: &Results, file: &Path) -> Result<()> {
     draw().map_err(|error| anyhow!("cannot draw {}: {error}", file.display()))
 }
 
-/// What filters add as something grows; the vertical scale is logarithmic.
+/// The CPU time that filters add as a quantity grows, on a logarithmic scale.
 fn lines(report: &Results, file: &Path, what: &str, points: &[(usize, Case)]) -> Result<()> {
     let mut series = Vec::new();
     for row in variants::table() {
@@ -68,7 +68,7 @@ fn lines(report: &Results, file: &Path, what: &str, points: &[(usize, Case)]) ->
         }
     }
     let ends = |of: fn(&(f64, f64)) -> f64| series.iter().flat_map(|(_, added)| added).map(of).fold(0.0, f64::max);
-    // The legend stands above the lines.
+    // Leaves room for the legend above the lines.
     let top = ends(|point| point.1) * 50.0;
     let root = SVGBackend::new(file, (900, 500)).into_drawing_area();
     let draw = || -> Result<(), Box<dyn std::error::Error>> {
