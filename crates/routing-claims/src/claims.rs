@@ -70,12 +70,13 @@ impl Claims {
             if !alike.is_sorted_by(|a, b| key(a) < key(b)) {
                 return Err(Outcome::DuplicateKey);
             }
-            if let [first, _, ..] = alike
-                && !header(first).is_empty()
-            {
-                for claim in alike {
-                    claim.version = Err(ClaimFault::ConflictingName);
+            match alike {
+                [first, _, ..] if !header(first).is_empty() => {
+                    for claim in alike {
+                        claim.version = Err(ClaimFault::ConflictingName);
+                    }
                 }
+                _ => {}
             }
         }
         found.dedup_by(|a, b| header(a) == header(b) && !header(a).is_empty());

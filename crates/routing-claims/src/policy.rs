@@ -1,14 +1,16 @@
-//! What was configured, validated: a [`Policy`] that exists can be followed on every request.
+//! A validated configuration: every [`Policy`] that exists can be followed on every request.
 
+mod index;
 mod read;
 mod validate;
 
 use std::{fmt, sync::Arc};
 
+use index::Index;
+
 use crate::{
     config::{PolicyConfig, ServiceConfig},
     diagnostic::PolicyError,
-    names::{Names, length_bit},
 };
 
 /// A validated policy. Cheap to clone: clones share it.
@@ -26,12 +28,7 @@ pub enum Mode<'p> {
 
 struct Inner {
     config: PolicyConfig,
-    /// Listed mode: the services, each with its header. Prefix mode: empty.
-    services: Names<Box<str>>,
-    /// The managed headers that are known by name.
-    managed: Names<()>,
-    /// As [`length_bit`]s, the lengths of managed headers and of those that may hold a token.
-    read_lengths: u64,
+    index: Index,
 }
 
 impl Policy {
@@ -43,7 +40,10 @@ impl Policy {
     pub fn new(config: PolicyConfig) -> Result<Self, PolicyError> {
         let config = normalize(config);
         let diagnostics = validate::validate(&config);
-        if diagnostics.is_empty() { Ok(Self(Arc::new(Inner::new(config)))) } else { Err(PolicyError::new(diagnostics)) }
+        if !diagnostics.is_empty() {
+            return Err(PolicyError::new(diagnostics));
+        }
+        Ok(Self(Arc::new(Inner { index: Index::new(&config), config })))
     }
 
     /// Reads a configuration as JSON and validates it.
@@ -76,19 +76,12 @@ impl Policy {
     /// Whether requests may carry this header only by decision of the policy. The name may be in any case.
     #[must_use]
     pub fn is_managed(&self, header: &[u8]) -> bool {
-        self.is_under_prefix(header) || self.0.managed.get(header).is_some()
+        self.0.index.is_managed(header)
     }
 
-    /// Whether this header may be managed or hold a token; most are told by their length.
-    #[inline]
+    /// Whether this header may be managed or hold a token. Most headers are ruled out by their length.
     pub(crate) fn may_read(&self, header: &[u8]) -> bool {
-        self.0.read_lengths & length_bit(header.len()) != 0 || self.is_under_prefix(header)
-    }
-
-    #[inline]
-    fn is_under_prefix(&self, header: &[u8]) -> bool {
-        let Some(prefix) = &self.0.config.header_prefix else { return false };
-        header.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        self.0.index.may_read(header)
     }
 
     /// In prefix mode, what every routing header starts with.
@@ -98,7 +91,7 @@ impl Policy {
 
     /// In listed mode, the header of the service that a claim's key names (R10).
     pub(crate) fn service_header(&self, key: &[u8]) -> Option<&[u8]> {
-        self.0.services.get(key).map(|header| header.as_bytes())
+        self.0.index.service_header(key)
     }
 }
 
@@ -108,23 +101,7 @@ impl fmt::Debug for Policy {
     }
 }
 
-impl Inner {
-    fn new(config: PolicyConfig) -> Self {
-        #[expect(clippy::expect_used, reason = "`normalize` gives every service its header")]
-        let header = |service: &ServiceConfig| Box::from(service.header.as_deref().expect("a header"));
-        let services = || config.services.iter().flatten();
-        let headers: Vec<Box<str>> = services().map(header).collect();
-        let managed = Names::new(
-            headers.iter().map(|header| &**header).chain(config.report_header.as_deref()).map(|header| (header, ())),
-        );
-        let services = Names::new(services().map(|service| &*service.name).zip(headers.iter().cloned()));
-        let cookie = (!config.from_cookies.is_empty()).then_some("cookie");
-        let sources = config.from_headers.iter().map(|source| &*source.name).chain(cookie);
-        let read_lengths = sources.fold(managed.lengths(), |bits, name| bits | length_bit(name.len()));
-        Self { config, services, managed, read_lengths }
-    }
-}
-
+/// Fills in defaults that depend on other fields.
 fn normalize(mut config: PolicyConfig) -> PolicyConfig {
     for source in &mut config.from_headers {
         source.name.make_ascii_lowercase();

@@ -70,12 +70,9 @@ impl<'h> Best<'h> {
 /// What follows the prefix in the parts of a value. Lines may arrive joined by commas (RFC 9110 section 5.3), and Envoy
 /// joins those of `authorization`; no token has a comma.
 fn tokens<'h>(value: &'h [u8], prefix: &[u8], mut found: impl FnMut(&'h [u8])) {
-    let mut read = |part: &'h [u8]| {
-        if let Some((start, token)) = trim(part).split_at_checked(prefix.len())
-            && same(start, prefix)
-        {
-            found(trim(token));
-        }
+    let mut read = |part: &'h [u8]| match trim(part).split_at_checked(prefix.len()) {
+        Some((start, token)) if same(start, prefix) => found(trim(token)),
+        _ => {}
     };
     // Most values are one part, which `memchr` finds out a vector at a time.
     if memchr(b',', value).is_none() {

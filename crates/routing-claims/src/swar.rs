@@ -5,9 +5,8 @@
 
 /// How many bytes precede the first `"`, `\` or control character: the plain part of a JSON string (RFC 8259 section 7).
 pub(crate) fn plain_length(text: &[u8]) -> usize {
-    let (words, rest) = text.as_chunks();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
+    let (words, rest) = words(text);
+    for (index, word) in words.enumerate() {
         // Subtracting borrows from a lane that is too small, which sets its high bit. A borrow can go on to the lanes above, never
         // to those below, so the lowest hit is a true one.
         let backslash = (word ^ each(b'\\')).wrapping_sub(each(1));
@@ -19,7 +18,7 @@ pub(crate) fn plain_length(text: &[u8]) -> usize {
             return index * 8 + (hits.trailing_zeros() / 8) as usize;
         }
     }
-    words.len() * 8 + plain_length_by_bytes(rest)
+    text.len() - rest.len() + plain_length_by_bytes(rest)
 }
 
 fn plain_length_by_bytes(text: &[u8]) -> usize {
@@ -35,10 +34,17 @@ pub(crate) fn equal(one: &[u8], other: &[u8]) -> bool {
 }
 
 fn equal_by_words(one: &[u8], other: &[u8]) -> bool {
-    let ((words, rest), (other_words, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
-    words.len() == other_words.len()
-        && words.iter().zip(other_words).all(|(one, other)| u64::from_le_bytes(*one) == u64::from_le_bytes(*other))
-        && rest == other_rest
+    let ((words, rest), (other_words, other_rest)) = (words(one), words(other));
+    one.len() == other.len() && words.eq(other_words) && rest == other_rest
+}
+
+/// The words of a text and the bytes that are left over. (`as_chunks` would do it from Rust 1.88 on.)
+fn words(text: &[u8]) -> (impl Iterator<Item = u64>, &[u8]) {
+    let chunks = text.chunks_exact(8);
+    let rest = chunks.remainder();
+    #[expect(clippy::expect_used, reason = "each chunk is eight bytes long, so that no check is left in the code")]
+    let word = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
+    (chunks.map(word), rest)
 }
 
 /// A word with the byte in each of its lanes.
