@@ -98,7 +98,7 @@ fn length(bytes: &[u8]) -> u8 {
     u8::try_from(bytes.len()).unwrap()
 }
 
-/// Names that are not UTF-8, and a name that is UTF-8 but not ASCII.
+/// Not UTF-8, and UTF-8 that is not ASCII.
 const NAMES: [&[u8]; 4] = [b"x-\xff", b"\xc3(", b"x-\x80-y", b"x-\xc3\xa9"];
 
 // Types and flags of frames.
