@@ -1,4 +1,4 @@
-//! A validated policy.
+//! What was configured, validated: a [`Policy`] that exists can be followed on every request.
 
 mod read;
 mod validate;
@@ -11,16 +11,16 @@ use crate::{
     names::{Names, length_bit},
 };
 
-/// A validated policy. Cloning is cheap, because clones share it.
+/// A validated policy. Cheap to clone: clones share it.
 #[derive(Clone)]
 pub struct Policy(Arc<Inner>);
 
-/// The mode of a policy: how it defines the headers that it routes by.
+/// How a policy names the headers that it routes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode<'p> {
-    /// Listed mode (`services`): the listed services, each with its header.
+    /// By the services it lists (`services`), each with its header.
     Listed(&'p [ServiceConfig]),
-    /// Prefix mode (`headerPrefix`): any claim can set a header with this prefix.
+    /// By this prefix (`headerPrefix`): any claim may set a header under it.
     Prefix(&'p str),
 }
 
@@ -28,9 +28,9 @@ struct Inner {
     config: PolicyConfig,
     /// Listed mode: the services, each with its header. Prefix mode: empty.
     services: Names<Box<str>>,
-    /// The managed headers with a known name.
+    /// The managed headers that are known by name.
     managed: Names<()>,
-    /// The lengths, as [`length_bit`]s, of managed headers and of headers that can contain a token.
+    /// As [`length_bit`]s, the lengths of managed headers and of those that may hold a token.
     read_lengths: u64,
 }
 
@@ -39,7 +39,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// Every error of the configuration, in the order of the fields.
+    /// Everything that is wrong with it, in the order of the fields.
     pub fn new(config: PolicyConfig) -> Result<Self, PolicyError> {
         let config = normalize(config);
         let diagnostics = validate::validate(&config);
@@ -50,19 +50,19 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// The first field at which the text is not JSON or does not match [`PolicyConfig`]. Otherwise as [`Policy::new`].
+    /// The first field at which the text is not JSON or does not fit [`PolicyConfig`]; otherwise as [`Policy::new`].
     pub fn from_json(text: &[u8]) -> Result<Self, PolicyError> {
         read::read(text).map_err(|diagnostic| PolicyError::new(vec![diagnostic])).and_then(Self::new)
     }
 
-    /// The configuration with defaults filled in: each service has a `header`, and names of header sources are in lower
-    /// case.
+    /// The configuration with its defaults filled in: each service has its `header`, names of header sources are in
+    /// lower case.
     #[must_use]
     pub fn config(&self) -> &PolicyConfig {
         &self.0.config
     }
 
-    /// The mode of the policy.
+    /// How the policy names the headers that it routes by.
     #[must_use]
     pub fn mode(&self) -> Mode<'_> {
         match (&self.0.config.services, &self.0.config.header_prefix) {
@@ -73,13 +73,13 @@ impl Policy {
         }
     }
 
-    /// Whether the policy manages this header, so that only a decision can set it. The name can be in any case.
+    /// Whether requests may carry this header only by decision of the policy. The name may be in any case.
     #[must_use]
     pub fn is_managed(&self, header: &[u8]) -> bool {
         self.is_under_prefix(header) || self.0.managed.get(header).is_some()
     }
 
-    /// Whether this header can be managed or contain a token. The length rules out most headers.
+    /// Whether this header may be managed or hold a token; most are told by their length.
     #[inline]
     pub(crate) fn may_read(&self, header: &[u8]) -> bool {
         self.0.read_lengths & length_bit(header.len()) != 0 || self.is_under_prefix(header)
@@ -91,7 +91,7 @@ impl Policy {
         header.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     }
 
-    /// In prefix mode, the prefix of every routing header.
+    /// In prefix mode, what every routing header starts with.
     pub(crate) fn header_prefix(&self) -> Option<&[u8]> {
         self.0.config.header_prefix.as_deref().map(str::as_bytes)
     }
