@@ -1,4 +1,4 @@
-//! The core's example of an external processor, asked by a real Envoy.
+//! A real Envoy calls the core's example of an external processor.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -51,14 +51,14 @@ async fn a_token_routes_and_a_forged_header_does_not() {
         assert!(values("microservice-b").is_empty(), "{request:?}");
     }
 
-    // Without its processor no request goes on as it came.
+    // Without its processor, no request passes as it came.
     processor.kill().await.unwrap();
     let mut client = Http1::connect((Ipv4Addr::LOCALHOST, port).into()).await.unwrap();
     let response = client.get("shop.example", "/", &[("microservice-a".into(), "PR-1".into())]).await.unwrap();
     assert!(response.status >= 500 && response.header("x-upstream").is_none(), "{}", response.status);
 }
 
-/// The running example and where it listens; dropping it ends it. On Unix `cargo run` becomes the example.
+/// The running example and its address. Dropping it stops it. On Unix, `cargo run` becomes the example.
 async fn start_processor() -> Result<(Child, SocketAddr)> {
     let mut cargo = testbed::cargo(&["run", "--quiet", "--package", "routing-claims", "--example", "ext-proc"]);
     let mut processor = cargo.args(["--", "127.0.0.1:0"]).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
@@ -68,7 +68,7 @@ async fn start_processor() -> Result<(Child, SocketAddr)> {
     Ok((processor, address))
 }
 
-/// As the example's documentation has it.
+/// The configuration in the example's documentation.
 fn ext_proc() -> Value {
     json!({
         "name": "envoy.filters.http.ext_proc",

@@ -1,11 +1,11 @@
-//! An external processor: a gRPC server that Envoy asks what to do with each request's headers.
+//! An external processor: a gRPC server that Envoy calls with the headers of each request.
 //!
 //! ```console
 //! $ cargo run --example ext-proc 127.0.0.1:9000
 //! listening on 127.0.0.1:9000
 //! ```
 //!
-//! Envoy's side, with `routing-claims` a cluster of this address that speaks HTTP/2:
+//! Envoy's configuration. The cluster `routing-claims` leads to this address and uses HTTP/2:
 //!
 //! ```yaml
 //! http_filters:
@@ -13,13 +13,13 @@
 //!   typed_config:
 //!     "@type": type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor
 //!     grpc_service: {envoy_grpc: {cluster_name: routing-claims}}
-//!     # Without an answer the request fails, instead of going on with routing headers that the client made up.
+//!     # Without an answer, the request fails. Otherwise it would continue with routing headers that the client forged.
 //!     failure_mode_allow: false
 //!     processing_mode: {request_header_mode: SEND, response_header_mode: SKIP}
 //! ```
 //!
-//! The messages below are the fields that this example needs. A server that needs more takes them from a crate such as
-//! `envoy-types`, which has all of Envoy's (and takes a minute to compile).
+//! The messages below contain only the fields that this example needs. For more, use a crate such as `envoy-types`, which
+//! contains all of Envoy's messages (and takes a minute to compile).
 
 use std::{
     convert::Infallible,
@@ -74,7 +74,7 @@ impl Processor {
         };
         let headers = message.headers.map(|map| map.headers).unwrap_or_default();
         let lines = headers.iter().map(|HeaderValue { key, value, raw_value }| {
-            // Either is empty; which one has the value depends on Envoy's version.
+            // One of the two is empty. Which one has the value depends on Envoy's version.
             (key.as_bytes(), if raw_value.is_empty() { value.as_bytes() } else { raw_value })
         });
         let mut decider = self.pool.take();
@@ -113,7 +113,7 @@ impl NamedService for Processor {
     const NAME: &'static str = "envoy.service.ext_proc.v3.ExternalProcessor";
 }
 
-/// What `tonic-prost-build` would generate: the service has one method.
+/// The code that `tonic-prost-build` would generate. The service has one method.
 impl Service<http::Request<Body>> for Processor {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -137,7 +137,7 @@ fn unix_seconds() -> i64 {
 /// `HeaderValueOption.HeaderAppendAction`.
 const OVERWRITE_IF_EXISTS_OR_ADD: i32 = 2;
 
-/// Of `envoy/service/ext_proc/v3/external_processor.proto` and `envoy/config/core/v3/base.proto`.
+/// Messages of `envoy/service/ext_proc/v3/external_processor.proto` and `envoy/config/core/v3/base.proto`.
 mod proto {
     #[derive(Clone, PartialEq, prost::Message)]
     pub(crate) struct ProcessingRequest {
@@ -224,7 +224,7 @@ mod proto {
 mod tests {
     use super::*;
 
-    /// `crates/conformance/tests/ext_proc.rs` has an Envoy ask.
+    /// In `crates/conformance/tests/ext_proc.rs`, a real Envoy calls the server.
     #[test]
     fn a_token_routes_and_a_forged_header_does_not() {
         let processor = Processor { pool: DeciderPool::new(Policy::from_json(POLICY.as_bytes()).unwrap()) };

@@ -1,4 +1,4 @@
-//! A plain loop, as in a proxy of your own: reads requests as header lines, writes each as it goes on to its service.
+//! A plain loop, as in your own proxy: reads requests as header lines, and writes each one as it continues to its service.
 //!
 //! ```console
 //! $ cat request
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn forward(decider: &mut Decider, mut input: impl BufRead, mut output: impl Write) -> Result<(), Box<dyn Error>> {
     while let Some(request) = read_request(&mut input)? {
         let decision = decider.decide(request.iter().map(|(name, value)| (&**name, &**value)), unix_seconds()?);
-        // Remove first, then set: what the client sent under a routing header's name never reaches a service.
+        // Remove first, then set, so that a routing header of the client never reaches a service.
         for (name, value) in request.iter().filter(|(name, _)| !decision.removes(name)) {
             output.write_all(&[name, &b": "[..], value, b"\n"].concat())?;
         }

@@ -33,7 +33,7 @@ fn app() -> Result<Router, Box<dyn Error>> {
     Ok(Router::new().route("/", get(shop)).layer(RoutingLayer { pool: DeciderPool::new(policy) }))
 }
 
-/// Stands for the services behind a gateway.
+/// Represents the services behind a gateway.
 async fn shop(headers: HeaderMap) -> String {
     match headers.get("shop").and_then(|version| version.to_str().ok()) {
         Some(version) => format!("shop, version {version}\n"),
@@ -41,13 +41,13 @@ async fn shop(headers: HeaderMap) -> String {
     }
 }
 
-/// Removes and sets routing headers of each request. It verifies no signature: put it behind what does.
+/// Removes and sets the routing headers of each request. It does not verify signatures: put it behind a layer that does.
 #[derive(Clone)]
 struct RoutingLayer {
     pool: DeciderPool,
 }
 
-/// axum clones it for each request, which is why it has a pool instead of a decider.
+/// It has a pool instead of a decider, because axum clones it for each request.
 #[derive(Clone)]
 struct Routing<S> {
     pool: DeciderPool,

@@ -1,24 +1,24 @@
-//! Decisions that were made before (R16): whole tokens are compared, and memory is bounded by construction.
+//! The cache of decisions (R16). It compares whole tokens, and its memory is bounded by construction.
 
 use std::ops::Range;
 
 use crate::{judgement::Judgement, limits, swar};
 
-/// Tokens with their decisions. It never grows: the newest entries overwrite the oldest.
+/// Tokens with their decisions. The cache never grows: the newest entries overwrite the oldest.
 pub(crate) struct Cache {
-    /// A hash table of one entry for each bucket.
+    /// A hash table with one entry per bucket.
     entries: Box<[Option<Entry>]>,
-    /// Token and lines of each entry, one after the other, written round and round.
+    /// A ring buffer with the token and lines of each entry.
     ring: Box<[u8]>,
-    /// How many bytes were written in all; the remainder is the position in `ring`.
+    /// The total number of bytes written. Its remainder is the position in `ring`.
     written: u64,
 }
 
-/// What was decided on a token, and where in the ring token and lines are.
+/// The decision on a token, and the position of the token and its lines in the ring.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) judgement: Judgement,
-    /// [`Cache::written`] before the entry was.
+    /// The value of [`Cache::written`] before this entry was written.
     start: u64,
     token_length: usize,
     lines_length: usize,
@@ -33,7 +33,7 @@ impl Cache {
         }
     }
 
-    /// The entry of this token, if its decision holds at this time.
+    /// The entry of this token, if its decision is valid at this time.
     pub(crate) fn find(&self, bucket: Bucket, token: &[u8], now: i64) -> Option<Entry> {
         let entry = self.entries.get(bucket.0)?.filter(|entry| entry.token_length == token.len())?;
         let overwritten = self.written - entry.start > limits::CACHE_BYTES as u64;
@@ -85,10 +85,10 @@ fn offset(written: u64) -> usize {
     (written % limits::CACHE_BYTES as u64) as usize
 }
 
-/// The bucket of a token: a hash of its length and of five words spread over it. Tokens that differ elsewhere only share a
-/// bucket and overwrite each other there; nothing else depends on the hash.
+/// The bucket of a token: a hash of its length and of five words spread over it. Tokens that differ only elsewhere share a
+/// bucket and overwrite each other. Nothing else depends on the hash.
 ///
-/// The hash is `FxHash` (rotate, xor, multiply), as rustc and Firefox use it.
+/// The hash is `FxHash` (rotate, xor, multiply), which rustc and Firefox use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Bucket(usize);
 
@@ -108,7 +108,7 @@ impl Bucket {
                 mix((*byte).into());
             }
         }
-        // The high bits of a product depend on all bits of its factors.
+        // The high bits of a product depend on all bits of the factors.
         Self((hash >> (u64::BITS - limits::CACHE_ENTRIES.trailing_zeros())) as usize)
     }
 }
@@ -153,7 +153,7 @@ mod tests {
             for at in 0..length {
                 let mut other = token.clone();
                 other[at] = b'b';
-                // Wherever the other token's place is, the entry is there.
+                // The entry is found, whatever the bucket of the other token.
                 if let (Some(entry), place) = (cache.entries[Bucket::of(&token).0], Bucket::of(&other)) {
                     cache.entries[place.0] = Some(entry);
                 }
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn tokens_of_one_place_overwrite_each_other() {
-        // The hash looks at the words at both ends and at each quarter.
+        // The hash depends on the words at both ends and at each quarter.
         let (mut first, second) = (vec![b'a'; 512], vec![b'a'; 512]);
         first[8] = b'b';
         assert_eq!(Bucket::of(&first), Bucket::of(&second));
@@ -202,7 +202,7 @@ mod tests {
         for (token, length) in tokens.iter().zip(lengths) {
             put_with_lines(&mut cache, token, length.max(token.len() + 1));
         }
-        // The third overwrote the first, and the fourth, at its end, the start of the second.
+        // The third overwrote the first, and the end of the fourth overwrote the start of the second.
         let found: Vec<_> = tokens.iter().map(|token| has_its_lines(&cache, token)).collect();
         assert_eq!(found, [false, false, true, true]);
     }
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn what_overwrites_an_entry_is_never_taken_for_it() {
         let tokens = tokens_at_places_of_their_own(40);
-        // The old token, and one that begins with it: what follows would be read as the lines of the old one.
+        // The old token, and a token that starts with it, whose remainder would be read as the lines of the old one.
         let [old, filler, ..] = &tokens[..] else { panic!() };
         let mut longer = tokens[2..].iter().map(|token| format!("{old}{token}"));
         let new = longer.find(|new| Bucket::of(new.as_bytes()) != Bucket::of(old.as_bytes())).unwrap();
@@ -246,7 +246,7 @@ mod tests {
             tokens.map(|token| Bucket::of(token.as_bytes())).collect::<BTreeSet<_>>().len()
         };
         let long = "eyJhbGciOiJSUzI1NiJ9.".repeat(40);
-        // 1024 balls in 256 urns leave fewer than 5 empty, on average; fewer than 20 nearly always.
+        // 1024 balls in 256 urns leave fewer than 5 urns empty on average, and almost always fewer than 20.
         for count in [
             spread(&mut (0..1024).map(|n| format!("{n}"))),
             spread(&mut (0..1024).map(|n| format!("{n:04}{long}"))),
@@ -262,7 +262,7 @@ mod tests {
         Judgement { outcome, faults: Default::default(), validity }
     }
 
-    /// Puts an entry of so many bytes, the lines made of the token.
+    /// Adds an entry with this many bytes of lines, which are derived from the token.
     fn put_with_lines(cache: &mut Cache, token: &str, length: usize) {
         let lines: Vec<_> = token.bytes().cycle().skip(1).take(length - token.len()).collect();
         cache.put(
@@ -273,7 +273,7 @@ mod tests {
         );
     }
 
-    /// Whether the token is found; if so, its lines must be those of [`put_with_lines`].
+    /// Whether the token is found. If so, checks that its lines are those of [`put_with_lines`].
     fn has_its_lines(cache: &Cache, token: &str) -> bool {
         let Some(entry) = cache.find(Bucket::of(token.as_bytes()), token.as_bytes(), 0) else { return false };
         let turn = [&token.as_bytes()[1..], &token.as_bytes()[..1]].concat();

@@ -1,4 +1,4 @@
-//! From a payload to the version chosen for each header (R6 to R8, R10 to R12).
+//! Reads a payload to the version for each header (R6 to R8, R10 to R12).
 
 use crate::{
     json::{Fault, Kind, Scanner, Span},
@@ -8,20 +8,20 @@ use crate::{
     time::{self, Times},
 };
 
-/// The claims of one payload. It is kept from one token to the next, so that reading allocates nothing.
+/// The claims of one payload. Reused for every token, so that reading allocates nothing.
 pub(crate) struct Claims {
     found: Vec<Claim>,
-    /// The headers that they are about, one after the other.
+    /// The names of the claims' headers, one after the other.
     headers: Vec<u8>,
-    /// There are more claims than are kept (R13).
+    /// Whether there are more claims than are kept (R13).
     pub(crate) too_many: bool,
 }
 
-/// What a payload says of one header, or of a key that names none.
+/// A claim: its key, and its header and version if they are valid.
 #[derive(Clone, Copy)]
 pub(crate) struct Claim {
     key: Span,
-    /// Of [`Claims::headers`]; empty for a key that names none.
+    /// The span in [`Claims::headers`]. Empty for a key that is not a valid name.
     header: Span,
     pub(crate) version: Result<Span, ClaimFault>,
 }
@@ -49,17 +49,17 @@ impl Claims {
         times
     }
 
-    /// In order of header, one for each; before them those whose key names none.
+    /// The claims in order of header, one for each header, after the claims whose key is not a valid name.
     pub(crate) fn found(&self) -> &[Claim] {
         &self.found
     }
 
-    /// The header that a claim is about, in lower case; empty when its key names none.
+    /// The header of a claim, in lower case. Empty if its key is not a valid name.
     pub(crate) fn header(&self, claim: &Claim) -> &[u8] {
         claim.header.of(&self.headers)
     }
 
-    /// Orders what was found, refuses duplicate keys (R7), and makes one claim of those for one header (R11).
+    /// Sorts the claims, rejects duplicate keys (R7), and merges claims for the same header (R11).
     fn sort(&mut self, payload: &[u8]) -> Result<(), Outcome> {
         let Self { found, headers, .. } = self;
         let header = |claim: &Claim| claim.header.of(headers);
@@ -87,7 +87,7 @@ impl Claims {
         let path = &policy.config().claim_path;
         let mut times = Times::default();
         let mut json = Scanner::object(payload, policy.config().limits.max_depth)?;
-        // How many segments of the path have been entered, and the most that ever were.
+        // The number of path segments that have been entered, and its maximum so far.
         let (mut level, mut deepest) = (0_usize, 0);
         loop {
             let Some(key) = json.key()? else {
@@ -131,7 +131,7 @@ impl Claims {
         Ok(times)
     }
 
-    /// Reads a member of the routes object from behind its key.
+    /// Reads a member of the routes object, after its key.
     fn claim(&mut self, policy: &Policy, json: &mut Scanner<'_>, key: Span) -> Result<(), Fault> {
         if self.too_many {
             return json.skip_value();
@@ -152,7 +152,7 @@ impl Claims {
         let header = self.add_header(prefix, rest);
         let version =
             if header.is_empty() { json.skip_value().map(|()| Err(ClaimFault::InvalidName)) } else { version(json) };
-        // Also before a fault, as the key may be a duplicate.
+        // Added even before a fault, because the key can be a duplicate.
         self.found.push(Claim { key, header, version: version.unwrap_or(Err(ClaimFault::InvalidValue)) });
         version.map(|_| ())
     }
@@ -175,7 +175,7 @@ impl From<Fault> for Outcome {
     }
 }
 
-/// Reads a claim's value (R12).
+/// Reads the value of a claim (R12).
 fn version(json: &mut Scanner<'_>) -> Result<Result<Span, ClaimFault>, Fault> {
     let (span, valid) = match json.value()? {
         Kind::String => {
@@ -205,7 +205,7 @@ pub(crate) fn is_name(text: &[u8]) -> bool {
         && text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-// A version may have any length that a name may have.
+// Names and versions have the same maximum length.
 const _: () = assert!(limits::NAME_BYTES == limits::VERSION_BYTES);
-// A name in prefix mode makes a header.
+// In prefix mode, every name fits into a header.
 const _: () = assert!(*limits::HEADER_PREFIX_BYTES.end() + limits::NAME_BYTES <= limits::HEADER_BYTES);

@@ -131,8 +131,8 @@ impl Default for LimitsConfig {
     }
 }
 
-/// A struct read from an object only. What `derive` writes takes a list of the fields' values too, a form that no one
-/// means and that would change its meaning with the order of the fields.
+/// Reads a struct only from an object. Derived code also accepts a list of the fields' values, which nobody intends and
+/// whose meaning depends on the order of the fields.
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -171,7 +171,7 @@ fn optional_objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Ok(objects.map(|objects| objects.into_iter().map(|Object(value)| value).collect()))
 }
 
-/// A unit variant read from its name only: what `derive` writes takes `{"jwt": null}` too.
+/// Reads a unit variant only from its name. Derived code also accepts `{"jwt": null}`.
 fn variant<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     T::deserialize(String::deserialize(deserializer)?.into_deserializer())
 }

@@ -1,4 +1,4 @@
-//! What to strip and what to set, and why: the one way in and out of this crate.
+//! Decides what to remove from a request, what to set, and why.
 
 #[cfg(feature = "http")]
 mod http;
@@ -21,10 +21,10 @@ use crate::{
     token,
 };
 
-/// Follows one [`Policy`], request by request: the memory that deciding needs, and the cache of decisions (R16).
+/// Decides on requests under one [`Policy`]. It owns the memory that deciding needs, and the cache of decisions (R16).
 ///
-/// All memory is allocated when it is made, a few hundred kilobytes; make one per worker thread. It belongs to its
-/// policy, so decisions of one policy can't be mistaken for another's.
+/// Create one per worker thread: a decider allocates all of its memory, a few hundred kilobytes, when it is created. It
+/// belongs to its policy, so a decision made under one policy is never used under another.
 pub struct Decider {
     policy: Policy,
     payload: Box<[u8]>,
@@ -44,7 +44,7 @@ pub struct Decision<'d> {
 }
 
 impl Decider {
-    /// Allocates what decisions by this policy need.
+    /// Creates a decider, and allocates all memory that decisions under this policy need.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         let limits = &policy.config().limits;
@@ -61,16 +61,17 @@ impl Decider {
         }
     }
 
-    /// The policy that is followed.
+    /// The policy of this decider.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Decides on a request by its header lines (name in any case, value; repeated names as they stand, bytes as they
-    /// are) at a time in Unix seconds.
+    /// Decides on a request, from its header lines at a time in Unix seconds.
     ///
-    /// Never fails: whatever is wrong with the token is an [`Outcome`] that sets no routing header. Allocates nothing.
+    /// A line is a name in any case and a value, as bytes. Pass repeated lines in their order.
+    ///
+    /// Never fails: whatever is wrong with the token results in an [`Outcome`] that sets no routing header. Allocates nothing.
     pub fn decide<'h>(&mut self, headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>, now: i64) -> Decision<'_> {
         let request = source::read(&self.policy, headers);
         let token = match request.token {
@@ -137,7 +138,7 @@ impl Decider {
         self.report.clear();
         self.report.extend_from_slice(outcome.code().as_bytes());
         if judges_claims(outcome) {
-            // One word stands for all claims without a name, which come first.
+            // Claims without a valid name come first, and share one word.
             let unnamed = self.claims.found().partition_point(|claim| claim.version == Err(ClaimFault::InvalidName));
             for claim in self.claims.found().iter().skip(unnamed.saturating_sub(1)) {
                 let (sign, text) = match claim.version {
@@ -171,30 +172,31 @@ impl Decider {
 }
 
 impl<'d> Decision<'d> {
-    /// What became of the request.
+    /// The outcome of the request.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.judgement.outcome
     }
 
-    /// How many claims were skipped for each reason, reasons without any left out.
+    /// The number of claims that were skipped for each fault, without faults that have none.
     pub fn faults(&self) -> impl Iterator<Item = (ClaimFault, u32)> {
         ClaimFault::ALL.iter().copied().zip(self.judgement.faults).filter(|(_, count)| *count > 0)
     }
 
-    /// Whether any header of the request must be removed before [`set_headers`](Self::set_headers) are set.
+    /// Whether any header of the request must be removed, before [`set_headers`](Self::set_headers) are set.
     #[must_use]
     pub fn removes_any(&self) -> bool {
         self.managed
     }
 
-    /// Whether the request's lines of this header (name in any case) must be removed (R1).
+    /// Whether all lines of this header must be removed (R1). The name can be in any case.
     #[must_use]
     pub fn removes(&self, header: &[u8]) -> bool {
         self.managed && self.policy.is_managed(header)
     }
 
-    /// The headers to set, each name once, the report last: names in lower case, values in visible ASCII and spaces.
+    /// The headers to set, as names and values. Each name occurs once, and the report is last. Names are in lower case. Values
+    /// are visible ASCII and spaces.
     pub fn set_headers(&self) -> impl Iterator<Item = (&'d str, &'d str)> + use<'d> {
         let Ok(mut lines) = std::str::from_utf8(self.lines) else {
             unreachable!("the policy's headers and valid versions are ASCII")
@@ -207,14 +209,14 @@ impl<'d> Decision<'d> {
         })
     }
 
-    /// Whether the request changes at all, so that its route must be chosen anew (R15).
+    /// Whether the request changes at all, so that its route must be recomputed (R15).
     #[must_use]
     pub fn changes_request(&self) -> bool {
         self.managed || !self.lines.is_empty()
     }
 }
 
-/// A decider of the same policy with memory of its own and an empty cache.
+/// A clone has the same policy, its own memory and an empty cache.
 impl Clone for Decider {
     fn clone(&self) -> Self {
         Self::new(self.policy.clone())
@@ -227,14 +229,14 @@ impl fmt::Debug for Decider {
     }
 }
 
-/// Without versions: they are claim values (R17).
+/// Does not show versions, which are claim values (R17).
 impl fmt::Debug for Decision<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decision").field("outcome", &self.outcome()).finish_non_exhaustive()
     }
 }
 
-/// Whether claims were looked at one by one.
+/// Whether the report lists each claim.
 fn judges_claims(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Applied | Outcome::NoRoutes)
 }
@@ -247,19 +249,19 @@ fn push_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     lines.push(b'\n');
 }
 
-/// What is before and behind an ASCII character. `str::split_once` takes five times the instructions for a short text.
+/// The text before and after an ASCII character. `str::split_once` takes five times the instructions for a short text.
 fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
     let (before, rest) = text.split_at_checked(memchr(byte, text.as_bytes())?)?;
     Some((before, rest.get(1..)?))
 }
 
-/// Bytes of a line besides its name and value.
+/// Length of a line in bytes, without its name and value.
 const SEPARATOR_BYTES: usize = 2;
 
-/// Ends a report that had no room for all its words.
+/// The end of a report that is cut off.
 const CUT: &[u8] = b" ...";
 
-/// Bytes of a report that leave room for [`CUT`].
+/// Maximum length of a report in bytes that leaves room for [`CUT`].
 const FULL_REPORT_BYTES: usize = limits::REPORT_BYTES - CUT.len();
 
 #[cfg(test)]
@@ -270,7 +272,7 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000;
 
-    /// What R17 forbids in `Debug`, also of the memory that a decision leaves behind.
+    /// Everything that R17 forbids in `Debug`, including the memory that a decision leaves behind.
     #[test]
     fn debug_shows_no_token_payload_or_version() {
         let policy = br#"{"services": [{"name": "shop"}, {"name": "cart"}], "reportHeader": "x-report"}"#;
@@ -310,7 +312,7 @@ mod tests {
         assert_eq!((decision.outcome(), decision.faults().count()), (Outcome::NoToken, 0));
     }
 
-    /// Faults of claims are no news when the whole token counts for nothing.
+    /// Faults of claims do not matter if the whole token is rejected.
     #[test]
     fn no_faults_of_claims_beside_a_fault_of_the_token() {
         let mut decider = Decider::new(Policy::from_json(br#"{"services": [{"name": "shop"}]}"#).unwrap());
@@ -319,7 +321,7 @@ mod tests {
         assert_eq!((decision.outcome(), decision.faults().count()), (Outcome::Expired, 0));
     }
 
-    /// One that is too large would push many others out, and it is judged fast.
+    /// A token that is too large would evict many others, and is rejected quickly anyway.
     #[test]
     fn decisions_are_kept_unless_the_token_is_too_large() {
         let policy = br#"{"services": [{"name": "shop"}], "limits": {"maxPayloadBytes": 64}}"#;

@@ -1,11 +1,11 @@
-//! What is wrong with a configuration: where, what was expected and what was found.
+//! Errors of a configuration: the field, what was expected and what was found.
 
 use std::fmt;
 
 /// Why a configuration is not a valid policy: at least one [`PolicyDiagnostic`].
 ///
 /// `Display` is one line that is safe to log, whatever the configuration contains: control characters are escaped, long
-/// texts are shortened, and after 20 diagnostics only the number of the others follows.
+/// texts are shortened, and only the first 20 diagnostics are shown, followed by the number of the others.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", OneLine(diagnostics))]
 pub struct PolicyError {
@@ -13,7 +13,7 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
-    /// Every diagnostic, in the order of the configuration's fields. JSON that does not fit has exactly one.
+    /// Every diagnostic, in the order of the configuration's fields. JSON that does not match the types has exactly one.
     #[must_use]
     pub fn diagnostics(&self) -> &[PolicyDiagnostic] {
         &self.diagnostics
@@ -25,19 +25,19 @@ impl PolicyError {
     }
 }
 
-/// One thing that is wrong with a configuration.
+/// One error in a configuration.
 ///
 /// `Display` is `<path>: expected <expected>, found <found>`, one line that is safe to log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PolicyDiagnostic {
-    /// The field at fault.
+    /// The invalid field.
     pub path: FieldPath,
-    /// What sort of fault it is, for programs.
+    /// The kind of error, for programs.
     pub kind: PolicyDiagnosticKind,
-    /// What the field may be, such as `a whole number from 0 to 300`.
+    /// What the field must be, such as `a whole number from 0 to 300`.
     pub expected: String,
-    /// What it is, such as `301`; texts of the configuration are in backticks, escaped and shortened.
+    /// What the field is, such as `301`. Texts of the configuration are in backticks, escaped and shortened.
     pub found: String,
 }
 
@@ -47,27 +47,27 @@ impl fmt::Display for PolicyDiagnostic {
     }
 }
 
-/// The sort of a [`PolicyDiagnostic`].
+/// The kind of a [`PolicyDiagnostic`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PolicyDiagnosticKind {
     /// The text is not JSON.
     Syntax,
-    /// The value is of another JSON type.
+    /// The value has another JSON type.
     WrongType,
     /// The object has no such field.
     UnknownField,
-    /// A required field is missing, by itself or because of another field.
+    /// A field is missing that is always required, or that another field requires.
     MissingField,
-    /// The object has the field twice.
+    /// The object has a duplicate field.
     DuplicateField,
-    /// A number is out of range, a text too short or too long, a list too short or too long.
+    /// A number is out of range, or a text or a list is too short or too long.
     OutOfRange,
-    /// A text is not one of the allowed ones or does not have the required format.
+    /// A text is not one of the allowed texts, or does not have the required format.
     InvalidText,
-    /// A header must not be managed: HTTP, the mesh or the policy itself needs it.
+    /// A header cannot be managed, because HTTP, the mesh or the policy itself needs it.
     ReservedHeader,
-    /// An entry is already in the list.
+    /// A list has a duplicate entry.
     DuplicateEntry,
     /// Two fields contradict each other.
     Conflict,
@@ -84,14 +84,14 @@ pub struct FieldPath {
 /// One step of a [`FieldPath`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FieldSegment {
-    /// A field of an object, by its name in JSON, as it is written: it may contain anything when the field is unknown.
+    /// A field of an object: its name in JSON, as written. The name of an unknown field can contain anything.
     Field(String),
-    /// An entry of a list, counted from 0.
+    /// An entry of a list: its index, from 0.
     Index(usize),
 }
 
 impl FieldPath {
-    /// The steps from the root to the field; none for the root itself.
+    /// The steps from the root to the field. Empty for the root itself.
     #[must_use]
     pub fn segments(&self) -> &[FieldSegment] {
         &self.segments
@@ -171,10 +171,10 @@ impl fmt::Display for OneLine<'_> {
     }
 }
 
-/// Characters of one text of the configuration in a message: more than any valid name has.
+/// The maximum number of characters of a text in a message, more than any valid name has.
 const SHOWN_CHARACTERS: usize = 200;
 
-/// Diagnostics that an error shows in full.
+/// The number of diagnostics that an error shows in full.
 const SHOWN_DIAGNOSTICS: usize = 20;
 
 #[cfg(test)]
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(FieldPath::default().to_string(), "policy");
     }
 
-    /// A message goes to logs: it must not be able to look like another line, nor to fill them.
+    /// A message is logged, so it must neither look like another line nor fill the log.
     #[test]
     fn no_text_breaks_or_fills_a_line() {
         for (text, shown) in [

@@ -1,4 +1,4 @@
-//! What was decided of a token, as the cache keeps it.
+//! The decision on a token, as the cache keeps it.
 
 use crate::{
     outcome::{ClaimFault, Outcome},
@@ -9,7 +9,7 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(crate) struct Judgement {
     pub(crate) outcome: Outcome,
-    /// How many claims were skipped, by [`ClaimFault::index`].
+    /// The number of claims that were skipped, by [`ClaimFault::index`].
     pub(crate) faults: [u32; ClaimFault::ALL.len()],
     pub(crate) validity: Validity,
 }

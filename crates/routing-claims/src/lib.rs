@@ -1,15 +1,15 @@
-//! A JWT's claims decide which version of each service answers a request.
+//! Routes requests by the claims of their JWT: the claims decide which version of each service answers.
 //!
-//! A tester's token carries `{"microservice-A": "PR-1"}`. A proxy at every hop of a mesh asks this crate what to do with
-//! a request and gets: remove these headers, set `microservice-a: PR-1`. A route that matches the header does the rest.
+//! A tester's token contains `{"microservice-A": "PR-1"}`. At every hop of a mesh, a proxy passes a request to this crate and
+//! gets a decision: remove these headers, set `microservice-a: PR-1`. A route that matches the header does the rest.
 //!
 //! ```
 //! use routing_claims::{Decider, Outcome, Policy};
 //!
-//! // What a user configures. For other formats than JSON, `PolicyConfig` implements serde's traits.
+//! // The configuration. For formats other than JSON, `PolicyConfig` implements serde's traits.
 //! let policy = Policy::from_json(br#"{"services": [{"name": "microservice-A"}, {"name": "microservice-B"}]}"#)?;
 //!
-//! // One for each worker thread: it holds the memory that deciding needs.
+//! // One for each worker thread, because it owns the memory that deciding needs.
 //! let mut decider = Decider::new(policy);
 //!
 //! // The payload in the middle of this token is {"microservice-A":"PR-1"}.
@@ -17,7 +17,7 @@
 //! let request: Vec<(&[u8], &[u8])> = vec![
 //!     (b"host", b"shop.example"),
 //!     (b"authorization", token),
-//!     (b"microservice-b", b"PR-9"), // the client made this up
+//!     (b"microservice-b", b"PR-9"), // forged by the client
 //! ];
 //! let now = 1_700_000_000; // Unix seconds
 //! let decision = decider.decide(request.iter().copied(), now);
@@ -30,29 +30,31 @@
 //!
 //! # What it does not do
 //!
-//! It **verifies no signature**: put it behind a gateway that does. Routing headers choose which version answers and
-//! nothing else; no service may take them as proof of identity. It does no I/O, reads no clock and knows no proxy: the
-//! caller hands in the header lines and the time, and applies the [`Decision`].
+//! It **does not verify signatures**: use it behind a gateway that does. Routing headers decide which version answers, and
+//! nothing else. No service may use them as proof of identity.
 //!
-//! # Where the decider lives
+//! It does no I/O, reads no clock and knows no proxy. The caller passes the header lines and the time, and applies the
+//! [`Decision`].
 //!
-//! A [`Decider`] is `&mut` while it decides, and its cache belongs to it. So:
+//! # Where to keep the decider
 //!
-//! - A server with worker threads gives each worker a [`Decider`]; they share one [`Policy`].
-//! - A server whose tasks move between threads, or that clones its services for each connection, shares a [`DeciderPool`].
-//! - A caller that can't apply the decision at once keeps an [`OwnedDecision`].
-//! - A new configuration is a new [`Policy`] and new deciders; decisions of the old ones stay valid.
+//! Deciding needs a [`Decider`] as `&mut`, because the decider owns its cache.
+//!
+//! - If your server has worker threads, give each worker a [`Decider`]. All deciders share one [`Policy`].
+//! - If tasks move between threads, or the server clones its services for each connection, share a [`DeciderPool`].
+//! - If you cannot apply the decision at once, keep an [`OwnedDecision`].
+//! - For a new configuration, create a new [`Policy`] and new deciders. Decisions of the old ones stay valid.
 //!
 //! The repository has an example for each: a plain loop, a tower layer in front of an axum service, and an external
 //! processor that Envoy calls.
 //!
 //! # Promises
 //!
-//! - Deciding never fails, never panics, allocates nothing on the heap, and takes time linear in the token's size, except
-//!   for sorting the keys of its routes.
-//! - The codes of [`Outcome`] and [`ClaimFault`] are stable. A later version may add some.
-//! - `Debug` of a type that holds a token, a payload or a claim does not show it. [`PolicyError`] is safe to log.
-//! - A change of the oldest supported Rust version is a minor version.
+//! - Deciding never fails, never panics and allocates nothing on the heap. It takes time linear in the size of the token,
+//!   except for sorting the keys of its routes, of which there are at most 128.
+//! - The codes of [`Outcome`] and [`ClaimFault`] are stable. A later version can add codes.
+//! - `Debug` of a type that holds a token, payload or claim redacts it. [`PolicyError`] is safe to log.
+//! - Raising the oldest supported Rust version is a minor version.
 //!
 //! The rules that comments refer to (R1 to R18) are in [`behaviour`].
 //!
@@ -61,9 +63,9 @@
 //! None is on by default.
 //!
 //! - `http`: `Decider::decide_header_map` and `Decision::apply`, for the `HeaderMap` of the `http` crate.
-//! - `schema`: JSON Schema of [`PolicyConfig`] by `schemars`.
+//! - `schema`: the JSON Schema of [`PolicyConfig`], with `schemars`.
 //!
-//! serde is not optional: it reads the policy, as every caller does, and nearly every server has it anyway.
+//! serde is not optional, because every caller needs it to read the policy.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
@@ -95,7 +97,7 @@ pub use outcome::{ClaimFault, Description, Outcome};
 pub use policy::{Mode, Policy};
 pub use pool::{DeciderPool, PooledDecider};
 
-/// Whether a claim's value is a version (R12): 1 to 63 of `A-Z a-z 0-9 . _ -`, the first and the last alphanumeric.
+/// Whether the value of a claim is a version (R12): 1 to 63 of `A-Z a-z 0-9 . _ -` that start and end alphanumeric.
 ///
 /// ```
 /// assert!(routing_claims::is_version("PR-1"));
@@ -106,9 +108,9 @@ pub fn is_version(text: &str) -> bool {
     claims::is_version(text.as_bytes())
 }
 
-/// Whether a claim's key can name a service in prefix mode (R10): 1 to 63 of `A-Z a-z 0-9 . _ -`.
+/// Whether the key of a claim can name a service in prefix mode (R10): 1 to 63 of `A-Z a-z 0-9 . _ -`.
 ///
-/// In listed mode the policy names its services itself, and a name may be any 1 to 63 bytes of UTF-8.
+/// In listed mode, the policy lists the names of its services, which can be any 1 to 63 bytes of UTF-8.
 #[must_use]
 pub fn is_service_name(text: &str) -> bool {
     claims::is_name(text.as_bytes())
@@ -118,7 +120,7 @@ pub fn is_service_name(text: &str) -> bool {
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// Whether the scanner reads a text as `serde_json` does, for the fuzz target `json`; only `cargo fuzz` builds this.
+/// Whether the scanner reads a text like `serde_json`, for the fuzz target `json`. Only `cargo fuzz` builds this.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub fn json_agreement(text: &[u8]) -> Result<(), String> {

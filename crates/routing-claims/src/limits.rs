@@ -1,8 +1,8 @@
-//! Every limit: its name, default, range and unit.
+//! Every limit, with its default, range and unit.
 
 use std::{fmt, ops::RangeInclusive};
 
-/// A bounded number of the configuration.
+/// The default and range of a number in the configuration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound {
     pub(crate) default: u32,
@@ -22,7 +22,7 @@ impl Bound {
     }
 }
 
-/// What the number of a configuration's field must be, in words.
+/// What the number in a field of the configuration must be, as text.
 pub(crate) fn range_of(field: &str) -> Option<String> {
     let bound = match field {
         "clockSkewSeconds" => CLOCK_SKEW_SECONDS,
@@ -35,42 +35,43 @@ pub(crate) fn range_of(field: &str) -> Option<String> {
     Some(bound.to_string())
 }
 
-/// Seconds by which `exp` and `nbf` may be missed.
+/// Tolerance for `exp` and `nbf` in seconds.
 pub(crate) const CLOCK_SKEW_SECONDS: Bound = Bound { default: 60, min: 0, max: 300 };
-/// Bytes of a token as it stands in the request.
+/// Length of a token in the request, in bytes.
 pub(crate) const TOKEN_BYTES: Bound = Bound { default: 8192, min: 256, max: 65536 };
-/// Bytes of a decoded payload.
+/// Length of a decoded payload, in bytes.
 pub(crate) const PAYLOAD_BYTES: Bound = Bound { default: 6144, min: 64, max: 49152 };
-/// Valid claims of one token. Envoy's next hop refuses a request of over 100 headers.
+/// Number of valid claims of one token. Envoy's next hop rejects a request with more than 100 headers.
 pub(crate) const ROUTES: Bound = Bound { default: 32, min: 1, max: 64 };
-/// Nested objects and arrays of a payload, the payload itself included.
+/// Nesting of objects and arrays in a payload. The payload itself has depth 1.
 pub(crate) const DEPTH: Bound = Bound { default: 16, min: 1, max: 64 };
 
-/// Claims of one token, valid or not (R13): twice the most routes. It bounds what a token costs that is made to be dear.
+/// Number of claims of one token, valid or not (R13): twice the maximum number of routes. Caps the cost of a deliberately
+/// expensive token.
 pub(crate) const CLAIMS: usize = 128;
 
-/// Bytes of a service name (a claim's key).
+/// Length of a service name (the key of a claim), in bytes.
 pub(crate) const NAME_BYTES: usize = 63;
-/// Bytes of a version (a claim's value).
+/// Length of a version (the value of a claim), in bytes.
 pub(crate) const VERSION_BYTES: usize = 63;
-/// Bytes of a managed header's name.
+/// Length of the name of a managed header, in bytes.
 pub(crate) const HEADER_BYTES: usize = 127;
-/// Bytes of `headerPrefix`.
+/// Length of `headerPrefix`, in bytes.
 pub(crate) const HEADER_PREFIX_BYTES: RangeInclusive<usize> = 2..=63;
-/// Bytes of the prefix of a header source.
+/// Length of the prefix of a header source, in bytes.
 pub(crate) const SOURCE_PREFIX_BYTES: usize = 64;
-/// Bytes of a `claimPath` segment.
+/// Length of a segment of `claimPath`, in bytes.
 pub(crate) const PATH_SEGMENT_BYTES: usize = 255;
-/// Sources of each kind (headers, cookies).
+/// Number of sources of each kind (headers, cookies).
 pub(crate) const SOURCES: usize = 8;
-/// Services of one policy.
+/// Number of services of one policy.
 pub(crate) const SERVICES: usize = 1000;
-/// Bytes of the report (R18).
+/// Length of the report (R18), in bytes.
 pub(crate) const REPORT_BYTES: usize = 4096;
 
-/// Decisions in one cache (R16); a power of two.
+/// Number of decisions in one cache (R16), a power of two.
 pub(crate) const CACHE_ENTRIES: usize = 256;
-/// Bytes of tokens and decisions in one cache (R16); a power of two.
+/// Size of the tokens and decisions in one cache (R16) in bytes, a power of two.
 pub(crate) const CACHE_BYTES: usize = 256 * 1024;
 
 const _: () = assert!(CACHE_ENTRIES.is_power_of_two() && CACHE_BYTES.is_power_of_two());

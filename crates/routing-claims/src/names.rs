@@ -1,10 +1,10 @@
-//! Names that a policy knows, found without regard to ASCII case.
+//! A case-insensitive (ASCII) map of the names in a policy.
 
 use crate::limits;
 
-/// Names, each with a value.
+/// A map from names to values.
 pub(crate) struct Names<V> {
-    /// In lower case and sorted.
+    /// The names in lower case, sorted, and their values.
     entries: Vec<(Box<[u8]>, V)>,
     /// The length of each name as a [`length_bit`].
     lengths: u64,
@@ -39,12 +39,13 @@ impl<V> Names<V> {
     }
 }
 
-/// A length as a bit, 63 for all that are longer: one `&` tells that no name has this length, as of most header lines and claims.
+/// A length as a bit; bit 63 is for all longer lengths. One `&` rules out a text whose length no name has, as most header
+/// lines and claims.
 pub(crate) fn length_bit(length: usize) -> u64 {
     1 << length.min(63)
 }
 
-/// Bytes of the longest name: a header's.
+/// Length in bytes of the longest name, which is that of a header.
 const LONGEST: usize = limits::HEADER_BYTES;
 
 const _: () = assert!(limits::NAME_BYTES <= LONGEST);

@@ -1,4 +1,4 @@
-//! Deciders that tasks share.
+//! A pool of deciders that tasks share.
 
 use std::{
     fmt,
@@ -8,11 +8,11 @@ use std::{
 
 use crate::{decision::Decider, policy::Policy};
 
-/// Deciders of one policy for a server whose tasks move between threads or are cloned for each connection.
+/// Deciders of one policy, for a server whose tasks move between threads or are cloned for each connection.
 ///
-/// Clones share the deciders, and a clone costs one reference count. The pool holds as many deciders as were ever taken at
-/// the same time, so one per thread when no guard is held across an `await`. A server with worker threads of its own needs
-/// no pool: it gives each worker a [`Decider`].
+/// Clones share the deciders; cloning costs one reference count. The pool grows to the number of deciders that are taken at
+/// the same time: one per thread, if no guard is held across an `await`. A server with its own worker threads needs no pool,
+/// because it can give each worker a [`Decider`].
 ///
 /// ```
 /// use routing_claims::{DeciderPool, Outcome, Policy};
@@ -28,25 +28,25 @@ pub struct DeciderPool(Arc<Inner>);
 
 struct Inner {
     policy: Policy,
-    /// The last to come back is the first to go: its memory is the most likely to be in the processor's cache.
+    /// A stack, because the memory of the last one returned is the most likely to be in the processor's cache.
     idle: Mutex<Vec<Decider>>,
 }
 
-/// A [`Decider`] that goes back to its [`DeciderPool`] when it is dropped.
+/// A [`Decider`] that returns to its [`DeciderPool`] when it is dropped.
 pub struct PooledDecider<'p> {
     pool: &'p DeciderPool,
-    /// Present until it is dropped.
+    /// `Some` until it is dropped.
     decider: Option<Decider>,
 }
 
 impl DeciderPool {
-    /// An empty pool.
+    /// Creates an empty pool.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         Self(Arc::new(Inner { policy, idle: Mutex::default() }))
     }
 
-    /// Takes an idle decider, or a new one when none is idle.
+    /// Takes an idle decider, or a new one if none is idle.
     #[must_use]
     pub fn take(&self) -> PooledDecider<'_> {
         let idle = self.idle().pop();
@@ -60,7 +60,7 @@ impl DeciderPool {
         &self.0.policy
     }
 
-    /// No one panics between two states of the list.
+    /// Ignores poisoning, because nothing panics while it changes the list.
     fn idle(&self) -> MutexGuard<'_, Vec<Decider>> {
         self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

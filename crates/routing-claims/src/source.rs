@@ -1,4 +1,4 @@
-//! From a request's headers to the one token (R3), and whether the client sent a managed header (R1).
+//! Finds the one token in a request's headers (R3), and whether the client sent a managed header (R1).
 
 use memchr::memchr;
 
@@ -7,7 +7,7 @@ use crate::{
     policy::Policy,
 };
 
-/// What one pass over the header lines finds.
+/// The result of one pass over the header lines.
 #[derive(Clone, Copy)]
 pub(crate) struct Found<'h> {
     pub(crate) token: Source<'h>,
@@ -15,7 +15,7 @@ pub(crate) struct Found<'h> {
     pub(crate) managed: bool,
 }
 
-/// The first source present.
+/// The first source that is present.
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'h> {
     None,
@@ -23,7 +23,7 @@ pub(crate) enum Source<'h> {
     Ambiguous,
 }
 
-/// Reads the header lines of a request, names in any case.
+/// Reads the header lines of a request. Names can be in any case.
 pub(crate) fn read<'h>(policy: &Policy, headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>) -> Found<'h> {
     let PolicyConfig { from_headers, from_cookies, .. } = policy.config();
     let mut best = Best { rank: usize::MAX, token: Source::None };
@@ -40,7 +40,7 @@ pub(crate) fn read<'h>(policy: &Policy, headers: impl IntoIterator<Item = (&'h [
         }
         if !from_cookies.is_empty() && same(name, b"cookie") {
             cookies(value, |name, token| {
-                // By bytes: `==` calls `memcmp`, which doubles the cost of a hostile line of short names.
+                // Compares byte by byte. `==` calls `memcmp`, which doubles the cost of a hostile line of short names.
                 let wanted = |cookie: &String| cookie.bytes().eq(name.iter().copied());
                 if let Some(index) = from_cookies.iter().position(wanted) {
                     best.offer(from_headers.len() + index, token);
@@ -51,7 +51,7 @@ pub(crate) fn read<'h>(policy: &Policy, headers: impl IntoIterator<Item = (&'h [
     Found { token: best.token, managed }
 }
 
-/// The first source present so far, by its rank in the policy.
+/// The first source that is present so far, by its rank in the policy.
 struct Best<'h> {
     rank: usize,
     token: Source<'h>,
@@ -67,14 +67,14 @@ impl<'h> Best<'h> {
     }
 }
 
-/// What follows the prefix in the parts of a value. Lines may arrive joined by commas (RFC 9110 section 5.3), and Envoy
-/// joins those of `authorization`; no token has a comma.
+/// Finds the text after the prefix in each part of a value. Lines can arrive joined by commas (RFC 9110 section 5.3), and
+/// Envoy joins those of `authorization`. No token contains a comma.
 fn tokens<'h>(value: &'h [u8], prefix: &[u8], mut found: impl FnMut(&'h [u8])) {
     let mut read = |part: &'h [u8]| match trim(part).split_at_checked(prefix.len()) {
         Some((start, token)) if same(start, prefix) => found(trim(token)),
         _ => {}
     };
-    // Most values are one part, which `memchr` finds out a vector at a time.
+    // Most values have one part. `memchr` searches for a comma with vector instructions.
     if memchr(b',', value).is_none() {
         read(value);
     } else {
@@ -82,7 +82,7 @@ fn tokens<'h>(value: &'h [u8], prefix: &[u8], mut found: impl FnMut(&'h [u8])) {
     }
 }
 
-/// Name and value of the pairs of a `cookie` line (RFC 6265 section 4.2.1); pairs without a name are left out.
+/// Finds the name and value of each pair of a `cookie` line (RFC 6265 section 4.2.1). Skips pairs without a name.
 fn cookies<'h>(line: &'h [u8], mut found: impl FnMut(&'h [u8], &'h [u8])) {
     for pair in line.split(|byte| *byte == b';') {
         let Some(equals) = pair.iter().position(|byte| *byte == b'=') else { continue };
@@ -92,12 +92,12 @@ fn cookies<'h>(line: &'h [u8], mut found: impl FnMut(&'h [u8], &'h [u8])) {
     }
 }
 
-/// Whether both are equal without regard to case; most come as they are written.
+/// Whether two texts are equal, compared case-insensitively. Most are equal byte for byte.
 fn same(text: &[u8], other: &[u8]) -> bool {
     text == other || text.eq_ignore_ascii_case(other)
 }
 
-/// Without the spaces and tabs around it (`OWS`, RFC 9110 section 5.6.3).
+/// Removes spaces and tabs at both ends (`OWS`, RFC 9110 section 5.6.3).
 fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;

@@ -1,15 +1,15 @@
-//! `exp` and `nbf` against the clock (R9), and how long a judgement holds (R16).
+//! Compares `exp` and `nbf` with the clock (R9), and computes how long a judgement is valid (R16).
 
 use crate::outcome::Outcome;
 
-/// The payload's times in Unix seconds (`NumericDate`, RFC 7519 section 2).
+/// The times of the payload in Unix seconds (`NumericDate`, RFC 7519 section 2).
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Times {
     pub(crate) exp: Option<i64>,
     pub(crate) nbf: Option<i64>,
 }
 
-/// The seconds in which a decision holds: from the first, up to but without the second.
+/// The seconds in which a decision is valid: from the first (inclusive) to the second (exclusive).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Validity {
     from: i64,
@@ -17,7 +17,7 @@ pub(crate) struct Validity {
 }
 
 impl Times {
-    /// The fault of the token's time, if any, and how long that answer holds.
+    /// The fault of the token's time, if there is one, and how long that result is valid.
     pub(crate) fn judge(self, now: i64, skew: u32) -> (Option<Outcome>, Validity) {
         let end = self.exp.map_or(i64::MAX, |exp| exp.saturating_add(skew.into()));
         let start = self.nbf.map_or(i64::MIN, |nbf| nbf.saturating_sub(skew.into()));
@@ -39,9 +39,9 @@ impl Validity {
     }
 }
 
-/// A JSON number cut toward minus infinity; out of range it saturates.
+/// A JSON number, rounded down. A number out of range saturates.
 ///
-/// It is computed from the decimal text: a double would move large values.
+/// Computed from the decimal text, because a double would change large values.
 pub(crate) fn floor(number: &[u8]) -> i64 {
     let (negative, number) = match number {
         [b'-', number @ ..] => (true, number),
@@ -67,7 +67,7 @@ pub(crate) fn floor(number: &[u8]) -> i64 {
     if negative { (-magnitude).saturating_sub(fraction.into()) } else { magnitude }
 }
 
-/// The value of an exponent such as `-12`, saturating; zero of nothing.
+/// The value of an exponent such as `-12`, which saturates. Zero for an empty text.
 fn exponent(text: &[u8]) -> i64 {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),

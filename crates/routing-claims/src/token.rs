@@ -1,4 +1,4 @@
-//! From a token to the bytes of its payload (R4, R5). Nothing is verified.
+//! Decodes a token to the bytes of its payload (R4, R5), without verifying it.
 
 use base64::Engine as _;
 use memchr::memchr;
@@ -8,7 +8,7 @@ use crate::{
     outcome::Outcome,
 };
 
-/// Decodes the payload of an unverified token to the start of a buffer, which must have room for `maxPayloadBytes`.
+/// Decodes the payload of an unverified token into the start of a buffer, which must have room for `maxPayloadBytes`.
 pub(crate) fn decode_unverified<'b>(
     config: &PolicyConfig,
     token: &[u8],
@@ -34,7 +34,7 @@ fn exceeds(length: usize, limit: u32) -> bool {
     u32::try_from(length).map_or(true, |length| length > limit)
 }
 
-/// The second of exactly three segments, the first not empty (RFC 7515 section 7.1).
+/// The second of exactly three segments, the first of which is not empty (RFC 7515 section 7.1).
 fn payload_segment(token: &[u8]) -> Option<&[u8]> {
     let (header, rest) = split_at_dot(token)?;
     let (payload, signature) = split_at_dot(rest)?;
@@ -46,15 +46,15 @@ fn split_at_dot(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((before, after.get(1..)?))
 }
 
-/// Three quarters of the digits, rounded down; at most two `=` at the end are not digits (R4).
+/// The decoded length: three quarters of the digits, rounded down. At most two `=` at the end are not digits (R4).
 fn decoded_length(segment: &[u8]) -> usize {
     let ([digits @ .., b'=', b'='] | [digits @ .., b'='] | digits) = segment;
     digits.len() / 4 * 3 + digits.len() % 4 * 3 / 4
 }
 
-/// Decodes base64url (RFC 4648 section 5) whose padding is complete or absent, and whose unused bits are zero.
+/// Decodes base64url (RFC 4648 section 5). The padding must be complete or absent, and unused bits must be zero.
 fn decode(segment: &[u8], into: &mut [u8]) -> Option<usize> {
-    // Each engine takes one kind of padding; the crate's indifferent mode would also take half of it.
+    // Each engine accepts one kind of padding. The crate's indifferent mode would also accept incomplete padding.
     let decoded = if segment.ends_with(b"=") {
         engine::padded().decode_slice(segment, into)
     } else {
@@ -64,7 +64,7 @@ fn decode(segment: &[u8], into: &mut [u8]) -> Option<usize> {
     decoded.ok()
 }
 
-/// AVX2 or NEON where the processor has it: a quarter fewer instructions for the reference token than without
+/// Uses AVX2 or NEON if the processor has it, which saves a quarter of the instructions for the reference token
 /// (`cargo xtask bench instructions`).
 #[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 mod engine {
@@ -148,7 +148,7 @@ mod tests {
         }
     }
 
-    /// The engine decodes a short text digit by digit, and of a long one all but the end by vectors.
+    /// The engine decodes a short text digit by digit, and a long text with vectors except for its end.
     #[test]
     fn every_byte_in_every_position() {
         for length in [4, 128] {
@@ -216,7 +216,7 @@ mod tests {
         Some(bytes)
     }
 
-    /// RFC 4648 section 5 as strings of bits, with the strictness that sections 3.2 and 3.5 leave to the application.
+    /// RFC 4648 section 5 on strings of bits, as strict as sections 3.2 and 3.5 allow.
     fn by_the_letter(text: &[u8]) -> Option<Vec<u8>> {
         let digits: Vec<u8> = text.iter().copied().take_while(|byte| *byte != b'=').collect();
         let padding = &text[digits.len()..];

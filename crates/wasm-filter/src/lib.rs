@@ -1,11 +1,11 @@
 //! The filter for proxies that run WebAssembly (Envoy, Istio's `WasmPlugin` and `TrafficExtension`).
 //!
-//! It decides nothing: it hands a request's headers to `routing-claims` and applies the decision. Its configuration is
-//! the policy as JSON; an invalid policy is refused, and the log says why. Each outcome and claim fault has a counter,
+//! It decides nothing: it passes a request's headers to `routing-claims` and applies the decision. Its configuration is the
+//! policy as JSON. It rejects an invalid policy, and the log says why. Each outcome and claim fault has a counter,
 //! `routing_claims.<code>`, with `_` for `-`.
 //!
-//! A filter that cannot strip traps: the request fails instead of passing as it came. The SDK panics, which traps, on every
-//! status that it does not expect of the host, and `or_trap` on the others. Only incrementing a counter may fail.
+//! A filter that cannot strip traps: the request fails instead of passing as it came. A panic traps. The SDK panics on every
+//! status that it does not expect from the host, and `or_trap` panics on all others. Only incrementing a counter may fail.
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "the SDK's macro makes a public function")]
 
@@ -28,7 +28,7 @@ proxy_wasm::main! {{
     proxy_wasm::set_root_context(|_| Box::new(Root { plugin: None }));
 }}
 
-/// One configuration of the filter; without a plugin until the host has passed a valid policy.
+/// One configuration of the filter. It has no plugin until the host passes a valid policy.
 struct Root {
     plugin: Option<Rc<RefCell<Plugin>>>,
 }
@@ -63,7 +63,7 @@ impl RootContext for Root {
         }
     }
 
-    /// The SDK traps on `None`: without a policy there is no request.
+    /// The SDK traps on `None`, so that no request runs without a policy.
     fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
         let plugin = Rc::clone(self.plugin.as_ref()?);
         Some(Box::new(RequestContext { plugin }))
@@ -118,7 +118,7 @@ fn define_counter(code: &str) -> u32 {
     or_trap(hostcalls::define_metric(MetricType::Counter, &format!("routing_claims.{}", code.replace('-', "_"))))
 }
 
-/// The request is stripped by now, so a counter that the host does not find is not a reason to fail it.
+/// The request is already stripped, so a counter that the host does not find is not a reason to fail it.
 fn count(counters: &[u32], index: usize, times: u32) {
     hostcalls::increment_metric(counters[index], times.into()).ok();
 }
@@ -131,14 +131,14 @@ fn unix_seconds() -> i64 {
     since.as_secs().cast_signed()
 }
 
-/// What the host returned, or a trap.
+/// The value that the host returned. Traps if the host refused the call.
 #[track_caller]
 #[expect(clippy::panic, reason = "a trap is the one answer that never lets a request pass as it came")]
 fn or_trap<T>(result: Result<T, Status>) -> T {
     result.unwrap_or_else(|status| panic!("the host refused a call: {status:?}"))
 }
 
-/// Logs where the filter traps, and not why: a panic's message may repeat bytes of the request (R17).
+/// Logs the location of a trap, but not its reason: the message of a panic can contain bytes of the request (R17).
 fn log_trap(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     // The trap follows even if the host does not log it.

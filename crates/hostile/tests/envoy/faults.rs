@@ -247,7 +247,7 @@ async fn hammer(port: u16, answered: Arc<AtomicU64>) {
     let request = headers(&[("authorization", &token), ("microservice-a", "FORGED")]);
     loop {
         let address = ([127, 0, 0, 1], port).into();
-        // While Envoy is down, there is no answer or only half of one.
+        // While Envoy is down, a request gets no answer or only half of one.
         if let Ok(mut connection) = Http1::connect(address).await
             && let Ok(response) = connection.get("a.example", "/", &request).await
         {

@@ -1,5 +1,5 @@
-//! No request makes the WASM filter trap. The SDK panics on a header name that is not UTF-8; Envoy's codecs refuse it before any
-//! filter sees it.
+//! No request makes the WASM filter trap. The SDK panics on a header name that is not UTF-8, but Envoy's codecs reject such a name
+//! before any filter sees it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -56,14 +56,14 @@ async fn scene() -> Scene {
     Scene::start(By::Listener, &filter(Engine::Wasm, &json!({"services": [{"name": "microservice-A"}]}))).await
 }
 
-/// Checks that the filter has not trapped, and still strips.
+/// Checks that the filter has not trapped and still strips.
 async fn stayed_well(scene: &Scene) {
     assert_eq!(arrived(&scene.get(&[("microservice-a", "FORGED")]).await, "microservice-a"), [""; 0]);
     assert_eq!(Health::of(&scene.envoy, Engine::Wasm).await.unwrap().failures, [""; 0]);
 }
 
-/// Whether a request with a header of this name is answered, before Envoy closes the connection. No HTTP/2 library sends such a
-/// name, so the frames are written here (RFC 9113, RFC 7541).
+/// Whether a request with a header of this name is answered before Envoy closes the connection. HTTP/2 libraries do not send such
+/// a name, so this function writes the frames itself (RFC 9113, RFC 7541).
 async fn is_answered_over_http_2(address: SocketAddr, name: &[u8]) -> bool {
     let authority = b"a.example";
     let mut fields = vec![GET, SCHEME_HTTP, ROOT_PATH];
@@ -93,7 +93,7 @@ async fn is_answered_over_http_2(address: SocketAddr, name: &[u8]) -> bool {
     .unwrap()
 }
 
-/// In one byte.
+/// The length in one byte.
 fn length(bytes: &[u8]) -> u8 {
     u8::try_from(bytes.len()).unwrap()
 }
@@ -107,7 +107,7 @@ const SETTINGS: u8 = 4;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-// Entries of HPACK's static table, and what begins a field with a name that is in neither table.
+// Entries of HPACK's static table, and the start of a field whose name is in neither table.
 const GET: u8 = 0x82;
 const ROOT_PATH: u8 = 0x84;
 const SCHEME_HTTP: u8 = 0x86;

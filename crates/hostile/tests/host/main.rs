@@ -1,7 +1,7 @@
-//! A filter that cannot strip traps: what the shipped module does when its host misbehaves.
+//! A filter that cannot strip traps: the module that ships, on a host that misbehaves.
 //!
-//! No Envoy does any of this. What no filter can notice is a host that lies: that leaves a header out of a well-formed map, or
-//! says that it removed a header and did not.
+//! Envoy does none of this. No filter can detect a host that lies: a host that omits a header from a well-formed map, or that
+//! claims to have removed a header and did not.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that meets the unexpected should panic")]
 
@@ -63,7 +63,7 @@ fn a_malformed_header_map_traps() {
             serialize(&headers)
         }),
     ];
-    // The last byte is a NUL that nobody reads.
+    // The last byte is a NUL that the filter does not read.
     malformed.extend((1..map.len() - 1).step_by(5).map(|end| ("cut short", map[..end].to_vec())));
     for (what, map) in malformed {
         let length = map.len();
@@ -71,7 +71,7 @@ fn a_malformed_header_map_traps() {
     }
 }
 
-/// R17: of the request itself, nothing is logged.
+/// R17: no part of the request is logged.
 #[test]
 fn a_trap_logs_where_it_is_and_nothing_of_the_request() {
     let mut vm = configured();
@@ -99,7 +99,7 @@ fn a_context_that_is_not_known_traps() {
     assert_eq!(vm.call("proxy_on_context_create", &[REQUEST, 99]), Traps, "of a configuration that is not known");
 }
 
-/// A configuration that fails serves no request.
+/// A configuration that fails handles no request.
 #[test]
 fn a_filter_without_a_policy_traps() {
     let mut vm = started(POLICY);
@@ -127,7 +127,7 @@ fn a_filter_without_a_policy_traps() {
     }
 }
 
-/// A bad policy for a filter that runs leaves the old one in place.
+/// A bad policy for a running filter leaves the old one in place.
 #[test]
 fn a_filter_keeps_its_policy_when_the_next_is_refused() {
     let mut vm = configured();
@@ -153,14 +153,14 @@ fn a_host_that_calls_back_during_a_call_gets_a_trap() {
     }
 }
 
-/// A machine in which the filter has its policy.
+/// A VM in which the filter has its policy.
 fn configured() -> Vm {
     let mut vm = started(POLICY);
     assert_eq!(configure(&mut vm), Returns(ACCEPT));
     vm
 }
 
-/// A machine in which the filter has a context, and no policy yet.
+/// A VM in which the filter has a context, but no policy yet.
 fn started(policy: &str) -> Vm {
     let mut vm = Vm::new(policy);
     assert_eq!(vm.call("_initialize", &[]), Returns(0));
@@ -174,7 +174,7 @@ fn configure(vm: &mut Vm) -> vm::End {
     vm.call("proxy_on_configure", &[ROOT, size])
 }
 
-/// A request with forged headers, during which something goes wrong at a call.
+/// Sends a request with forged headers, during which one call goes wrong.
 fn request_with(vm: &mut Vm, call: usize, fault: Fault) -> vm::End {
     vm.fail_at(call, fault);
     request(vm)
@@ -187,7 +187,7 @@ fn request(vm: &mut Vm) -> vm::End {
     vm.call("proxy_on_request_headers", &[REQUEST, u32::try_from(forged().len()).unwrap(), 1])
 }
 
-/// Checks that nothing forged is left, and that the token's version is there.
+/// Checks that no forged header is left, and that the token's version is set.
 fn assert_handled(vm: &mut Vm) {
     assert_eq!(vm.host().values("microservice-a"), ["PR-1"]);
     assert_eq!(vm.host().values("microservice-b"), [""; 0]);
@@ -205,7 +205,7 @@ fn forged() -> Vec<(Vec<u8>, Vec<u8>)> {
 const POLICY: &str =
     r#"{"services": [{"name": "microservice-A"}, {"name": "microservice-B"}, {"name": "microservice-C"}]}"#;
 
-/// What the filter calls for the request, in order.
+/// The calls that the filter makes for the request, in order.
 const CALLS: [&str; 7] = [
     "proxy_get_header_map_pairs",
     "proxy_get_current_time_nanoseconds",
@@ -218,7 +218,7 @@ const CALLS: [&str; 7] = [
 ];
 const GET_HEADERS: usize = 0;
 
-/// Every status of the ABI but `OK`, and numbers that it does not have.
+/// Every status of the ABI except `OK`, and numbers that are not a status.
 const STATUSES: [u32; 15] = [NOT_FOUND, BAD_ARGUMENT, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 255, u32::MAX];
 const NOT_FOUND: u32 = 1;
 const BAD_ARGUMENT: u32 = 2;

@@ -1,4 +1,4 @@
-//! The shipped module in an interpreter, and a proxy's side of the ABI that fails where it is told to.
+//! The module that ships in an interpreter, and a proxy's side of the ABI that fails on demand.
 
 use std::sync::LazyLock;
 
@@ -18,22 +18,22 @@ pub(crate) struct Host {
     pub(crate) policy: String,
     /// Header lines of the request, as the filter leaves them.
     pub(crate) headers: Vec<(Vec<u8>, Vec<u8>)>,
-    /// What the filter logged.
+    /// The filter's log.
     pub(crate) logs: Vec<String>,
     /// The functions that the filter called, in order.
     pub(crate) calls: Vec<String>,
-    /// What goes wrong at which of these calls.
+    /// The fault, and the number of the call at which it occurs.
     fault: Option<(usize, Fault)>,
 }
 
-/// What goes wrong at a call.
+/// A fault of the host at a call.
 #[derive(Clone)]
 pub(crate) enum Fault {
     /// The host does nothing and returns this status.
     Refuses(u32),
-    /// The host says that all went well and gives no memory.
+    /// The host reports success but returns no memory.
     GivesNothing,
-    /// The host gives these bytes for those that were asked for.
+    /// The host returns these bytes instead of the requested ones.
     Gives(Vec<u8>),
     /// The host calls a function of the module before it answers; that this traps ends its own call, or does not.
     CallsBack { function: &'static str, arguments: Vec<u32>, ends_by_trap: bool },
@@ -49,7 +49,7 @@ pub(crate) enum End {
 pub(crate) use End::{Returns, Traps};
 
 impl Vm {
-    /// A machine whose host has this policy for the filter; nothing was called yet.
+    /// A VM whose host has this policy for the filter. Nothing has been called yet.
     pub(crate) fn new(policy: &str) -> Self {
         static MODULE: LazyLock<Module> = LazyLock::new(|| {
             let path = testbed::target_dir().join("dist/routing-claims.wasm");
@@ -89,7 +89,7 @@ impl Vm {
         self.store.data_mut()
     }
 
-    /// Lets something go wrong at the call of this number from here on.
+    /// Makes the call with this number, counted from now, go wrong.
     pub(crate) fn fail_at(&mut self, call: usize, fault: Fault) {
         let host = self.store.data_mut();
         host.calls.clear();
@@ -122,7 +122,7 @@ pub(crate) fn serialize(headers: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     map
 }
 
-/// Calls a function of the module; a function without a result gives 0.
+/// Calls a function of the module. Returns 0 for a function without a result.
 fn call(mut store: impl AsContextMut<Data = Host>, function: Func, arguments: &[u32]) -> Result<i32, Error> {
     let arguments: Vec<_> = arguments.iter().map(|argument| Val::I32(argument.cast_signed())).collect();
     let mut results = vec![Val::I32(0); function.ty(&store).results().len()];
@@ -130,7 +130,7 @@ fn call(mut store: impl AsContextMut<Data = Host>, function: Func, arguments: &[
     Ok(results.first().and_then(Val::i32).unwrap_or_default())
 }
 
-/// Does what the filter asks for; gives the status. An error ends the call to the module.
+/// Executes a call of the filter and returns the status. An error ends the call to the module.
 fn answer(mut caller: Caller<'_, Host>, function: &str, arguments: &[Val]) -> Result<u32, Error> {
     let host = caller.data_mut();
     host.calls.push(function.to_owned());
@@ -180,7 +180,7 @@ fn answer(mut caller: Caller<'_, Host>, function: &str, arguments: &[Val]) -> Re
     Ok(0)
 }
 
-/// Writes bytes into memory that the module allocates, and where and how many they are to the two addresses.
+/// Writes bytes into memory that the module allocates, and their address and length to the two given addresses.
 fn give(
     caller: &mut Caller<'_, Host>,
     fault: Option<Fault>,

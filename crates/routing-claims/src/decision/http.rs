@@ -1,18 +1,19 @@
-//! Deciding from the `http` crate's headers, and changing them.
+//! Decides from headers of the `http` crate, and changes them.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Decider, Decision};
 
 impl Decider {
-    /// As [`Decider::decide`], from the headers of an `http::Request`.
+    /// Like [`Decider::decide`], from the headers of an `http::Request`.
     pub fn decide_header_map(&mut self, headers: &HeaderMap, now: i64) -> Decision<'_> {
         self.decide(headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())), now)
     }
 }
 
 impl Decision<'_> {
-    /// Removes and sets what the decision says, in the headers that it was made from. Allocates for what it changes.
+    /// Applies the decision to the headers that it was made from: removes headers, then sets headers. Allocates for the
+    /// headers that it sets.
     #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "validation and R12 leave nothing else to set")]
     pub fn apply(&self, headers: &mut HeaderMap) {
         if self.removes_any() {
@@ -36,7 +37,7 @@ mod tests {
 
     use crate::{Decider, Outcome, Policy};
 
-    /// R1: all lines of managed headers go, no other header changes.
+    /// R1: all lines of managed headers are removed, and no other header changes.
     #[test]
     fn managed_headers_are_replaced_and_others_stay() {
         let policy = br#"{"services": [{"name": "A"}, {"name": "b"}], "reportHeader": "x-report"}"#;
@@ -72,7 +73,7 @@ mod tests {
         );
     }
 
-    /// Every name and value that can be decided is one of the `http` crate's.
+    /// The `http` crate accepts every name and value that can be decided.
     #[test]
     fn what_is_set_is_a_header() {
         let longest = "!#$%&'*+-.^_`|~09az".repeat(7)[..127].to_owned();

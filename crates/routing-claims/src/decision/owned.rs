@@ -5,9 +5,9 @@ use std::fmt;
 use super::Decision;
 use crate::{judgement::Judgement, policy::Policy};
 
-/// A [`Decision`] that borrows nothing, to be sent to another task or kept until the headers can be changed.
+/// A [`Decision`] that borrows nothing. It can be sent to another task, or kept until the headers can be changed.
 ///
-/// Made by [`Decision::to_owned`]; [`OwnedDecision::as_decision`] gives the decision back.
+/// [`Decision::to_owned`] creates it, and [`OwnedDecision::as_decision`] returns the decision.
 #[derive(Clone)]
 pub struct OwnedDecision {
     policy: Policy,
@@ -17,7 +17,7 @@ pub struct OwnedDecision {
 }
 
 impl OwnedDecision {
-    /// The decision, to be read and applied.
+    /// The decision, for reading and applying it.
     #[must_use]
     pub fn as_decision(&self) -> Decision<'_> {
         Decision { policy: &self.policy, managed: self.managed, judgement: self.judgement, lines: &self.lines }
@@ -25,7 +25,7 @@ impl OwnedDecision {
 }
 
 impl Decision<'_> {
-    /// A copy that borrows nothing: one allocation, of a few kilobytes at most.
+    /// A copy that borrows nothing. It takes one allocation of at most a few kilobytes.
     #[must_use]
     pub fn to_owned(&self) -> OwnedDecision {
         OwnedDecision {
@@ -37,7 +37,7 @@ impl Decision<'_> {
     }
 }
 
-/// As of the decision: without versions (R17).
+/// Shows no versions, like `Debug` of the decision (R17).
 impl fmt::Debug for OwnedDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnedDecision").field("outcome", &self.judgement.outcome).finish_non_exhaustive()

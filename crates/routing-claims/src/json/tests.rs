@@ -1,4 +1,4 @@
-//! The scanner against `serde_json`: what is accepted, what is rejected, what is read.
+//! Compares the scanner with `serde_json`: which texts they accept and reject, and what they read.
 
 use proptest::{prelude::*, sample::select, string::string_regex};
 
@@ -51,7 +51,7 @@ proptest! {
         prop_assert_eq!(skip(text.as_bytes(), tree.depth()), Ok(()));
     }
 
-    /// A fault is reported where the scan stops, so a smaller depth limit can only make it stop earlier.
+    /// A fault is at the position where the scan stops, so a smaller depth limit can only make it stop earlier.
     #[test]
     fn the_first_fault_is_reported(text in mutated(object()), max_depth in 1_u32..4) {
         if std::str::from_utf8(&text).is_ok() {
@@ -64,7 +64,7 @@ proptest! {
     }
 }
 
-/// Where the scanner is laxer than `serde_json::Value` on purpose: it takes a number as text, and it does not recurse.
+/// The scanner is laxer than `serde_json::Value` on purpose: it reads a number as text, and it does not recurse.
 #[test]
 fn numbers_have_any_size_and_the_depth_limit_is_the_callers() {
     for number in ["1e400", "-1E+99999", "123456789e999999999999"] {
@@ -81,7 +81,7 @@ fn numbers_have_any_size_and_the_depth_limit_is_the_callers() {
     }
 }
 
-/// Where it is stricter on purpose: a payload is an object.
+/// The scanner is stricter on purpose: a payload is an object.
 #[test]
 fn only_an_object_is_read() {
     for text in ["[]", "\"a\"", "1", "true", "null", " [ {} ] "] {
@@ -111,12 +111,12 @@ fn every_unit_of_utf_16_alone_and_in_a_pair() {
     }
 }
 
-/// Reading event by event and skipping both judge a text as `serde_json` does.
+/// Checks that reading event by event and skipping both agree with `serde_json`.
 fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
     agreement(text).map_err(TestCaseError::fail)
 }
 
-/// Where the first bracket stands that opens more than `max_depth` levels of a valid text.
+/// The position of the first bracket that exceeds `max_depth` in a valid text.
 fn deeper_bracket(text: &[u8], max_depth: u32) -> usize {
     let (mut depth, mut in_string, mut escaped) = (0, false, false);
     for (at, byte) in text.iter().enumerate() {
@@ -137,7 +137,7 @@ fn deeper_bracket(text: &[u8], max_depth: u32) -> usize {
     panic!("nothing nests deeper than {max_depth}")
 }
 
-/// The text of an object with all that the grammar allows.
+/// The text of an object with everything that the grammar allows.
 fn object() -> impl Strategy<Value = String> {
     let number = string_regex("-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?").unwrap();
     let literal = select(vec!["true", "false", "null"]).prop_map(str::to_owned);
@@ -159,7 +159,7 @@ fn list(item: impl Strategy<Value = String>, open: char, close: char) -> impl St
     })
 }
 
-/// A string with its quotes; few distinct ones, so that keys repeat.
+/// A string with its quotes. There are few different ones, so that keys repeat.
 fn string() -> impl Strategy<Value = String> {
     let plain = any::<char>()
         .prop_filter("stands only escaped", |c| !matches!(c, '\0'..='\x1f' | '"' | '\\'))
@@ -177,7 +177,7 @@ fn space() -> impl Strategy<Value = String> {
     prop_oneof![3 => Just(String::new()), 1 => "[ \t\n\r]{1,2}"]
 }
 
-/// A text with a few bytes changed, preferably to those that mean something.
+/// A text with a few bytes changed, preferably to structural bytes.
 fn mutated(text: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![4 => select(PIECES).prop_map(<[u8]>::to_vec), 1 => any::<u8>().prop_map(|byte| vec![byte])];
     let mutation = (any::<prop::sample::Index>(), 0_usize..3, piece);

@@ -1,4 +1,4 @@
-//! From JSON to a configuration, with the path of the field at fault.
+//! Reads a configuration from JSON. An error has the path of the invalid field.
 
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
@@ -25,7 +25,7 @@ fn path(path: &serde_path_to_error::Path) -> FieldPath {
     })
 }
 
-/// What `serde_json` says, in the form of a diagnostic: the wording is the only thing that tells its errors apart.
+/// Converts an error of `serde_json` into a diagnostic. Only their wording distinguishes these errors.
 fn diagnostic(path: FieldPath, error: &serde_json::Error) -> PolicyDiagnostic {
     let text = error.to_string();
     if error.classify() != Category::Data {
@@ -68,7 +68,7 @@ fn diagnostic(path: FieldPath, error: &serde_json::Error) -> PolicyDiagnostic {
     PolicyDiagnostic { path, kind, expected, found }
 }
 
-/// The name that a message of serde consists of, besides its beginning.
+/// The name in a message of serde, after the given start.
 fn name_in<'t>(text: &'t str, beginning: &str) -> Option<&'t str> {
     text.strip_prefix(beginning)?.strip_prefix('`')?.strip_suffix('`')
 }

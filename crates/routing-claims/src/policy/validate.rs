@@ -1,4 +1,4 @@
-//! What must hold of a configuration beyond its types.
+//! Validates a configuration beyond its types.
 
 use std::{collections::BTreeSet, ops::RangeInclusive};
 
@@ -8,7 +8,7 @@ use crate::{
     limits::{self, Bound},
 };
 
-/// Every diagnostic, in the order of the fields; none for a valid configuration. Defaults must be filled in.
+/// Every diagnostic, in the order of the fields. Empty for a valid configuration. Defaults must be filled in.
 pub(super) fn validate(config: &PolicyConfig) -> Vec<PolicyDiagnostic> {
     let mut validator = Validator { config, diagnostics: Vec::new() };
     validator.sources();
@@ -153,7 +153,7 @@ impl Validator<'_> {
         self.add("reportHeader", Kind::Conflict, "a header of its own", found);
     }
 
-    /// Whether the policy may manage the header; if not, says why.
+    /// Whether the policy may manage the header. If not, adds a diagnostic.
     fn managed_header(&mut self, path: impl Into<FieldPath>, header: &str) -> bool {
         if header.len() > limits::HEADER_BYTES {
             self.length(path, header, 1..=limits::HEADER_BYTES);
@@ -204,7 +204,7 @@ impl Validator<'_> {
     }
 }
 
-/// The claims of the payload's top level that the filter reads itself, as times (RFC 7519 section 4.1).
+/// Whether a claim of the payload's top level is one that the filter reads as a time (RFC 7519 section 4.1).
 fn is_time_claim(name: &str) -> bool {
     matches!(name, "exp" | "nbf")
 }
@@ -218,7 +218,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// What listed and prefix mode are told by.
+/// The fields that select listed or prefix mode.
 const ONE_MODE: &str = "either `services` or `headerPrefix`";
 
 /// Headers that no policy may manage.
@@ -242,5 +242,5 @@ const PROTECTED: &[&str] = &[
     "baggage",
 ];
 
-/// Starts of header names that no policy may manage. Pseudo-headers (`:path`) are not header names in the first place.
+/// Prefixes of header names that no policy may manage. Pseudo-headers (`:path`) are not valid header names anyway.
 const PROTECTED_FAMILIES: &[&str] = &["x-envoy-", "x-forwarded-", "x-istio-", "x-b3-"];

@@ -1,4 +1,4 @@
-//! Which texts are read, and what is said about the others.
+//! Texts that are read, and the errors for all others.
 
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ proptest! {
         prop_assert_eq!(read(text.as_bytes()).unwrap(), config);
     }
 
-    /// Any part of a configuration may be missing, doubled, misspelled or of another type.
+    /// Any part of a configuration can be missing, duplicate, misspelled or of another type.
     #[test]
     fn changed_configurations_are_read_or_diagnosed(
         config in config(),
@@ -106,7 +106,7 @@ fn each_fault_has_its_kind_and_path() {
     }
 }
 
-/// What `derive` alone would take: a list for an object, an object for a unit variant.
+/// Derived code alone would accept a list for an object, and an object for a unit variant.
 #[test]
 fn one_form_only() {
     for (text, at) in [
@@ -130,7 +130,7 @@ fn null_stands_for_nothing_where_nothing_may_stand() {
     }
 }
 
-/// Whatever `serde_json` says of a text is understood, and is one line.
+/// Every error of `serde_json` is understood, and is one line.
 fn read_or_diagnosed(text: &[u8]) -> Result<(), TestCaseError> {
     if let Err(diagnostic) = read(text) {
         let PolicyDiagnostic { expected, found, .. } = &diagnostic;
@@ -164,7 +164,7 @@ fn config() -> impl Strategy<Value = PolicyConfig> {
     )
 }
 
-/// Configurations that [`Policy::new`] takes.
+/// Configurations that [`Policy::new`] accepts.
 fn valid_config() -> impl Strategy<Value = PolicyConfig> {
     let number = |bound: Bound| bound.range();
     let limits = (number(limits::TOKEN_BYTES), number(limits::PAYLOAD_BYTES), number(limits::ROUTES), 5..=64_u32);
@@ -233,7 +233,7 @@ fn value() -> impl Strategy<Value = Value> {
     ])
 }
 
-/// A member of the root, of a right or a wrong name and type.
+/// A member of the root, with a valid or invalid name and type.
 fn member() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec![
         "fromHeaders",
@@ -283,7 +283,7 @@ fn children(value: &Value) -> impl Iterator<Item = &Value> {
     members.chain(value.as_array().into_iter().flatten())
 }
 
-/// The value that stands at a place, the root first.
+/// The value at an index, counted from the root.
 fn nth<'v>(value: &'v mut Value, place: &mut usize) -> Option<&'v mut Value> {
     if *place == 0 {
         return Some(value);
