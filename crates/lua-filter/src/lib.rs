@@ -18,7 +18,7 @@ const EXAMPLE: &str = include_str!("routing-claims.lua");
 pub fn source(policy: &Policy) -> String {
     let (head, rest) = EXAMPLE.split_once(BEGIN).unwrap_or((EXAMPLE, ""));
     let (_, tail) = rest.split_once(END).unwrap_or(("", rest));
-    format!("{head}{BEGIN}{}{END}{tail}", policy::table(policy.config()))
+    format!("{head}{BEGIN}{}{END}{tail}", policy::table(policy))
 }
 
 const BEGIN: &str = "-- policy begin (manifest-gen writes this part; docs/policy.md explains the fields)\n";

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use routing_claims::{PolicyConfig, TokenFormat};
+use routing_claims::{Mode, Policy, TokenFormat};
 
-/// The statement that defines `policy`, for a valid and normalized configuration.
-pub(crate) fn table(config: &PolicyConfig) -> String {
+/// The statement that defines `policy`.
+pub(crate) fn table(policy: &Policy) -> String {
+    let config = policy.config();
     let mut out = String::from("local policy = {\n");
     let sources = config
         .from_headers
@@ -19,17 +20,21 @@ pub(crate) fn table(config: &PolicyConfig) -> String {
     };
     field(&mut out, "format", &quote(format));
     list(&mut out, "claim_path", config.claim_path.iter().map(|segment| quote(segment)));
-    if let Some(services) = &config.services {
-        let services = services.iter().map(|service| {
-            let name = service.name.to_ascii_lowercase();
-            format!("[{}] = {}", quote(&name), quote(service.header.as_deref().unwrap_or(&name)))
-        });
-        list(&mut out, "services", services);
-    } else {
-        field(&mut out, "services", "nil");
+    match policy.mode() {
+        Mode::Listed(services) => {
+            let services = services.iter().map(|service| {
+                let name = service.name.to_ascii_lowercase();
+                format!("[{}] = {}", quote(&name), quote(service.header.as_deref().unwrap_or(&name)))
+            });
+            list(&mut out, "services", services);
+            field(&mut out, "header_prefix", "nil");
+        }
+        Mode::Prefix(prefix) => {
+            field(&mut out, "services", "nil");
+            field(&mut out, "header_prefix", &quote(prefix));
+        }
     }
     let optional = |text: &Option<String>| text.as_deref().map_or_else(|| "nil".into(), quote);
-    field(&mut out, "header_prefix", &optional(&config.header_prefix));
     field(&mut out, "report_header", &optional(&config.report_header));
     field(&mut out, "clock_skew_seconds", &config.clock_skew_seconds.to_string());
     field(&mut out, "max_token_bytes", &config.limits.max_token_bytes.to_string());
