@@ -232,38 +232,33 @@ impl Reader<'_> {
 
     fn skip_string(&mut self) -> Result<(), Fault> {
         self.take(b'"')?;
+        self.at += swar::plain_length(self.rest());
         loop {
-            self.at += swar::plain_length(self.bytes.get(self.at..).unwrap_or(&[]));
             let byte = self.peek();
             self.at += 1;
             match byte {
                 b'"' => return Ok(()),
                 b'\\' => _ = self.escape()?,
+                b' '.. => {}
                 _ => return Err(Fault::Malformed),
             }
         }
     }
 
+    /// RFC 8259 section 6.
     fn number(&mut self) -> Result<(), Fault> {
-        if self.peek() == b'-' {
-            self.at += 1;
+        let mut rest = self.rest();
+        if let [b'-', behind @ ..] = rest {
+            rest = behind;
         }
-        if self.peek() == b'0' {
-            self.at += 1;
-        } else {
-            self.digits()?;
+        rest = if let [b'0', behind @ ..] = rest { behind } else { digits(rest)? };
+        if let [b'.', behind @ ..] = rest {
+            rest = digits(behind)?;
         }
-        if self.peek() == b'.' {
-            self.at += 1;
-            self.digits()?;
+        if let [b'e' | b'E', b'+' | b'-', behind @ ..] | [b'e' | b'E', behind @ ..] = rest {
+            rest = digits(behind)?;
         }
-        if matches!(self.peek(), b'e' | b'E') {
-            self.at += 1;
-            if matches!(self.peek(), b'+' | b'-') {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
+        self.at = self.bytes.len() - rest.len();
         Ok(())
     }
 
@@ -283,17 +278,6 @@ impl Reader<'_> {
             return Err(Fault::Malformed);
         }
         self.at += literal.len();
-        Ok(())
-    }
-
-    /// One digit and those that follow it.
-    fn digits(&mut self) -> Result<(), Fault> {
-        if !self.peek().is_ascii_digit() {
-            return Err(Fault::Malformed);
-        }
-        while self.peek().is_ascii_digit() {
-            self.at += 1;
-        }
         Ok(())
     }
 
@@ -368,6 +352,16 @@ impl Reader<'_> {
 /// The next byte; a zero beyond the end, which JSON does not go on with anywhere.
 fn peek(bytes: &[u8], at: usize) -> u8 {
     bytes.get(at).copied().unwrap_or(0)
+}
+
+/// Takes one digit and those that follow it.
+fn digits(text: &[u8]) -> Result<&[u8], Fault> {
+    let [b'0'..=b'9', rest @ ..] = text else { return Err(Fault::Malformed) };
+    let mut rest = rest;
+    while let [b'0'..=b'9', behind @ ..] = rest {
+        rest = behind;
+    }
+    Ok(rest)
 }
 
 /// What closes the innermost container.
