@@ -92,7 +92,7 @@ pub fn worst(times: u32) -> Vec<Input> {
         ),
         prefixed(
             "invalid names alike to the end",
-            &under_r(&size.keys(|number| format!("{}{}", " ".repeat(60), padded(number)))),
+            &under_r(&size.keys(|number| format!("{}{}", " ".repeat(100), padded(number)))),
             "no-routes",
         ),
         prefixed(

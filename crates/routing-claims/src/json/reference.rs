@@ -89,13 +89,12 @@ fn owned(json: &Scanner<'_>, span: Span) -> Result<String, Fault> {
     std::str::from_utf8(json.text(span)).map(str::to_owned).map_err(|_| Fault::Malformed)
 }
 
-/// Skips every member; a fault comes with the position at which the scan stopped.
-pub(super) fn skip(text: &[u8], max_depth: u32) -> Result<(), (Fault, usize)> {
+/// Skips every member.
+pub(super) fn skip(text: &[u8], max_depth: u32) -> Result<(), Fault> {
     let mut text = text.to_owned();
-    let mut json = Scanner::object(&mut text, max_depth).map_err(|fault| (fault, 0))?;
-    let skipped = skip_members(&mut json);
-    let at = json.at;
-    skipped.and_then(|()| json.finish()).map_err(|fault| (fault, at))
+    let mut json = Scanner::object(&mut text, max_depth)?;
+    skip_members(&mut json)?;
+    json.finish()
 }
 
 fn skip_members(json: &mut Scanner<'_>) -> Result<(), Fault> {
