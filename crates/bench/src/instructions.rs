@@ -240,7 +240,8 @@ fn twice(count: &Count, counts: &[Count]) -> Option<f64> {
 }
 
 fn table(counts: &[Count], baseline: &Baseline, comparable: bool) -> Table {
-    let mut table = super::core::table(["Decision", "Row", "Bytes", "Instructions", "For a byte", "Twice the bytes", "Change"]);
+    let mut table =
+        super::core::table(["Decision", "Row", "Bytes", "Instructions", "For a byte", "Twice the bytes", "Change"]);
     for (number, count) in (1..).zip(counts).filter(|(_, count)| count.group != TWICE) {
         let growth = baseline.growth(count).filter(|_| comparable);
         table.add_row([
