@@ -1,4 +1,4 @@
-//! Times decisions of the core and other ways to read a token: `cargo xtask bench core`.
+//! Decisions of the core beside other ways to read a token: `cargo xtask bench core`.
 
 use std::{borrow::Cow, hint::black_box, time::Duration};
 
@@ -21,13 +21,13 @@ fn core(criterion: &mut Criterion) {
     for input in faults() {
         distinct(&mut group, &input);
     }
-    for input in worst().iter().filter(|input| TIMED_WORST.contains(&&*input.name)) {
+    for input in worst(1).iter().filter(|input| TIMED_WORST.contains(&&*input.name)) {
         distinct(&mut group, input);
     }
     group.finish();
 }
 
-/// Every token is different.
+/// Every token is another one.
 fn distinct(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
     let Some(mut decider) = decider(input) else { return };
     let requests = requests(input);
@@ -37,7 +37,7 @@ fn distinct(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
     });
 }
 
-/// Every token is the same.
+/// Every token is the same one.
 fn cached(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
     let Some(mut decider) = decider(input) else { return };
     group.bench_function(format!("{}, cached", input.name), |bencher| {
@@ -45,7 +45,7 @@ fn cached(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
     });
 }
 
-/// Other ways to read a token: they decode it and read the two versions, without limits or verification.
+/// What others would do with the token: decode it and read the two versions, verifying and bounding nothing.
 fn peers(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
     let requests = requests(input);
     let tokens: Vec<_> = requests.iter().filter_map(|lines| lines.last()?.1.strip_prefix(b"Bearer ")).collect();
@@ -92,17 +92,17 @@ fn decider(input: &Input) -> Option<routing_claims::Decider> {
     input.decider().inspect_err(|error| eprintln!("left out: {error:#}")).ok()
 }
 
-/// Enough variants that none is still in the cache when it is used again.
+/// So many variants that none is still in the cache when its turn comes again.
 fn requests(input: &Input) -> Vec<Vec<Line>> {
     let token = input.lines.last().map_or(1, |(_, value)| value.len());
     (1..2 + CACHE_BYTES / token).map(|number| input.variant(number)).collect()
 }
 
-/// One and a half times the size of a decider's cache.
+/// What a decider's cache holds, and half as much again.
 const CACHE_BYTES: usize = 384 * 1024;
 
-/// The worst inputs with the most instructions per byte.
-const TIMED_WORST: [&str; 2] = ["short numbers", "prefix mode, thousands of keys"];
+/// The dearest of the worst inputs by instructions for a byte.
+const TIMED_WORST: [&str; 2] = ["short numbers", "prefix mode, 128 keys, then numbers"];
 
 criterion_group!(benches, core);
 criterion_main!(benches);

@@ -1,6 +1,6 @@
-//! The requests that are measured, each with its policy and its expected outcome.
+//! The requests that are measured, each with its policy and the outcome it must have.
 //!
-//! `benches/core.rs` times them; `src/main.rs` runs each once, so that its instructions can be counted.
+//! `benches/core.rs` times them, `src/main.rs` has their instructions counted.
 
 mod faults;
 mod worst;
@@ -19,13 +19,13 @@ pub const NOW: i64 = 1_800_000_000;
 /// A request to decide on.
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// Its name in tables.
+    /// What it is, for tables.
     pub name: String,
-    /// The policy as JSON.
+    /// As JSON.
     pub policy: Value,
-    /// Header lines. The last one ends with the token, if there is one.
+    /// Header lines; the token, if any, ends the last.
     pub lines: Vec<Line>,
-    /// The expected outcome.
+    /// What the decision must say.
     pub outcome: &'static str,
 }
 
@@ -38,7 +38,7 @@ impl Input {
         Self { name: name.into(), policy, lines, outcome }
     }
 
-    /// An input whose token has this payload, and a signature of the length of RS256.
+    /// With a payload in a token whose signature is as long as RS256 makes it.
     fn with_payload(name: impl Into<String>, policy: Value, payload: &str, outcome: &'static str) -> Self {
         Self::new(name, policy, format!("Bearer {}", token(payload)), outcome)
     }
@@ -49,11 +49,11 @@ impl Input {
         self.lines.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
-    /// A decider that has already decided on another token, so that nothing happens for the first time.
+    /// A decider that has seen another token, so that nothing is done for the first time.
     ///
     /// # Errors
     ///
-    /// If the policy is invalid, or the outcome is not the expected one.
+    /// When the policy is not valid, or the outcome is not what it must be.
     pub fn decider(&self) -> Result<Decider> {
         let policy = Policy::from_json(self.policy.to_string().as_bytes());
         let mut decider = Decider::new(policy.with_context(|| format!("policy of `{}`", self.name))?);
@@ -62,7 +62,7 @@ impl Input {
         Ok(decider)
     }
 
-    /// The same request with another signature, so that a cache does not know the token.
+    /// The same with another signature: to a cache another token.
     #[must_use]
     pub fn variant(&self, number: usize) -> Vec<Line> {
         let mut lines = self.lines.clone();
@@ -75,7 +75,7 @@ impl Input {
     }
 }
 
-/// Decides, and reads the decision as a proxy does. Returns the outcome.
+/// Decides and reads the decision as a proxy does, and gives its outcome.
 pub fn decide(decider: &mut Decider, lines: &[Line]) -> &'static str {
     let decision = decider.decide(lines.iter().map(|(name, value)| (name.as_slice(), value.as_slice())), NOW);
     if decision.removes_any() {
@@ -89,7 +89,7 @@ pub fn decide(decider: &mut Decider, lines: &[Line]) -> &'static str {
     decision.outcome().code()
 }
 
-/// Typical requests, by number of services, number of headers and size of the token.
+/// Tokens as they come: by number of services and of headers, and by size.
 #[must_use]
 pub fn typical() -> Vec<Input> {
     let with_services = |count| {
@@ -115,31 +115,39 @@ pub fn typical() -> Vec<Input> {
     ]
 }
 
-/// A policy with this many services and the highest limits.
+/// A policy that lists so many services, its limits as wide as they go.
 fn services(count: usize) -> Value {
+    json!({ "services": service_names(count), "limits": widest() })
+}
+
+fn service_names(count: usize) -> Vec<Value> {
     let letter = |number: usize| char::from(b'A' + u8::try_from(number % 26).unwrap_or_default());
-    let names = (0..count).map(|number| match number {
+    let name = |number| match number {
         0..26 => format!("microservice-{}", letter(number)),
         _ => format!("microservice-{}{}", letter(number / 26 - 1), letter(number)),
-    });
-    json!({ "services": names.map(|name| json!({ "name": name })).collect::<Vec<_>>(), "limits": widest() })
+    };
+    (0..count).map(|number| json!({ "name": name(number) })).collect()
 }
 
 fn widest() -> Value {
     json!({ "maxTokenBytes": 65536, "maxPayloadBytes": 49152, "maxDepth": 64, "maxRoutes": 64 })
 }
 
-/// A token with this payload and a made-up signature of the length of RS256.
+/// RS256, so many bytes of payload in all.
 fn token(payload: &str) -> String {
-    let header = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","typ":"JWT","kid":"k1"}"#);
-    // 256 bytes of a linear congruential generator.
+    let header = encoded(r#"{"alg":"RS256","typ":"JWT","kid":"k1"}"#);
+    // 256 bytes of a multiplicative generator: no two characters alike but by chance.
     let bytes =
         std::iter::successors(Some(1_u32), |state| Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)));
     let signature: Vec<u8> = bytes.map(|state| state.to_be_bytes()[0]).skip(1).take(256).collect();
-    format!("{header}.{}.{}", BASE64_URL_SAFE_NO_PAD.encode(payload), BASE64_URL_SAFE_NO_PAD.encode(signature))
+    format!("{header}.{}.{}", encoded(payload), encoded(signature))
 }
 
-/// The reference payload with more claims of an identity provider, in this many bytes.
+fn encoded(bytes: impl AsRef<[u8]>) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The reference payload with more claims of an identity provider, up to so many bytes.
 fn payload(bytes: usize) -> String {
     let mut payload = REFERENCE_PAYLOAD.trim_end_matches('}').to_owned();
     let room = |payload: &str| bytes - payload.len() - r#","pad":""}"#.len();
@@ -159,7 +167,7 @@ fn payload(bytes: usize) -> String {
     payload + &format!(r#","pad":"{pad}"}}"#)
 }
 
-/// The other headers of a browser's request in a mesh.
+/// What a browser's request through a mesh carries besides its token.
 fn other_headers(count: usize) -> Vec<Line> {
     let known = [
         (":authority", "shop.qa.example.com"),
@@ -178,7 +186,7 @@ fn other_headers(count: usize) -> Vec<Line> {
     lines.map(|(name, value)| (name.into_bytes(), value.into_bytes())).collect()
 }
 
-/// Eight claims, two of them routes. Its token has 751 bytes.
+/// Eight claims, two of them routes; its token has 751 bytes.
 const REFERENCE_PAYLOAD: &str = concat!(
     r#"{"iss":"https://login.qa.example.com/realms/store","sub":"auth0|66f1c0a94bd2e7001c8a55d0e1f2","aud":"https://api.qa.example.com/orders/v1","#,
     r#""iat":1799998200,"exp":1800001800,"scope":"openid profile email offline_access","#,
@@ -197,12 +205,12 @@ mod tests {
     }
 
     #[test]
-    fn every_input_has_its_outcome_and_a_unique_name() {
+    fn every_input_has_its_outcome_and_a_name_of_its_own() {
         let mut names = std::collections::BTreeSet::new();
-        for input in typical().into_iter().chain(faults()).chain(worst()) {
+        for input in typical().into_iter().chain(faults()).chain(worst(1)) {
             let mut decider = input.decider().unwrap();
             assert_eq!(decide(&mut decider, &input.lines), input.outcome, "{}", input.name);
-            assert!(names.insert(input.name.clone()), "duplicate name {}", input.name);
+            assert!(names.insert(input.name.clone()), "{} twice", input.name);
         }
     }
 

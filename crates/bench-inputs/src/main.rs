@@ -9,9 +9,13 @@ use bench_inputs::{Input, Line};
 use routing_claims::Decider;
 
 fn main() -> Result<()> {
-    for (group, inputs) in
-        [("typical", bench_inputs::typical()), ("fault", bench_inputs::faults()), ("worst", bench_inputs::worst())]
-    {
+    let groups = [
+        ("typical", bench_inputs::typical()),
+        ("fault", bench_inputs::faults()),
+        ("worst", bench_inputs::worst(1)),
+        ("twice the worst", bench_inputs::worst(2)),
+    ];
+    for (group, inputs) in groups {
         for input in inputs {
             let mut decider = input.decider()?;
             run(group, &input, "", &mut decider);

@@ -1,19 +1,23 @@
-//! Requests that an attacker can send to make each byte of a decision as expensive as possible.
+//! The most expensive requests that an attacker can send: each fills what the limits allow with one kind of bytes.
 
 use serde_json::{Value, json};
 
-use crate::{Input, services, widest};
+use crate::{Input, encoded, service_names};
 
-/// Inputs within a policy's limits, most of them 8 KB or more.
+/// Requests as large as the default limits allow, for `times` 1; for 2, twice as large, under limits twice as wide.
 #[must_use]
-pub fn worst() -> Vec<Input> {
-    let listed = |name, payload: &str, outcome| Input::with_payload(name, services(2), payload, outcome);
-    let prefixed = |name, payload: &str, outcome| Input::with_payload(name, prefix_policy(), payload, outcome);
+pub fn worst(times: u32) -> Vec<Input> {
+    let size = Size { times };
+    let listed = |name: &str, payload: &str, outcome| size.token(name, size.listed(2), payload, outcome);
+    let prefixed = |name: &str, payload: &str, outcome| {
+        size.token(&format!("prefix mode, {name}"), size.prefixed(), payload, outcome)
+    };
     let member = |value: &str| format!(r#"{{"a":{value}}}"#);
-    let array = |item: &str| member(&format!("[{}]", repeated(item, ",", BYTES)));
-    let string = |part: &str| member(&format!(r#""{}""#, repeated(part, "", BYTES)));
+    let array = |item: &str| member(&format!("[{}]", repeated(item, ",", size.payload() - 8)));
+    let string = |part: &str| member(&format!(r#""{}""#, repeated(part, "", size.payload() - 8)));
+    let digits = |digit: &str| digit.repeat(size.payload() - 20);
     let time = |value: &str| format!(r#"{{"exp":{value}}}"#);
-    let nested = |open: &str, close: &str| array(&format!("{}1{}", open.repeat(62), close.repeat(62)));
+    let nested = |open: &str, close: &str| array(&format!("{}1{}", open.repeat(14), close.repeat(14)));
 
     vec![
         listed("nested arrays", &nested("[", "]"), "no-routes"),
@@ -26,165 +30,180 @@ pub fn worst() -> Vec<Input> {
         listed("short numbers", &array("1"), "no-routes"),
         listed("short fractions", &array("0.1"), "no-routes"),
         listed("short exponents", &array("-1.0e+1"), "no-routes"),
-        listed("a huge number", &member(&"9".repeat(BYTES)), "no-routes"),
-        listed("a huge time", &time(&"9".repeat(BYTES)), "no-routes"),
-        listed("a long fraction of a time", &time(&format!("9{}.{}", "0".repeat(9), "0".repeat(BYTES))), "no-routes"),
-        listed("a time of long exponent", &time(&format!("9e{}", "0".repeat(BYTES))), "expired"),
-        listed("white space", &member(&format!("{}1", " ".repeat(BYTES))), "no-routes"),
+        listed("a huge number", &member(&digits("9")), "no-routes"),
+        listed("a huge time", &time(&digits("9")), "no-routes"),
+        listed("a long fraction of a time", &time(&format!("9000000000.{}", digits("0"))), "no-routes"),
+        listed("a time of long exponent", &time(&format!("9e{}", digits("0"))), "expired"),
+        listed("white space", &member(&format!("{}1", digits(" "))), "no-routes"),
         listed("white space between all", &array(" 1 "), "no-routes"),
         listed("short escapes", &string(r"\n"), "no-routes"),
         listed("escapes of four digits", &string(r"\u0041"), "no-routes"),
         listed("escaped surrogates", &string(r"\ud83d\ude00"), "no-routes"),
         listed("text of two bytes", &string("\u{e9}"), "no-routes"),
         listed("text of mixed lengths", &string("a\u{e9}\u{20ac}\u{1f600}"), "no-routes"),
-        listed("many keys", &keys(BYTES, short_name), "no-routes"),
+        listed("many keys", &size.keys(short_name), "no-routes"),
         listed(
             "keys as long as a service's",
-            &keys(BYTES, |number| format!("microservice-{}", short_name(number + 2))),
+            &size.keys(|number| format!("microservice-{}", short_name(number + 2))),
             "no-routes",
         ),
-        listed("one service in all cases", &keys(BYTES, |number| cased("microservice-a", number)), "too-many-routes"),
+        listed("one service in all cases", &size.keys(|number| cased("microservice-a", number)), "too-many-routes"),
+        listed("one service in 128 cases", &read_keys("1", |number| cased("microservice-a", number)), "no-routes"),
         listed(
-            "one service in as many cases as are read",
-            &filled(&read_keys("1", |number| cased("microservice-a", number))),
+            "one service in 128 cases, then numbers",
+            &size.filled(&read_keys("1", |number| cased("microservice-a", number))),
             "no-routes",
         ),
-        Input::with_payload(
+        size.token(
             "keys near 1,000 services",
-            thousand_services(),
-            &keys(BYTES, |number| format!("{}-{number:03}-", "s".repeat(58))),
+            size.thousand_services(),
+            &size.keys(|number| format!("{}-{number:03}-", "s".repeat(58))),
             "no-routes",
         ),
-        Input::with_payload(
-            "1,000 services",
-            thousand_services(),
-            &keys(LARGEST, |number| format!("{}-{number:03}", "s".repeat(58))),
+        size.token(
+            "keys of 1,000 services",
+            size.thousand_services(),
+            &size.keys(|number| format!("{}-{number:03}", "s".repeat(58))),
             "too-many-routes",
         ),
-        prefixed("prefix mode, many keys", &under_r(&keys(BYTES, short_name)), "too-many-routes"),
-        prefixed("prefix mode, thousands of keys", &under_r(&keys(LARGEST, short_name)), "too-many-routes"),
+        prefixed("many keys", &under_r(&size.keys(short_name)), "too-many-routes"),
+        prefixed("128 keys", &under_r(&read_keys("1", short_name)), "applied"),
+        prefixed("128 keys, then numbers", &size.filled(&under_r(&read_keys("1", short_name))), "applied"),
+        prefixed("128 keys with faults", &size.filled(&under_r(&read_keys("[]", short_name))), "no-routes"),
         prefixed(
-            "prefix mode, long invalid names that differ at the end",
-            &under_r(&keys(LARGEST, |number| format!("{}{}", " ".repeat(1000), padded(number)))),
-            "no-routes",
-        ),
-        prefixed("prefix mode, as many keys as are read", &filled(&under_r(&read_keys("1", short_name))), "applied"),
-        prefixed("prefix mode, faults in the report", &filled(&under_r(&read_keys("[]", short_name))), "no-routes"),
-        prefixed(
-            "prefix mode, keys in all cases",
-            &filled(&under_r(&read_keys("1", |number| cased("abcdefghijklm", number)))),
-            "no-routes",
-        ),
-        prefixed(
-            "prefix mode, long keys in all cases",
-            &under_r(&read_keys("1", |number| cased(&"abcdefghi".repeat(7), number * 0x0101_0101_0101_0101))),
-            "no-routes",
-        ),
-        prefixed(
-            "prefix mode, long keys that differ at the end",
-            &under_r(&read_keys("1", |number| format!("{}{}", "k".repeat(59), padded(number)))),
-            "too-many-routes",
-        ),
-        // Few bytes, each of them expensive.
-        listed(
-            "nothing but one service in as many cases as are read",
-            &read_keys("1", |number| cased("microservice-a", number)),
-            "no-routes",
-        ),
-        prefixed("prefix mode, nothing but as many keys as are read", &under_r(&read_keys("1", short_name)), "applied"),
-        prefixed(
-            "prefix mode, nothing but keys in all cases",
+            "128 keys in all cases",
             &under_r(&read_keys("1", |number| cased("abcdefgh", number * 37))),
             "no-routes",
         ),
-        prefixed("prefix mode, nothing but faults in the report", &under_r(&read_keys("[]", short_name)), "no-routes"),
-        header("commas", b"authorization", ",", "no-token"),
-        header("commas and spaces", b"authorization", " ,\t", "no-token"),
-        header("schemes", b"authorization", "Bearex,", "no-token"),
-        header("cookies", b"cookie", "=;", "no-token"),
-        header("cookies of a name's length", b"cookie", "ab=;", "no-token"),
-        header("cookies of names wanted", b"cookie", "hh=;aa=;", "ambiguous-token"),
-        cookies("cookies of one letter", ["a", "b", "c", "d", "e", "f", "g", "h"], "z=;", "no-token"),
-        cookies("similar cookies", ["a1z", "a2z", "a3z", "a4z", "a5z", "a6z", "a7z", "a8z"], "a9z=;", "no-token"),
+        prefixed(
+            "128 keys in all cases, then numbers",
+            &size.filled(&under_r(&read_keys("1", |number| cased("abcdefghijklm", number)))),
+            "no-routes",
+        ),
+        prefixed(
+            "long keys in all cases",
+            &under_r(&members(80, "1", |number| cased(&"abcdefghi".repeat(7), number * 0x0101_0101_0101_0101))),
+            "no-routes",
+        ),
+        prefixed(
+            "long keys alike to the end",
+            &under_r(&size.keys(|number| format!("{}{}", "k".repeat(59), padded(number)))),
+            "too-many-routes",
+        ),
+        prefixed(
+            "invalid names alike to the end",
+            &under_r(&size.keys(|number| format!("{}{}", " ".repeat(100), padded(number)))),
+            "no-routes",
+        ),
+        prefixed(
+            "as many routes as are applied",
+            &size.filled(&under_r(&members(32, r#""1""#, |number| format!("{}{}", "k".repeat(59), padded(number))))),
+            "applied",
+        ),
+        size.line("commas", b"authorization", ",", "no-token"),
+        size.line("commas and spaces", b"authorization", " ,\t", "no-token"),
+        size.line("schemes", b"authorization", "Bearex,", "no-token"),
+        size.line("cookies without a name", b"cookie", "=;", "no-token"),
+        size.line("cookies of one letter", b"cookie", "z=;", "no-token"),
+        size.line("cookies of names wanted", b"cookie", "b=;a=;", "ambiguous-token"),
         many_headers(),
     ]
 }
 
-/// A header line of 8 KB.
-fn header(name: &str, header: &[u8], part: &str, outcome: &'static str) -> Input {
-    line(name, ["aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh"], header, part, outcome)
+/// How many times as large as the default limits allow.
+#[derive(Clone, Copy)]
+struct Size {
+    times: u32,
 }
 
-/// A line of 8 KB of cookies, for a policy that reads other cookies.
-fn cookies(name: &str, known: [&str; 8], part: &str, outcome: &'static str) -> Input {
-    line(name, known, b"cookie", part, outcome)
-}
+impl Size {
+    /// Bytes of the largest payload whose token has room for a header and eight bytes of a signature.
+    fn payload(self) -> usize {
+        TOKEN_BYTES * self.times as usize / 4 * 3 - 12
+    }
 
-fn line(name: &str, cookies: [&str; 8], header: &[u8], part: &str, outcome: &'static str) -> Input {
-    let policy = json!({
-        "fromHeaders": [{ "name": "authorization", "prefix": "Bearer " }],
-        "fromCookies": cookies,
-        "services": [{ "name": "microservice-A" }],
-    });
-    Input {
-        lines: vec![(header.to_vec(), repeated(part, "", BYTES).into_bytes())],
-        ..Input::new(name, policy, "", outcome)
+    fn token(self, name: &str, policy: Value, payload: &str, outcome: &'static str) -> Input {
+        assert!(payload.len() <= self.payload(), "{name}: {} bytes", payload.len());
+        Input::new(name, policy, format!("Bearer e30.{}.signature", encoded(payload)), outcome)
+    }
+
+    /// A header line as long as a token may be.
+    fn line(self, name: &str, header: &[u8], part: &str, outcome: &'static str) -> Input {
+        let policy = json!({
+            "fromHeaders": [{ "name": "authorization", "prefix": "Bearer " }],
+            "fromCookies": ["a", "b"],
+            "services": [{ "name": "microservice-A" }],
+        });
+        let value = repeated(part, "", TOKEN_BYTES * self.times as usize);
+        Input { lines: vec![(header.to_vec(), value.into_bytes())], ..Input::new(name, policy, "", outcome) }
+    }
+
+    fn listed(self, services: usize) -> Value {
+        json!({ "services": service_names(services), "limits": self.limits() })
+    }
+
+    fn prefixed(self) -> Value {
+        json!({ "claimPath": ["r"], "headerPrefix": "x-route-", "reportHeader": "x-report", "limits": self.limits() })
+    }
+
+    fn thousand_services(self) -> Value {
+        json!({ "services": thousand_services(), "limits": self.limits() })
+    }
+
+    fn limits(self) -> Value {
+        if self.times == 1 {
+            return json!({});
+        }
+        json!({ "maxTokenBytes": TOKEN_BYTES * self.times as usize, "maxPayloadBytes": TOKEN_BYTES * self.times as usize / 4 * 3 })
+    }
+
+    /// An object of as many keys as fit.
+    fn keys(self, key: impl Fn(usize) -> String) -> String {
+        let room = self.payload() - r#"{"r":}"#.len();
+        let count = (1..).find(|count| members(*count, "1", &key).len() > room).unwrap_or(0);
+        members(count - 1, "1", key)
+    }
+
+    /// An object filled up by a member that is skipped, of the most expensive bytes.
+    fn filled(self, object: &str) -> String {
+        let rest = repeated("1", ",", self.payload() - object.len() - 32);
+        format!(r#"{},"filler":[{rest}]}}"#, object.strip_suffix('}').unwrap_or(object))
     }
 }
 
-/// As many header lines as Envoy accepts, each with a name as long as a managed header's.
+/// As many header lines as Envoy takes, each as long as a managed header.
 fn many_headers() -> Input {
     let lines =
         (0..100).map(|number| (format!("microservice-{}", padded(number)).into_bytes(), vec![b'v'; 70])).collect();
-    Input { lines, ..Input::new("headers near managed ones", thousand_services(), "", "no-token") }
+    let policy = json!({ "services": thousand_services() });
+    Input { lines, ..Input::new("headers near managed ones", policy, "", "no-token") }
 }
 
-fn prefix_policy() -> Value {
-    json!({ "claimPath": ["r"], "headerPrefix": "x-route-", "reportHeader": "x-report", "limits": widest() })
+fn thousand_services() -> Vec<Value> {
+    (0..1000)
+        .map(|number| json!({ "name": format!("{}-{number:03}", "s".repeat(58)), "header": format!("microservice-{number:04}") }))
+        .collect()
 }
 
-fn thousand_services() -> Value {
-    let services = (0..1000).map(|number| json!({ "name": format!("{}-{number:03}", "s".repeat(58)), "header": format!("microservice-{number:04}") }));
-    json!({ "services": services.collect::<Vec<_>>(), "limits": widest() })
-}
-
-fn under_r(object: &str) -> String {
-    format!(r#"{{"r":{object}}}"#)
-}
-
-/// An object of at most this many bytes.
-fn keys(bytes: usize, key: impl Fn(usize) -> String) -> String {
-    let mut object = String::from("{");
-    for number in 0.. {
-        let member = format!(r#""{}":1"#, key(number));
-        if object.len() + member.len() + 2 > bytes - 8 {
-            break;
-        }
-        if number > 0 {
-            object.push(',');
-        }
-        object += &member;
-    }
-    object + "}"
-}
-
-/// An object with as many keys as are read, all with the same value.
+/// An object of as many keys as are read (R13).
 fn read_keys(value: &str, key: impl Fn(usize) -> String) -> String {
-    let members: Vec<_> = (0..128).map(|number| format!(r#""{}":{value}"#, key(number))).collect();
+    members(128, value, key)
+}
+
+fn under_r(routes: &str) -> String {
+    format!(r#"{{"r":{routes}}}"#)
+}
+
+fn members(count: usize, value: &str, key: impl Fn(usize) -> String) -> String {
+    let members: Vec<_> = (0..count).map(|number| format!(r#""{}":{value}"#, key(number))).collect();
     format!("{{{}}}", members.join(","))
 }
 
-/// An object filled up with a member that the policy does not read.
-fn filled(object: &str) -> String {
-    let rest = repeated("1", ",", BYTES - object.len());
-    format!(r#"{},"filler":[{rest}]}}"#, object.strip_suffix('}').unwrap_or(object))
-}
-
 fn repeated(part: &str, separator: &str, bytes: usize) -> String {
-    vec![part; (bytes - 12) / (part.len() + separator.len())].join(separator)
+    vec![part; bytes / (part.len() + separator.len())].join(separator)
 }
 
-/// The shortest names, unordered.
+/// The shortest names, in no particular order.
 fn short_name(number: usize) -> String {
     const LETTERS: &[u8] = b"qwertyuiopasdfghjklzxcvbnmQWERTYUIOPASDFGHJKLZXCVBNM0123456789";
     let mut name = String::new();
@@ -203,13 +222,11 @@ fn padded(number: usize) -> String {
     format!("{:04}", number * 7919 % 10_000)
 }
 
-/// The name, with a letter in upper case for each bit that is set.
+/// A name with each letter in upper case whose bit is set.
 fn cased(name: &str, bits: usize) -> String {
     let upper = |(at, letter): (usize, char)| if bits >> at & 1 == 1 { letter.to_ascii_uppercase() } else { letter };
     name.chars().enumerate().map(upper).collect()
 }
 
-const BYTES: usize = 8 * 1024;
-
-/// The payload of a token of 64 KB.
-const LARGEST: usize = 47 * 1024;
+/// The default of `maxTokenBytes`.
+const TOKEN_BYTES: usize = 8192;

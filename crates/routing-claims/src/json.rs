@@ -100,7 +100,7 @@ impl<'b> Scanner<'b> {
     pub(crate) fn string(&mut self) -> Result<Span, Fault> {
         self.take(b'"')?;
         let start = self.at;
-        self.at += swar::plain_length(self.bytes.get(self.at..).unwrap_or(&[]));
+        self.at += swar::plain_length(self.rest());
         let end = self.at;
         if self.peek() == b'"' {
             self.at += 1;
@@ -112,14 +112,16 @@ impl<'b> Scanner<'b> {
     /// Reads a number (RFC 8259 section 6); the span is its text.
     pub(crate) fn number(&mut self) -> Result<Span, Fault> {
         let start = self.at;
-        self.forward(|reader| reader.number())?;
+        let rest = number(self.rest())?;
+        self.at = self.bytes.len() - rest.len();
         Ok(Span::new(start, self.at))
     }
 
     /// Reads the value that comes next, whatever it is, with all it contains.
     pub(crate) fn skip(&mut self) -> Result<(), Fault> {
-        let room = self.room;
-        self.forward(|reader| reader.skip(room))
+        let rest = skip(self.rest(), self.room)?;
+        self.at = self.bytes.len() - rest.len();
+        Ok(())
     }
 
     /// Takes the colon after a key and passes over the value.
@@ -144,7 +146,8 @@ impl<'b> Scanner<'b> {
             match byte {
                 b'"' => return Ok(Span::new(start, end)),
                 b'\\' => {
-                    let character = self.forward(|reader| reader.escape())?;
+                    let (character, rest) = escape(self.rest())?;
+                    self.at = self.bytes.len() - rest.len();
                     end = self.put(end, character.encode_utf8(&mut [0; 4]).as_bytes());
                 }
                 b' '.. => end = self.put(end, &[byte]),
@@ -161,194 +164,20 @@ impl<'b> Scanner<'b> {
         end
     }
 
-    fn next(&mut self) -> u8 {
-        self.forward(|reader| reader.next())
-    }
-
-    fn peek(&self) -> u8 {
-        peek(self.bytes, self.at)
-    }
-
-    fn take(&mut self, byte: u8) -> Result<(), Fault> {
-        self.forward(|reader| reader.take(byte))
-    }
-
-    fn forward<T>(&mut self, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
-        let mut reader = Reader { bytes: self.bytes, at: self.at };
-        let result = read(&mut reader);
-        self.at = reader.at;
-        result
-    }
-}
-
-/// Reads forward over JSON.
-struct Reader<'b> {
-    bytes: &'b [u8],
-    at: usize,
-}
-
-impl Reader<'_> {
-    /// Passes over a value and all it contains, which may nest to `max_depth`.
-    fn skip(&mut self, max_depth: u32) -> Result<(), Fault> {
-        let mut depth = 0;
-        // The lowest bit tells whether the innermost container is an object; those around it are above.
-        let mut objects = 0_u64;
-        loop {
-            match self.next() {
-                b'"' => self.skip_string()?,
-                byte @ (b'{' | b'[') => {
-                    if depth == max_depth {
-                        return Err(Fault::TooDeep);
-                    }
-                    depth += 1;
-                    objects = objects << 1 | u64::from(byte == b'{');
-                    self.at += 1;
-                    if self.next() != closing(objects) {
-                        self.skip_key(objects)?;
-                        continue;
-                    }
-                }
-                b't' => self.literal(b"true")?,
-                b'f' => self.literal(b"false")?,
-                b'n' => self.literal(b"null")?,
-                _ => self.number()?,
-            }
-            // A value has ended, and so may the containers around it.
-            loop {
-                if depth == 0 {
-                    return Ok(());
-                }
-                if self.next() == b',' {
-                    self.at += 1;
-                    self.skip_key(objects)?;
-                    break;
-                }
-                self.take(closing(objects))?;
-                depth -= 1;
-                objects >>= 1;
-            }
-        }
-    }
-
-    fn skip_string(&mut self) -> Result<(), Fault> {
-        self.take(b'"')?;
-        loop {
-            self.at += swar::plain_length(self.bytes.get(self.at..).unwrap_or(&[]));
-            let byte = self.peek();
-            self.at += 1;
-            match byte {
-                b'"' => return Ok(()),
-                b'\\' => _ = self.escape()?,
-                _ => return Err(Fault::Malformed),
-            }
-        }
-    }
-
-    fn number(&mut self) -> Result<(), Fault> {
-        if self.peek() == b'-' {
-            self.at += 1;
-        }
-        if self.peek() == b'0' {
-            self.at += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == b'.' {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek(), b'e' | b'E') {
-            self.at += 1;
-            if matches!(self.peek(), b'+' | b'-') {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    /// In an object, passes over a key and its colon.
-    fn skip_key(&mut self, objects: u64) -> Result<(), Fault> {
-        if objects & 1 == 0 {
-            return Ok(());
-        }
-        self.next();
-        self.skip_string()?;
-        self.next();
-        self.take(b':')
-    }
-
-    fn literal(&mut self, literal: &[u8]) -> Result<(), Fault> {
-        if !self.rest().starts_with(literal) {
-            return Err(Fault::Malformed);
-        }
-        self.at += literal.len();
-        Ok(())
-    }
-
-    /// One digit and those that follow it.
-    fn digits(&mut self) -> Result<(), Fault> {
-        if !self.peek().is_ascii_digit() {
-            return Err(Fault::Malformed);
-        }
-        while self.peek().is_ascii_digit() {
-            self.at += 1;
-        }
-        Ok(())
-    }
-
-    /// What follows a backslash (RFC 8259 section 7).
-    fn escape(&mut self) -> Result<char, Fault> {
-        let byte = self.peek();
-        self.at += 1;
-        Ok(match byte {
-            b'"' | b'\\' | b'/' => char::from(byte),
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => {
-                let unit = self.hex4()?;
-                if !matches!(unit, 0xd800..=0xdbff) {
-                    return char::from_u32(unit).ok_or(Fault::Malformed);
-                }
-                self.literal(b"\\u")?;
-                let low = self.hex4()?;
-                if !matches!(low, 0xdc00..=0xdfff) {
-                    return Err(Fault::Malformed);
-                }
-                let code_point = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
-                return char::from_u32(code_point).ok_or(Fault::Malformed);
-            }
-            _ => return Err(Fault::Malformed),
-        })
-    }
-
-    /// A unit of UTF-16 in four hexadecimal digits.
-    fn hex4(&mut self) -> Result<u32, Fault> {
-        let mut unit = 0;
-        for _ in 0..4 {
-            let digit = char::from(self.peek()).to_digit(16).ok_or(Fault::Malformed)?;
-            unit = unit << 4 | digit;
-            self.at += 1;
-        }
-        Ok(unit)
-    }
-
     /// Passes over white space and looks at the byte behind it.
     fn next(&mut self) -> u8 {
         loop {
             let byte = self.peek();
-            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+            if !is_space(byte) {
                 return byte;
             }
             self.at += 1;
         }
     }
 
+    /// The next byte; a zero beyond the end, which JSON does not go on with anywhere.
     fn peek(&self) -> u8 {
-        peek(self.bytes, self.at)
+        self.bytes.get(self.at).copied().unwrap_or(0)
     }
 
     /// Takes the next byte, which must be this one.
@@ -365,9 +194,149 @@ impl Reader<'_> {
     }
 }
 
-/// The next byte; a zero beyond the end, which JSON does not go on with anywhere.
-fn peek(bytes: &[u8], at: usize) -> u8 {
-    bytes.get(at).copied().unwrap_or(0)
+// What follows takes a piece of JSON from the start of a text and gives the rest.
+
+type Rest<'t> = Result<&'t [u8], Fault>;
+
+/// Takes a value and all it contains, which may nest to `max_depth`.
+fn skip(mut text: &[u8], max_depth: u32) -> Rest<'_> {
+    let mut depth = 0;
+    // The lowest bit tells whether the innermost container is an object; those around it are above.
+    let mut objects = 0_u64;
+    loop {
+        text = match skip_space(text) {
+            [b'"', behind @ ..] => string(behind)?,
+            [byte @ (b'{' | b'['), behind @ ..] => {
+                if depth == max_depth {
+                    return Err(Fault::TooDeep);
+                }
+                depth += 1;
+                objects = objects << 1 | u64::from(*byte == b'{');
+                let behind = skip_space(behind);
+                if behind.first() != Some(&closing(objects)) {
+                    text = if objects & 1 == 1 { key(behind)? } else { behind };
+                    continue;
+                }
+                behind
+            }
+            [b't', b'r', b'u', b'e', behind @ ..]
+            | [b'f', b'a', b'l', b's', b'e', behind @ ..]
+            | [b'n', b'u', b'l', b'l', behind @ ..] => behind,
+            behind => number(behind)?,
+        };
+        // A value has ended, and so may the containers around it.
+        loop {
+            if depth == 0 {
+                return Ok(text);
+            }
+            text = match skip_space(text) {
+                [b',', behind @ ..] => {
+                    text = if objects & 1 == 1 { key(skip_space(behind))? } else { behind };
+                    break;
+                }
+                [byte, behind @ ..] if *byte == closing(objects) => behind,
+                _ => return Err(Fault::Malformed),
+            };
+            depth -= 1;
+            objects >>= 1;
+        }
+    }
+}
+
+/// Takes a key and its colon.
+fn key(text: &[u8]) -> Rest<'_> {
+    let [b'"', behind @ ..] = text else { return Err(Fault::Malformed) };
+    match skip_space(string(behind)?) {
+        [b':', behind @ ..] => Ok(behind),
+        _ => Err(Fault::Malformed),
+    }
+}
+
+/// Takes a string from behind its opening quote.
+fn string(text: &[u8]) -> Rest<'_> {
+    let mut text = text.get(swar::plain_length(text)..).unwrap_or(&[]);
+    loop {
+        text = match text {
+            [b'"', behind @ ..] => return Ok(behind),
+            [b'\\', behind @ ..] => escape(behind)?.1,
+            [b' '..=u8::MAX, behind @ ..] => behind,
+            _ => return Err(Fault::Malformed),
+        }
+    }
+}
+
+/// Takes a number (RFC 8259 section 6).
+fn number(mut text: &[u8]) -> Rest<'_> {
+    if let [b'-', behind @ ..] = text {
+        text = behind;
+    }
+    text = if let [b'0', behind @ ..] = text { behind } else { digits(text)? };
+    if let [b'.', behind @ ..] = text {
+        text = digits(behind)?;
+    }
+    if let [b'e' | b'E', b'+' | b'-', behind @ ..] | [b'e' | b'E', behind @ ..] = text {
+        text = digits(behind)?;
+    }
+    Ok(text)
+}
+
+/// Takes one digit and those that follow it.
+fn digits(text: &[u8]) -> Rest<'_> {
+    let [b'0'..=b'9', rest @ ..] = text else { return Err(Fault::Malformed) };
+    let mut rest = rest;
+    while let [b'0'..=b'9', behind @ ..] = rest {
+        rest = behind;
+    }
+    Ok(rest)
+}
+
+/// Takes what follows a backslash (RFC 8259 section 7), and gives the character that it stands for.
+fn escape(text: &[u8]) -> Result<(char, &[u8]), Fault> {
+    let [byte, rest @ ..] = text else { return Err(Fault::Malformed) };
+    let character = match byte {
+        b'"' | b'\\' | b'/' => char::from(*byte),
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => {
+            let (unit, rest) = utf16_unit(rest)?;
+            if !matches!(unit, 0xd800..=0xdbff) {
+                return Ok((char::from_u32(unit).ok_or(Fault::Malformed)?, rest));
+            }
+            let [b'\\', b'u', rest @ ..] = rest else { return Err(Fault::Malformed) };
+            let (low, rest) = utf16_unit(rest)?;
+            if !matches!(low, 0xdc00..=0xdfff) {
+                return Err(Fault::Malformed);
+            }
+            let code_point = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+            return Ok((char::from_u32(code_point).ok_or(Fault::Malformed)?, rest));
+        }
+        _ => return Err(Fault::Malformed),
+    };
+    Ok((character, rest))
+}
+
+/// Takes four hexadecimal digits.
+fn utf16_unit(text: &[u8]) -> Result<(u32, &[u8]), Fault> {
+    let (digits, rest) = text.split_at_checked(4).ok_or(Fault::Malformed)?;
+    let value = |digit: &u8| char::from(*digit).to_digit(16);
+    let unit = digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | value(digit)?));
+    Ok((unit.ok_or(Fault::Malformed)?, rest))
+}
+
+fn skip_space(mut text: &[u8]) -> &[u8] {
+    while let [byte, behind @ ..] = text
+        && is_space(*byte)
+    {
+        text = behind;
+    }
+    text
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// What closes the innermost container.

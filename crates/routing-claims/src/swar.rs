@@ -69,6 +69,20 @@ mod tests {
     }
 
     #[test]
+    fn words_are_equal_as_bytes_are() {
+        for length in 0..20 {
+            let text = vec![b'a'; length];
+            assert!(equal_by_words(&text, &text));
+            assert!(!equal_by_words(&text, &[&text[..], b"a"].concat()));
+            for position in 0..length {
+                let mut other = text.clone();
+                other[position] = b'b';
+                assert!(!equal_by_words(&text, &other), "{length} bytes, another one at {position}");
+            }
+        }
+    }
+
+    #[test]
     fn every_byte_in_every_lane() {
         for length in 1..20 {
             for position in 0..length {

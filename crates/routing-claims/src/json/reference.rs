@@ -1,4 +1,4 @@
-//! Compares the scanner with `serde_json`, for tests and fuzzing: which texts they accept, and what they read.
+//! The scanner against `serde_json`, for tests and fuzzing: what is accepted, and what is read.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{Fault, Kind, Scanner, Span};
 
-/// Checks that reading event by event and skipping both agree with `serde_json`. Otherwise says where they differ.
+/// Reading event by event and skipping both judge a text as `serde_json` does, or it is told where not.
 pub(crate) fn agreement(text: &[u8]) -> Result<(), String> {
     let found = read(text);
     let skipped = skip(text, MAX_DEPTH);
@@ -27,7 +27,7 @@ pub(crate) fn agreement(text: &[u8]) -> Result<(), String> {
     Err(format!("read {found:?}, serde_json {expected:?}: {}", text.escape_ascii()))
 }
 
-/// The meaning of a text, with numbers and literals as written.
+/// What a text means, numbers and literals as they are written.
 #[derive(Debug, PartialEq)]
 pub(super) enum Tree {
     Object(Vec<(String, Tree)>),
@@ -50,7 +50,7 @@ impl Tree {
 
 /// What the scanner reads, event by event.
 pub(super) fn read(text: &[u8]) -> Result<Tree, Fault> {
-    // The precondition of the scanner.
+    // The scanner's precondition.
     if std::str::from_utf8(text).is_err() {
         return Err(Fault::Malformed);
     }
@@ -71,31 +71,30 @@ fn read_object(json: &mut Scanner<'_>, text: &[u8]) -> Result<Tree, Fault> {
             }
             Kind::String => Tree::String(json.string().and_then(|span| owned(json, span))?),
             Kind::Number => Tree::Number(json.number().and_then(|span| owned(json, span))?),
-            // It has no events of its own, only a start and an end.
+            // It has no events of its own, but a start and an end.
             Kind::Other => {
                 let start = json.at;
                 json.skip()?;
                 serde_json::from_slice(&text[start..json.at]).map_err(|_| Fault::Malformed)?
             }
         };
-        // Reads the key last, because a span must stay valid while the text after it is read and unescaped.
+        // The key is looked at last: a span must outlive what is read and unescaped behind it.
         members.push((owned(json, key)?, value));
     }
     Ok(Tree::Object(members))
 }
 
-/// The text of a span. A span that ends within a character is a fault, which `serde_json` does not report for the same text.
+/// A span that is cut within a character would be read as a fault that `serde_json` does not see.
 fn owned(json: &Scanner<'_>, span: Span) -> Result<String, Fault> {
     std::str::from_utf8(json.text(span)).map(str::to_owned).map_err(|_| Fault::Malformed)
 }
 
-/// Skips every member. A fault comes with the position at which the scan stopped.
-pub(super) fn skip(text: &[u8], max_depth: u32) -> Result<(), (Fault, usize)> {
+/// Skips every member.
+pub(super) fn skip(text: &[u8], max_depth: u32) -> Result<(), Fault> {
     let mut text = text.to_owned();
-    let mut json = Scanner::object(&mut text, max_depth).map_err(|fault| (fault, 0))?;
-    let skipped = skip_members(&mut json);
-    let at = json.at;
-    skipped.and_then(|()| json.finish()).map_err(|fault| (fault, at))
+    let mut json = Scanner::object(&mut text, max_depth)?;
+    skip_members(&mut json)?;
+    json.finish()
 }
 
 fn skip_members(json: &mut Scanner<'_>) -> Result<(), Fault> {
@@ -105,12 +104,12 @@ fn skip_members(json: &mut Scanner<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What `serde_json` reads. `None` if it rejects the text, or the text is not an object.
+/// What `serde_json` reads: nothing when it rejects the text or when that is no object.
 pub(super) fn expected(text: &[u8]) -> Option<Tree> {
     serde_json::from_slice(text).ok().filter(|tree| matches!(tree, Tree::Object(_)))
 }
 
-/// Reads raw values first, so that a number keeps its text.
+/// Values are taken raw first, so that a number keeps its text.
 impl<'de> Deserialize<'de> for Tree {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
@@ -151,5 +150,5 @@ impl<'de> Visitor<'de> for Container {
     }
 }
 
-/// The maximum that a policy allows.
+/// The most that a policy allows.
 pub(super) const MAX_DEPTH: u32 = 64;
