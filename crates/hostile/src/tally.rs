@@ -54,10 +54,10 @@ impl Tally {
         self.reproducers.truncate(REPRODUCERS);
     }
 
-    /// The number of requests with a fault.
+    /// The number of requests with this violation.
     #[must_use]
     pub fn count(&self, violation: Violation) -> u64 {
-        self.violations.get(&fault).copied().unwrap_or_default()
+        self.violations.get(&violation).copied().unwrap_or_default()
     }
 }
 
