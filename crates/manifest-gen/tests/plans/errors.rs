@@ -176,6 +176,15 @@ fn errors_of_the_policy_have_spans() {
     );
 }
 
+/// The policy lists services by name, the plan in any order.
+#[test]
+fn errors_of_the_policys_services_are_at_the_plans() {
+    says(
+        &plan(LUA, "  - {name: z, namespace: z}\n  - {name: a, namespace: a, header: 'x y'}", ""),
+        &["p:8:37 header: expected a lower-case header name"],
+    );
+}
+
 #[test]
 fn authentication_needs_a_gateway() {
     says(
