@@ -89,7 +89,7 @@ fn judge_at(
     let mut violations = Vec::new();
     let mut check = |holds: bool, violation: Violation| {
         if !holds {
-            violations.push(fault);
+            violations.push(violation);
         }
     };
     let of_client = |value: &[u8]| value.windows(FORGED.len()).any(|window| window == FORGED.as_bytes());

@@ -57,7 +57,7 @@ impl Tally {
     /// The number of requests with a fault.
     #[must_use]
     pub fn count(&self, violation: Violation) -> u64 {
-        self.violations.get(&fault).copied().unwrap_or_default()
+        self.violations.get(&violation).copied().unwrap_or_default()
     }
 }
 
