@@ -89,7 +89,7 @@ fn judge_at(
     let mut violations = Vec::new();
     let mut check = |holds: bool, violation: Violation| {
         if !holds {
-            violations.push(fault);
+            violations.push(violation);
         }
     };
     let of_client = |value: &[u8]| value.windows(FORGED.len()).any(|window| window == FORGED.as_bytes());
@@ -131,7 +131,7 @@ mod tests {
         ] {
             // The expected route follows from the decision, not from what arrived.
             let violations: Vec<_> =
-                violations.into_iter().filter(|fault| *fault != Violation::Route || cluster != "pr-1").collect();
+                violations.into_iter().filter(|violation| *violation != Violation::Route || cluster != "pr-1").collect();
             assert_eq!(verdict(cluster, &lines), Verdict::Wrong(violations), "{lines:?}");
         }
     }

@@ -17,12 +17,12 @@ pub struct Tally {
     pub outcomes: BTreeMap<&'static str, u64>,
     /// The violations. A request can have several.
     pub violations: BTreeMap<Violation, u64>,
-    /// The first requests with a fault, each with what is needed to send it again.
+    /// The first requests with a violation, each with what is needed to send it again.
     pub reproducers: Vec<String>,
 }
 
 impl Tally {
-    /// Adds a request. `reproducer` is called only for the first requests with a fault.
+    /// Adds a request. `reproducer` is called only for the first requests with a violation.
     pub fn add(&mut self, verdict: Verdict, reproducer: impl FnOnce() -> String) {
         self.requests += 1;
         match verdict {
@@ -32,8 +32,8 @@ impl Tally {
                 if self.reproducers.len() < REPRODUCERS {
                     self.reproducers.push(format!("{violations:?}: {}", reproducer()));
                 }
-                for fault in violations {
-                    *self.violations.entry(fault).or_default() += 1;
+                for violation in violations {
+                    *self.violations.entry(violation).or_default() += 1;
                 }
             }
         }
@@ -47,17 +47,17 @@ impl Tally {
         for (outcome, count) in other.outcomes {
             *self.outcomes.entry(outcome).or_default() += count;
         }
-        for (fault, count) in other.violations {
-            *self.violations.entry(fault).or_default() += count;
+        for (violation, count) in other.violations {
+            *self.violations.entry(violation).or_default() += count;
         }
         self.reproducers.extend(other.reproducers);
         self.reproducers.truncate(REPRODUCERS);
     }
 
-    /// The number of requests with a fault.
+    /// The number of requests with a violation.
     #[must_use]
     pub fn count(&self, violation: Violation) -> u64 {
-        self.violations.get(&fault).copied().unwrap_or_default()
+        self.violations.get(&violation).copied().unwrap_or_default()
     }
 }
 
