@@ -131,7 +131,7 @@ mod tests {
         ] {
             // The expected route follows from the decision, not from what arrived.
             let violations: Vec<_> =
-                violations.into_iter().filter(|fault| *fault != Violation::Route || cluster != "pr-1").collect();
+                violations.into_iter().filter(|violation| *violation != Violation::Route || cluster != "pr-1").collect();
             assert_eq!(verdict(cluster, &lines), Verdict::Wrong(violations), "{lines:?}");
         }
     }
