@@ -15,7 +15,7 @@ impl<V> Names<V> {
         let mut entries: Vec<(Box<[u8]>, V)> = Vec::new();
         for (name, value) in names {
             let lower = name.to_ascii_lowercase().into_boxed_str().into_boxed_bytes();
-            // Insertion sort: of at most 1001 names, and 5 KB smaller in the module than `sort_unstable`.
+            // Insertion sort, as there are 1001 names at most: `sort_unstable` would make the module 8 KB larger.
             entries.insert(entries.partition_point(|(known, _)| *known < lower), (lower, value));
         }
         debug_assert!(entries.iter().all(|(name, _)| name.len() <= LONGEST), "the policy's validation bounds names");
