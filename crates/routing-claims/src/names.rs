@@ -12,9 +12,12 @@ pub(crate) struct Names<V> {
 
 impl<V> Names<V> {
     pub(crate) fn new<'n>(names: impl Iterator<Item = (&'n str, V)>) -> Self {
-        let lower = |name: &str| name.to_ascii_lowercase().into_boxed_str().into_boxed_bytes();
-        let mut entries: Vec<_> = names.map(|(name, value)| (lower(name), value)).collect();
-        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let mut entries: Vec<(Box<[u8]>, V)> = Vec::new();
+        for (name, value) in names {
+            let lower = name.to_ascii_lowercase().into_boxed_str().into_boxed_bytes();
+            // Insertion sort, as there are 1001 names at most: `sort_unstable` would make the module 8 KB larger.
+            entries.insert(entries.partition_point(|(known, _)| *known < lower), (lower, value));
+        }
         debug_assert!(entries.iter().all(|(name, _)| name.len() <= LONGEST), "the policy's validation bounds names");
         let lengths = entries.iter().fold(0, |bits, (name, _)| bits | length_bit(name.len()));
         Self { entries, lengths }

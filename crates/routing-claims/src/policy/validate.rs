@@ -104,7 +104,7 @@ impl Validator<'_> {
                 self.duplicate(field("name"), "each name once (case-insensitive)", name);
             }
             let header = header.as_deref().unwrap_or_default();
-            if self.managed_header(field("header"), header) && !headers.insert(header) {
+            if self.managed_header(field("header"), header) && !headers.insert(header.to_owned()) {
                 self.duplicate(field("header"), "each header once", header);
             }
         }
