@@ -130,8 +130,10 @@ mod tests {
             ("pr-1", [&right[..], &[("x-more", "1")]].concat(), vec![Violation::Others]),
         ] {
             // The expected route follows from the decision, not from what arrived.
-            let violations: Vec<_> =
-                violations.into_iter().filter(|violation| *violation != Violation::Route || cluster != "pr-1").collect();
+            let violations: Vec<_> = violations
+                .into_iter()
+                .filter(|violation| *violation != Violation::Route || cluster != "pr-1")
+                .collect();
             assert_eq!(verdict(cluster, &lines), Verdict::Wrong(violations), "{lines:?}");
         }
     }
