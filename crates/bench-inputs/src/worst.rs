@@ -160,8 +160,8 @@ impl Size {
     /// An object of as many keys as fit.
     fn keys(self, key: impl Fn(usize) -> String) -> String {
         let room = self.payload() - r#"{"r":}"#.len();
-        let count = (1..).find(|count| members(*count, "1", &key).len() > room).unwrap_or(0);
-        members(count - 1, "1", key)
+        let count = (1..=room).take_while(|count| members(*count, "1", &key).len() <= room).count();
+        members(count, "1", key)
     }
 
     /// An object filled up by a member that is skipped, of the most expensive bytes.
