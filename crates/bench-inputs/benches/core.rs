@@ -101,7 +101,7 @@ fn requests(input: &Input) -> Vec<Vec<Line>> {
 /// What a decider's cache holds, and half as much again.
 const CACHE_BYTES: usize = 384 * 1024;
 
-/// The dearest of the worst inputs by instructions for a byte.
+/// The most expensive of the worst inputs, by instructions per byte.
 const TIMED_WORST: [&str; 2] = ["short numbers", "prefix mode, 128 keys, then numbers"];
 
 criterion_group!(benches, core);

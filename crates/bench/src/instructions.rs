@@ -1,8 +1,8 @@
-//! `cargo xtask bench instructions`: the instructions of each decision, counted by valgrind, beside those recorded.
+//! `cargo xtask bench instructions`: the instructions of each decision, counted by valgrind and compared with the recorded ones.
 //!
 //! A count is the same on every run, so it shows a change that a clock can't. A program that makes each decision once
-//! (`crates/bench-inputs/src/main.rs`) runs under callgrind, which writes one file for each call of its function `counted`. No framework
-//! stands between: those keep their baselines under `target`, not in the repository.
+//! (`crates/bench-inputs/src/main.rs`) runs under callgrind, which writes one file for each call of its function `counted`. No benchmark
+//! framework is used: their baselines are kept in `target`, not in the repository.
 
 use std::{
     collections::BTreeMap,
@@ -175,7 +175,7 @@ impl Baseline {
     fn read() -> Result<Self> {
         let text = fs::read(workspace_dir().join(BASELINE))
             .with_context(|| format!("cannot read {BASELINE}; `{UPDATE}` writes it"))?;
-        let baseline: Value = serde_json::from_slice(&text).with_context(|| format!("{BASELINE} is no JSON"))?;
+        let baseline: Value = serde_json::from_slice(&text).with_context(|| format!("{BASELINE} is not JSON"))?;
         let field = |name: &str| {
             baseline[name].as_str().map(str::to_owned).with_context(|| format!("{BASELINE} has no `{name}`"))
         };
@@ -260,7 +260,7 @@ fn table(counts: &[Count], baseline: &Baseline, comparable: bool) -> Table {
 const BASELINE: &str = "crates/bench/instructions.json";
 const UPDATE: &str = "cargo xtask bench instructions --update";
 
-/// By how many percent a decision may grow before it must be recorded anew.
+/// The growth of a decision, in percent, above which it must be recorded again.
 const GROWTH_PERCENT: f64 = 5.0;
 
 /// The most instructions that any request may cost at the default limits.

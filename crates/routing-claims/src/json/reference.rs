@@ -104,7 +104,7 @@ fn skip_members(json: &mut Scanner<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What `serde_json` reads: nothing when it rejects the text or when that is no object.
+/// What `serde_json` reads: nothing when it rejects the text or the text is not an object.
 pub(super) fn expected(text: &[u8]) -> Option<Tree> {
     serde_json::from_slice(text).ok().filter(|tree| matches!(tree, Tree::Object(_)))
 }

@@ -13,7 +13,7 @@ proptest! {
     #[test]
     fn valid_objects_are_read_as_serde_json_reads_them(text in object()) {
         let tree = expected(text.as_bytes());
-        prop_assert!(tree.is_some(), "the generator wrote no JSON");
+        prop_assert!(tree.is_some(), "the generator wrote invalid JSON");
         prop_assert_eq!(read(text.as_bytes()).ok(), tree);
     }
 
