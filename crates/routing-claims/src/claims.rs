@@ -64,8 +64,9 @@ impl Claims {
         let Self { found, headers, .. } = self;
         let header = |claim: &Claim| claim.header.of(headers);
         let key = |claim: &Claim| claim.key.of(payload);
-        found.sort_unstable_by(|a, b| header(a).cmp(header(b)).then_with(|| key(a).cmp(key(b))));
+        found.sort_unstable_by(|a, b| header(a).cmp(header(b)));
         for alike in found.chunk_by_mut(|a, b| header(a) == header(b)) {
+            alike.sort_unstable_by(|a, b| key(a).cmp(key(b)));
             if !alike.is_sorted_by(|a, b| key(a) < key(b)) {
                 return Err(Outcome::DuplicateKey);
             }
