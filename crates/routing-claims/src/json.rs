@@ -327,12 +327,12 @@ fn utf16_unit(text: &[u8]) -> Result<(u32, &[u8]), Fault> {
 }
 
 fn skip_space(mut text: &[u8]) -> &[u8] {
-    while let [byte, behind @ ..] = text
-        && is_space(*byte)
-    {
-        text = behind;
+    loop {
+        match text {
+            [byte, behind @ ..] if is_space(*byte) => text = behind,
+            _ => return text,
+        }
     }
-    text
 }
 
 fn is_space(byte: u8) -> bool {
