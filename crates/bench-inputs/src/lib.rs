@@ -11,7 +11,7 @@ use routing_claims::{Decider, Policy};
 use serde_json::{Value, json};
 
 pub use faults::faults;
-pub use worst::worst;
+pub use worst::{worst, worst_header_lines, worst_tokens};
 
 /// The time of every decision, in Unix seconds.
 pub const NOW: i64 = 1_800_000_000;

@@ -12,8 +12,10 @@ fn main() -> Result<()> {
     let groups = [
         ("typical", bench_inputs::typical()),
         ("fault", bench_inputs::faults()),
-        ("worst", bench_inputs::worst(1)),
-        ("twice the worst", bench_inputs::worst(2)),
+        ("worst token", bench_inputs::worst_tokens(1)),
+        ("worst header line", bench_inputs::worst_header_lines(1)),
+        ("twice the worst token", bench_inputs::worst_tokens(2)),
+        ("twice the worst header line", bench_inputs::worst_header_lines(2)),
     ];
     for (group, inputs) in groups {
         for input in inputs {

@@ -4,9 +4,15 @@ use serde_json::{Value, json};
 
 use crate::{Input, encoded, service_names};
 
-/// Requests as large as the default limits allow, for `times` 1; for 2, twice as large, under limits twice as wide.
+/// The worst tokens and the worst header lines.
 #[must_use]
 pub fn worst(times: u32) -> Vec<Input> {
+    [worst_tokens(times), worst_header_lines(times)].concat()
+}
+
+/// Tokens as large as the default limits allow, for `times` 1; for 2, twice as large, under limits twice as wide.
+#[must_use]
+pub fn worst_tokens(times: u32) -> Vec<Input> {
     let size = Size { times };
     let listed = |name: &str, payload: &str, outcome| size.token(name, size.listed(2), payload, outcome);
     let prefixed = |name: &str, payload: &str, outcome| {
@@ -100,15 +106,28 @@ pub fn worst(times: u32) -> Vec<Input> {
             &size.filled(&under_r(&members(32, r#""1""#, |number| format!("{}{}", "k".repeat(59), padded(number))))),
             "applied",
         ),
-        size.line("commas", b"authorization", ",", "no-token"),
-        size.line("commas and spaces", b"authorization", " ,\t", "no-token"),
-        size.line("schemes", b"authorization", "Bearex,", "no-token"),
-        size.line("cookies without a name", b"cookie", "=;", "no-token"),
-        size.line("cookies of one letter", b"cookie", "z=;", "no-token"),
-        size.line("cookies of names wanted", b"cookie", "b=;a=;", "ambiguous-token"),
+    ]
+}
+
+/// Header lines of 8 KB, for `times` 1; for 2, twice as long. The core has no limit for them.
+#[must_use]
+pub fn worst_header_lines(times: u32) -> Vec<Input> {
+    let size = Size { times };
+    vec![
+        size.line("commas", TWO_LETTERS, b"authorization", ",", "no-token"),
+        size.line("commas and spaces", TWO_LETTERS, b"authorization", " ,\t", "no-token"),
+        size.line("schemes", TWO_LETTERS, b"authorization", "Bearex,", "no-token"),
+        size.line("cookies without a name", TWO_LETTERS, b"cookie", "=;", "no-token"),
+        size.line("cookies of a name's length", TWO_LETTERS, b"cookie", "ab=;", "no-token"),
+        size.line("cookies of names wanted", TWO_LETTERS, b"cookie", "hh=;aa=;", "ambiguous-token"),
+        size.line("cookies of one letter", ["a", "b", "c", "d", "e", "f", "g", "h"], b"cookie", "z=;", "no-token"),
+        size.line("cookies much alike", MUCH_ALIKE, b"cookie", "a9z=;", "no-token"),
         many_headers(),
     ]
 }
+
+const TWO_LETTERS: [&str; 8] = ["aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh"];
+const MUCH_ALIKE: [&str; 8] = ["a1z", "a2z", "a3z", "a4z", "a5z", "a6z", "a7z", "a8z"];
 
 /// How many times as large as the default limits allow.
 #[derive(Clone, Copy)]
@@ -127,11 +146,11 @@ impl Size {
         Input::new(name, policy, format!("Bearer e30.{}.signature", encoded(payload)), outcome)
     }
 
-    /// A header line as long as a token may be.
-    fn line(self, name: &str, header: &[u8], part: &str, outcome: &'static str) -> Input {
+    /// A header line as long as a token may be, for a policy with as many cookies as it may have.
+    fn line(self, name: &str, cookies: [&str; 8], header: &[u8], part: &str, outcome: &'static str) -> Input {
         let policy = json!({
             "fromHeaders": [{ "name": "authorization", "prefix": "Bearer " }],
-            "fromCookies": ["a", "b"],
+            "fromCookies": cookies,
             "services": [{ "name": "microservice-A" }],
         });
         let value = repeated(part, "", TOKEN_BYTES * self.times as usize);
