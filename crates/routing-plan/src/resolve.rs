@@ -150,7 +150,7 @@ pub struct ResolvedVariant {
     pub name: String,
     /// Where its requests go.
     pub host: String,
-    /// When it is to be removed.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
     /// Its name in the plan or the variant file.
     pub location: Location,
