@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     diagnostic::FieldPath,
-    manifests::Manifest,
+    manifests::{Manifest, remove_server_fields},
     names,
     views::{
         StringMatch, View,
@@ -278,19 +278,13 @@ fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
     waiting
 }
 
-/// What the author of a resource has written: without what the API server and kubectl add to it, and without the
-/// namespace, which an author may leave to kubectl.
+/// What the author of a resource has written. The namespace is compared already, and an author may leave it to kubectl.
 fn authored(value: &Value) -> Value {
     let mut value = value.clone();
-    let Some(fields) = value.as_object_mut() else { return value };
-    fields.remove("status");
-    let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) else { return value };
-    metadata.retain(|name, _| !SET_BY_SERVER.contains(&&**name) && name != "namespace");
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.remove(LAST_APPLIED);
+    remove_server_fields(&mut value);
+    if let Some(metadata) = value["metadata"].as_object_mut() {
+        metadata.remove("namespace");
     }
-    let is_empty = |value: &Value| value.is_null() || value.as_object().is_some_and(Map::is_empty);
-    metadata.retain(|_, value| !is_empty(value));
     value
 }
 
@@ -308,9 +302,3 @@ fn rank(manifest: &Manifest) -> Rank {
         _ => Rank::Target,
     }
 }
-
-/// Fields of `metadata` that the API server sets.
-const SET_BY_SERVER: [&str; 6] =
-    ["creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"];
-/// The annotation of `kubectl apply`.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
