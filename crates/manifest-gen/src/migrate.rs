@@ -528,8 +528,8 @@ spec:
                 "{transport_socket: {typed_config: {'@type': t/envoy.api.v2.auth.UpstreamTlsContext}}}",
                 "t/envoy.api.v2",
             ),
-            ("HTTP_FILTER", "{name: envoy.gzip, config: {}}", "{name: envoy.gzip"),
-            ("HTTP_FILTER", "{name: mine, config: {a: 1}}", "{a: 1}"),
+            ("HTTP_FILTER", "{name: envoy.gzip, config: {}}", "{"),
+            ("HTTP_FILTER", "{name: mine, config: {a: 1}}", "{"),
             (
                 "NETWORK_FILTER",
                 "{name: m, typed_config: {'@type': t/m, http_filters: [{name: envoy.lua, config: {}}]}}",
