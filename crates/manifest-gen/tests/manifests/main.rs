@@ -3,6 +3,7 @@
 
 mod causes;
 mod diff;
+mod documents;
 mod explain;
 mod filters;
 mod lint;

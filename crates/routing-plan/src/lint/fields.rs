@@ -27,9 +27,11 @@ pub(super) fn unknown_field(scope: &Scope<'_>, findings: &mut Findings) {
                 Segment::Field(parent) if parent == "selector" => Some("matchLabels"),
                 _ => None,
             };
-            let effect = selects_all
-                .map(|expected| format!(": expected `{expected}`; without it, every workload is selected"))
-                .unwrap_or_default();
+            let effect = match selects_all {
+                Some(expected) => format!(": expected `{expected}`; without it, every workload is selected"),
+                None if name == "filters" || name == "workloadLabels" => ": `manifest-gen migrate` converts it".into(),
+                None => String::new(),
+            };
             findings.add(manifest, path, format!("unknown field `{name}` of {}{effect}", manifest.id()));
         }
     }
