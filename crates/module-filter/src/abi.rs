@@ -88,12 +88,13 @@ impl Request<'_> {
     pub(crate) fn header_lines(&self) -> Option<HeaderLines<'_>> {
         // SAFETY: the request is valid during its hook.
         let count = unsafe { envoy_dynamic_module_callback_http_get_headers_size(self.filter, REQUEST_HEADERS) };
+        if count == 0 {
+            return None;
+        }
         let mut lines = Vec::<HeaderLine>::with_capacity(count);
         // SAFETY: there is room for as many lines as Envoy has announced, and Envoy writes all of them if it returns true.
         unsafe {
-            let written =
-                envoy_dynamic_module_callback_http_get_headers(self.filter, REQUEST_HEADERS, lines.as_mut_ptr());
-            if count == 0 || !written {
+            if !envoy_dynamic_module_callback_http_get_headers(self.filter, REQUEST_HEADERS, lines.as_mut_ptr()) {
                 return None;
             }
             lines.set_len(count);
@@ -276,8 +277,10 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
 /// `filter` is from `config_new`, and this is its last use.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(filter: *mut Filter) {
-    // SAFETY: as above.
-    drop(unsafe { Box::from_raw(filter) });
+    if !filter.is_null() {
+        // SAFETY: as above.
+        drop(unsafe { Box::from_raw(filter) });
+    }
 }
 
 /// A request begins. A request needs no memory of its own, so its filter is its configuration.
