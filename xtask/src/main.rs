@@ -109,6 +109,7 @@ Examples:
   cargo xtask e2e --tools         only build those programs, once
   cargo xtask hostile             send 100,000 hostile requests to each engine
   cargo xtask build               build the filters and manifest-gen into target/dist
+  cargo xtask build --module      build only the native Envoy module, for each architecture
   cargo xtask bench core          time decisions of the core and other ways to read a token
   cargo xtask bench instructions  check that no decision costs more than recorded
   cargo xtask bench envoy         measure CPU time per request in a real Envoy

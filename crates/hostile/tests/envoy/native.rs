@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hostile::target::Engine;
 use serde_json::{Value, json};
-use testbed::{Acknowledgement, Options, cargo, config, module_path, target_dir};
+use testbed::{Acknowledgement, Envoy, Options, cargo, config, module_path, target_dir};
 
 use crate::scene::{self, By, Scene, arrived, bearer, filter, headers};
 
@@ -66,7 +66,7 @@ async fn a_native_module_that_cannot_be_loaded_is_refused_with_the_reason_and_th
         for (what, bytes) in [
             ("missing.so", None),
             ("empty.so", Some(&[][..])),
-            ("truncated.so", Some(&whole[..4096])),
+            ("header.so", Some(&whole[..40])),
             ("script.so", Some(&b"#!/bin/sh\n"[..])),
         ] {
             let file = scene.folder().join(what);
@@ -79,6 +79,20 @@ async fn a_native_module_that_cannot_be_loaded_is_refused_with_the_reason_and_th
             assert_stripped(&scene).await;
         }
     }
+}
+
+/// The dynamic linker maps a file that is cut off and reads beyond its end. So a file must be complete before it has its name.
+#[tokio::test]
+async fn a_native_module_that_is_cut_off_ends_envoy() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cut-off.so");
+    fs::write(&file, &fs::read(module_path().unwrap()).unwrap()[..4096]).unwrap();
+    let filters = [config::module_filter(&file, &policy())];
+    let cluster = config::cluster("main", ([127, 0, 0, 1], 9).into());
+    let bootstrap = config::bootstrap(&[config::listener("in", &filters, &config::route_all("main"))], &[cluster]);
+    let started = Envoy::start(&scene::binary().await, "cut-off", bootstrap, folder.path()).await;
+    let error = started.unwrap_err().to_string();
+    assert!(error.contains("exited with signal: 7"), "{error}");
 }
 
 /// Envoy can fetch the module itself. With `nack_on_cache_miss`, it refuses the configuration until it has the module. Without,
