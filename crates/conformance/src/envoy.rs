@@ -155,9 +155,8 @@ pub async fn refuses_bad_policies(
     let envoy = Envoy::start(binary, "refuses", bootstrap, folder).await?;
 
     for rejects in corpus.rejects.chunks(POLICIES_OF_AN_OFFER) {
-        let listener = |reject: &Reject| {
-            Ok(config::listener(&reject.name, &[filter(reject)?], &config::route_all("upstream")))
-        };
+        let listener =
+            |reject: &Reject| Ok(config::listener(&reject.name, &[filter(reject)?], &config::route_all("upstream")));
         let listeners = rejects.iter().map(listener).collect::<Result<Vec<_>>>()?;
         let answer = offer.offer_listeners(&envoy, &listeners).await?;
         ensure!(answer == Acknowledgement::Nack, "Envoy did not reject an update");

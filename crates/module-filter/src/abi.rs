@@ -132,13 +132,7 @@ impl Request<'_> {
     pub(crate) fn increment(&mut self, counter: Counter, by: u64) {
         // SAFETY: the request is valid during its hook. Envoy reads no labels if there are none, and checks the counter's ID.
         unsafe {
-            envoy_dynamic_module_callback_http_filter_increment_counter(
-                self.filter,
-                counter.0,
-                ptr::null_mut(),
-                0,
-                by,
-            );
+            envoy_dynamic_module_callback_http_filter_increment_counter(self.filter, counter.0, ptr::null_mut(), 0, by);
         }
     }
 
@@ -162,7 +156,9 @@ impl HeaderLines<'_> {
     /// Names and values.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         // SAFETY: Envoy's lines are valid as long as the request is borrowed.
-        self.lines.iter().map(|line| unsafe { (bytes(line.name, line.name_length), bytes(line.value, line.value_length)) })
+        self.lines
+            .iter()
+            .map(|line| unsafe { (bytes(line.name, line.name_length), bytes(line.value, line.value_length)) })
     }
 }
 

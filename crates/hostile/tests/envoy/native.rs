@@ -74,7 +74,11 @@ async fn a_native_module_that_cannot_be_loaded_is_refused_with_the_reason_and_th
                 fs::write(&file, bytes).unwrap();
             }
             let before = scene.envoy.log().unwrap().len();
-            assert_eq!(scene.offer(&config::module_filter(&file, &policy())).await, Acknowledgement::Nack, "{what} {by:?}");
+            assert_eq!(
+                scene.offer(&config::module_filter(&file, &policy())).await,
+                Acknowledgement::Nack,
+                "{what} {by:?}"
+            );
             scene.logs(before, "Failed to load dynamic module").await;
             assert_stripped(&scene).await;
         }

@@ -76,7 +76,10 @@ impl Scene {
         bootstrap["node"] = json!({"id": "faults", "cluster": "faults"});
         let envoy = Envoy::start_with(&binary().await, "scene", bootstrap, folder.path(), options).await.unwrap();
         if by == By::Listener {
-            assert_eq!(offer.offer_listeners(&envoy, &[in_listener(&before, filter)]).await.unwrap(), Acknowledgement::Ack);
+            assert_eq!(
+                offer.offer_listeners(&envoy, &[in_listener(&before, filter)]).await.unwrap(),
+                Acknowledgement::Ack
+            );
         }
         let address = envoy::address(&envoy, "in").await.unwrap();
         Self { envoy, address, by, offer, before, _upstreams: upstreams, folder }

@@ -1,5 +1,8 @@
 //! A host for the native module, in this process: it calls the module's hooks and keeps what they do.
-#![allow(unsafe_code, reason = "a C ABI; declared a second time, so that the module's declarations are not tested with themselves")]
+#![allow(
+    unsafe_code,
+    reason = "a C ABI; declared a second time, so that the module's declarations are not tested with themselves"
+)]
 
 use std::{
     cell::RefCell,
@@ -176,18 +179,12 @@ impl Buffer {
 // Hooks of the module.
 unsafe extern "C" {
     fn envoy_dynamic_module_on_program_init() -> *const c_char;
-    fn envoy_dynamic_module_on_http_filter_config_new(
-        config: *mut c_void,
-        name: Buffer,
-        policy: Buffer,
-    ) -> *mut c_void;
+    fn envoy_dynamic_module_on_http_filter_config_new(config: *mut c_void, name: Buffer, policy: Buffer)
+    -> *mut c_void;
     fn envoy_dynamic_module_on_http_filter_config_destroy(filter: *mut c_void);
     fn envoy_dynamic_module_on_http_filter_new(filter: *mut c_void, request: *mut c_void) -> *mut c_void;
-    fn envoy_dynamic_module_on_http_filter_request_headers(
-        request: *mut c_void,
-        filter: *mut c_void,
-        end: bool,
-    ) -> u32;
+    fn envoy_dynamic_module_on_http_filter_request_headers(request: *mut c_void, filter: *mut c_void, end: bool)
+    -> u32;
     fn envoy_dynamic_module_on_http_filter_destroy(filter: *mut c_void);
 }
 

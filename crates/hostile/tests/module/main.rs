@@ -162,17 +162,22 @@ fn assert_trapped(request: &Request, status: Status, what: &str) {
 /// The token's payload is `{"microservice-A":"PR-1","microservice-C":true}`.
 fn forged() -> Headers {
     let token = "Bearer eyJhbGciOiJub25lIn0.eyJtaWNyb3NlcnZpY2UtQSI6IlBSLTEiLCJtaWNyb3NlcnZpY2UtQyI6dHJ1ZX0.c2ln";
-    [(":path", "/"), ("x-empty", ""), ("microservice-a", "FORGED"), ("Microservice-B", "FORGED"), ("authorization", token)]
-        .map(|(name, value)| (name.into(), value.into()))
-        .to_vec()
+    [
+        (":path", "/"),
+        ("x-empty", ""),
+        ("microservice-a", "FORGED"),
+        ("Microservice-B", "FORGED"),
+        ("authorization", token),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .to_vec()
 }
 
 const POLICY: &str =
     r#"{"services": [{"name": "microservice-A"}, {"name": "microservice-B"}, {"name": "microservice-C"}]}"#;
 
 /// The calls that the module makes for the request, in order.
-const CALLS: [&str; 9] =
-    ["worker", "size", "headers", "remove", "remove", "set", "clear", "increment", "increment"];
+const CALLS: [&str; 9] = ["worker", "size", "headers", "remove", "remove", "set", "clear", "increment", "increment"];
 
 const REQUESTS: u64 = 3000;
 const SEED: u64 = 1;
