@@ -12,7 +12,9 @@ use std::{
 
 // Links the module.
 use module_filter as _;
-use testbed::Headers;
+
+/// Names and values.
+pub(crate) type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A configuration that the module has accepted. Dropping it destroys it.
 #[derive(Debug)]
