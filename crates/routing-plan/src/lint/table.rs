@@ -81,7 +81,8 @@ pub const LINTS: &[Lint] = &[
         severity: Severity::Warning,
         wrong: "The `url` of a WebAssembly module has no `sha256`",
         effect: "Anyone who can write to the registry can change what runs in every proxy.",
-        remedy: "Set the module's `sha256`, or use an `oci://` URL with `@sha256:`.",
+        remedy: "With `oci://`, write the digest of the image's manifest into the URL (`@sha256:…`) or into `sha256`. Otherwise \
+                 set `sha256` to the checksum of the file.",
         find: filters::wasm_unpinned,
     },
     Lint {
