@@ -49,4 +49,5 @@ pub mod token_source;
 
 mod filter;
 mod names;
+mod re2;
 mod views;

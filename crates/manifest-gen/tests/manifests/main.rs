@@ -4,6 +4,7 @@
 mod diff;
 mod explain;
 mod lint;
+mod routes;
 
 use std::sync::Arc;
 
