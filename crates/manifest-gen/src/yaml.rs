@@ -302,7 +302,9 @@ impl<'t> Loader<'t> {
                 // JSON may be indented with tabs.
                 let is_json = self.file.text.trim_start().starts_with(['{', '[']);
                 let diagnostic = FileDiagnostic::at(&span, format!("invalid YAML: {}", error.info()));
-                Err(Box::new(if indent.contains('\t') && !is_json {
+                Err(Box::new(if self.file.text.contains("{{") {
+                    diagnostic.with_help("give what `helm template` prints, if the file is a template of a Helm chart")
+                } else if indent.contains('\t') && !is_json {
                     diagnostic.with_help("indent the line with spaces instead of the tab")
                 } else {
                     diagnostic

@@ -1,5 +1,7 @@
 //! What changes between two renders, route by route, and a safe order to apply it in.
 
+mod defaults;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
@@ -55,7 +57,8 @@ pub struct Step {
 /// Compares two renders.
 #[must_use]
 pub fn diff(old: &[Manifest], new: &[Manifest]) -> Diff {
-    let (before, after) = (routes(old), routes(new));
+    let (old, new): (Vec<_>, Vec<_>) = (old.iter().map(authored).collect(), new.iter().map(authored).collect());
+    let (before, after) = (routes(&old), routes(&new));
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let changes = keys.into_iter().filter(|key| before.get(*key) != after.get(*key)).map(|key| Change {
         host: key.0.clone(),
@@ -63,7 +66,7 @@ pub fn diff(old: &[Manifest], new: &[Manifest]) -> Diff {
         from: before.get(key).cloned(),
         to: after.get(key).cloned(),
     });
-    Diff { changes: changes.collect(), steps: steps(old, new) }
+    Diff { changes: changes.collect(), steps: steps(&old, &new) }
 }
 
 impl Diff {
@@ -127,7 +130,7 @@ fn routes(manifests: &[Manifest]) -> BTreeMap<(String, String), String> {
             }
             View::HttpRoute(view) => {
                 let rules = view.rules.items().iter().map(|rule| of_http_route(manifest, rule));
-                (view.service_parent(&manifest.namespace).into_iter().collect(), rules.collect())
+                (view.services(&manifest.namespace).into_iter().map(|(host, _)| host).collect(), rules.collect())
             }
             _ => continue,
         };
@@ -237,9 +240,7 @@ fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
         list.iter().map(|one| (one.id(), one)).collect()
     }
     let (old, new) = (by_id(old), by_id(new));
-    let changed = new
-        .iter()
-        .filter(|(id, one)| old.get(*id).is_none_or(|before| authored(&before.value) != authored(&one.value)));
+    let changed = new.iter().filter(|(id, one)| old.get(*id).is_none_or(|before| before.value != one.value));
     let removed = old.iter().filter(|(id, _)| !new.contains_key(*id));
     let mut steps: Vec<(u8, Step)> = changed
         .map(|(id, one)| {
@@ -278,14 +279,14 @@ fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
     waiting
 }
 
-/// What the author of a resource has written. The namespace is compared already, and an author may leave it to kubectl.
-fn authored(value: &Value) -> Value {
-    let mut value = value.clone();
+/// What the author of a resource has written, with its namespace, which an author may leave to kubectl.
+fn authored(manifest: &Manifest) -> Manifest {
+    let mut value = manifest.value.clone();
     remove_server_fields(&mut value);
-    if let Some(metadata) = value["metadata"].as_object_mut() {
-        metadata.remove("namespace");
-    }
-    value
+    defaults::remove(&mut value);
+    value["metadata"]["namespace"] = manifest.namespace.clone().into();
+    let root = manifest.location(&FieldPath::default());
+    Manifest::new(value, root).unwrap_or_else(|| manifest.clone())
 }
 
 enum Rank {

@@ -64,6 +64,7 @@ fn explain_answers_for_every_host() {
                     method: "GET".into(),
                     headers: vec![("end-user".into(), "tester".into())],
                     port: None,
+                    scheme: None,
                     namespace: gateway.is_none().then(|| manifest.namespace.clone()),
                     gateway,
                     labels: None,

@@ -12,29 +12,44 @@ use crate::{
     },
 };
 
+/// Of the kinds whose views are complete.
 pub(super) fn unknown_field(scope: &Scope<'_>, findings: &mut Findings) {
-    let is_filter_resource = |manifest: &&Manifest| {
+    let is_complete = |manifest: &&Manifest| {
         matches!(
             manifest.any_view(),
-            View::EnvoyFilter(_) | View::RequestAuthentication(_) | View::TrafficExtension(_) | View::WasmPlugin(_)
+            View::DestinationRule(_)
+                | View::EnvoyFilter(_)
+                | View::Gateway(_)
+                | View::HttpRoute(_)
+                | View::RequestAuthentication(_)
+                | View::ServiceEntry(_)
+                | View::TrafficExtension(_)
+                | View::VirtualService(_)
+                | View::WasmPlugin(_)
         )
     };
-    for manifest in scope.manifests.iter().filter(is_filter_resource) {
-        for path in manifest.unknown_under(&FieldPath::default()).filter(|path| !is_of_envoy(path)) {
-            let [.., parent, Segment::Field(name)] = path.segments() else { continue };
-            let selects_all = match parent {
-                Segment::Field(parent) if parent == "workloadSelector" => Some("labels"),
-                Segment::Field(parent) if parent == "selector" => Some("matchLabels"),
-                _ => None,
+    for manifest in scope.manifests.iter().filter(is_complete) {
+        // A kind of match that does not exist makes the match one of a wrong type.
+        let is_told = |path: &FieldPath| {
+            manifest.wrong_types().iter().any(|wrong| path.segments().starts_with(wrong.path.segments()))
+        };
+        let is_finding = |path: &&FieldPath| !is_of_envoy(path) && !is_told(path);
+        for path in manifest.unknown_under(&FieldPath::default()).filter(is_finding) {
+            let effect = match path.segments() {
+                [.., Segment::Field(parent), _] if parent == "workloadSelector" => selects_all("labels"),
+                [.., Segment::Field(parent), _] if parent == "selector" => selects_all("matchLabels"),
+                [_, Segment::Field(name)] if name == "filters" || name == "workloadLabels" => {
+                    ": `manifest-gen migrate` converts it".into()
+                }
+                _ => String::new(),
             };
-            let effect = match selects_all {
-                Some(expected) => format!(": expected `{expected}`; without it, every workload is selected"),
-                None if name == "filters" || name == "workloadLabels" => ": `manifest-gen migrate` converts it".into(),
-                None => String::new(),
-            };
-            findings.add(manifest, path, format!("unknown field `{name}` of {}{effect}", manifest.id()));
+            findings.add(manifest, path, format!("unknown field `{path}`{effect}"));
         }
     }
+}
+
+fn selects_all(expected: &str) -> String {
+    format!(": expected `{expected}`; without it, every workload is selected")
 }
 
 /// Whether a path is in the configuration of Envoy, which the API server does not look into.

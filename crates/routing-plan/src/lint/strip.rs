@@ -5,6 +5,7 @@ use crate::{
     diagnostic::FieldPath,
     filter::RoutingFilter,
     manifests::Manifest,
+    names,
     views::{EnvoyFilter, Gateway, Labels, VirtualService, Workload, virtual_service::MESH},
 };
 
@@ -33,7 +34,9 @@ fn callers(scope: &Scope<'_>, findings: &mut Findings) {
         let mut filters = scope.filters();
         let is_selected =
             filters.any(|(_, filter)| filter.sidecar && filter.selects(Some(&manifest.namespace), labels));
-        if workload.has_sidecar() && !is_selected && !workload.labels.is_wrong() {
+        // Its selector needs a label of the template: without any, it is a patch of a workload.
+        let is_patch = workload.labels.is_absent() && NEEDS_LABELS.contains(&&*manifest.kind);
+        if workload.has_sidecar() && !is_selected && !is_patch && !workload.labels.is_wrong() {
             let path = workload.path.clone().field("labels");
             findings.add(manifest, &path, format!("requests that {} sends do not pass the filter", manifest.id()));
         }
@@ -54,8 +57,8 @@ fn gateways(scope: &Scope<'_>, manifest: &Manifest, findings: &mut Findings) {
 
 /// Whether a gateway has the filter; if the Gateway's manifest is not there to tell, any filter for gateways counts.
 fn is_at(scope: &Scope<'_>, (carrier, filter): (&Manifest, &RoutingFilter), route: &Manifest, gateway: &str) -> bool {
-    let (namespace, name) = gateway.split_once('/').unwrap_or((&route.namespace, gateway));
-    let known = scope.all::<Gateway>().find(|(one, _)| one.namespace == namespace && one.name == name);
+    let id = names::gateway(gateway, &route.namespace);
+    let known = scope.all::<Gateway>().find(|(one, _)| format!("{}/{}", one.namespace, one.name) == id);
     match known {
         Some((_, gateway)) => filter.selects(None, gateway.selector.known().unwrap_or(&Labels::new())),
         // A plugin does not tell where it is, but this project's labels are those of workloads.
@@ -67,3 +70,6 @@ fn is_at(scope: &Scope<'_>, (carrier, filter): (&Manifest, &RoutingFilter), rout
 fn default_workload_labels() -> Labels {
     Labels::from([("routing-claims.dev/router".to_owned(), "enabled".to_owned())])
 }
+
+/// Kinds that the API server refuses without labels of their pods.
+const NEEDS_LABELS: [&str; 4] = ["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"];
