@@ -244,7 +244,7 @@ impl Place {
             ("INSERT_BEFORE", Some(_)) => false,
             ("INSERT_AFTER", Some(name)) if name != ROUTER => false,
             ("INSERT_AFTER" | "ADD", _) => {
-                let message = format!("`{operation}` inserts the filter after the router, where no request reaches it");
+                let message = format!("`{operation}` inserts the filter after the router, where Envoy takes none");
                 self.fault(&operation_path, message);
                 return;
             }
