@@ -104,7 +104,8 @@ pub fn read(file: &Arc<File>) -> Result<Vec<Node>, Vec<FileDiagnostic>> {
 #[must_use]
 pub fn read_valid(file: &Arc<File>) -> (Vec<Node>, Vec<FileDiagnostic>) {
     let (mut documents, mut diagnostics) = (Vec::new(), Vec::new());
-    for part in json_objects(&file.text).unwrap_or_else(|| vec![0..file.text.len()]) {
+    let whole = 0..file.text.len();
+    for part in json_objects(&file.text).unwrap_or_else(|| vec![whole]) {
         // As libyaml reads them, which kubectl builds on.
         let options = options! { block_scalar_eof_without_line_feed: true, emit_comments: false };
         let before = file.text.get(..part.start).unwrap_or_default();
