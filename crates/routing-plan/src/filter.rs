@@ -22,7 +22,7 @@ impl RoutingFilter {
     pub(crate) fn of(view: &View, namespace: &str, annotation: Option<&str>) -> Option<Self> {
         let (config, labels, script, [sidecar, gateway]) = match view {
             View::EnvoyFilter(filter) => {
-                let config = filter.wasm().find_map(|wasm| wasm.configuration.known()?.value.text()).or(annotation)?;
+                let config = filter.policy().or(annotation)?;
                 let contexts = ["SIDECAR_OUTBOUND", "GATEWAY"].map(|context| filter.has_context(context));
                 (config.to_owned(), filter.labels(), filter.script(), contexts)
             }

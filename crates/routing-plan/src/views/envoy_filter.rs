@@ -53,6 +53,7 @@ pub(crate) struct PatchValue {
 pub(crate) enum TypedConfig {
     Lua(Lua),
     Wasm(Field<WasmConfig>),
+    Native(Native),
     Other,
 }
 
@@ -77,6 +78,21 @@ pub(crate) struct WasmConfig {
     pub(crate) fail_open: Field<bool>,
     pub(crate) failure_policy: Field<String>,
     pub(crate) vm_config: Field<VmConfig>,
+    pub(crate) path: FieldPath,
+}
+
+/// Envoy's filter for dynamic modules.
+#[derive(Debug, Clone)]
+pub(crate) struct Native {
+    pub(crate) filter_config: Field<Configuration>,
+    pub(crate) dynamic_module_config: Field<DynamicModule>,
+}
+
+/// A dynamic module.
+#[derive(Debug, Clone)]
+pub(crate) struct DynamicModule {
+    pub(crate) module: Field<Code>,
+    pub(crate) nack_on_cache_miss: Field<bool>,
     pub(crate) path: FieldPath,
 }
 
@@ -126,11 +142,29 @@ impl EnvoyFilter {
         })
     }
 
+    /// The policy of the first WASM filter or native module that it inserts, as JSON.
+    pub(crate) fn policy(&self) -> Option<&str> {
+        let configurations = self.typed_configs().filter_map(|config| match config {
+            TypedConfig::Wasm(wasm) => wasm.known()?.configuration.known(),
+            TypedConfig::Native(native) => native.filter_config.known(),
+            TypedConfig::Lua(_) | TypedConfig::Other => None,
+        });
+        configurations.filter_map(|configuration| configuration.value.text()).next()
+    }
+
+    /// The native modules that it makes Envoy load.
+    pub(crate) fn native(&self) -> impl Iterator<Item = &DynamicModule> {
+        self.typed_configs().filter_map(|config| match config {
+            TypedConfig::Native(native) => native.dynamic_module_config.known(),
+            TypedConfig::Wasm(_) | TypedConfig::Lua(_) | TypedConfig::Other => None,
+        })
+    }
+
     /// The configurations of the WASM filters that it inserts.
     pub(crate) fn wasm(&self) -> impl Iterator<Item = &WasmConfig> {
         self.typed_configs().filter_map(|config| match config {
             TypedConfig::Wasm(wasm) => wasm.known(),
-            TypedConfig::Lua(_) | TypedConfig::Other => None,
+            TypedConfig::Lua(_) | TypedConfig::Native(_) | TypedConfig::Other => None,
         })
     }
 
@@ -145,7 +179,7 @@ impl EnvoyFilter {
             TypedConfig::Lua(Lua { default_source_code, inline_code }) => {
                 default_source_code.known().and_then(|code| code.inline_string.text()).or(inline_code.text())
             }
-            TypedConfig::Wasm(_) | TypedConfig::Other => None,
+            TypedConfig::Wasm(_) | TypedConfig::Native(_) | TypedConfig::Other => None,
         })
     }
 
@@ -213,6 +247,13 @@ impl ReadFields for TypedConfig {
                 inline_code: fields.field("inline_code"),
             }),
             Some(WASM) => Self::Wasm(fields.field("config")),
+            Some(NATIVE) => {
+                fields.inert(&["filter_name"]);
+                Self::Native(Native {
+                    filter_config: fields.field("filter_config"),
+                    dynamic_module_config: fields.field("dynamic_module_config"),
+                })
+            }
             _ => {
                 fields.in_part();
                 Self::Other
@@ -235,6 +276,17 @@ impl ReadFields for WasmConfig {
             fail_open: fields.field("fail_open"),
             failure_policy: fields.field("failure_policy"),
             vm_config: fields.field("vm_config"),
+            path: fields.path(),
+        }
+    }
+}
+
+impl ReadFields for DynamicModule {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        fields.inert(&["do_not_close", "load_globally", "metrics_namespace", "name"]);
+        Self {
+            module: fields.field("module"),
+            nack_on_cache_miss: fields.field("nack_on_cache_miss"),
             path: fields.path(),
         }
     }
@@ -275,4 +327,5 @@ impl ReadFields for HttpUri {
 }
 
 const LUA: &str = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua";
+const NATIVE: &str = "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
