@@ -26,7 +26,8 @@ impl Column {
             ("TrafficExtension", "wasm"),
         ];
         let routes = ["VirtualService", "HTTPRoute"];
-        let both = routes.into_iter().flat_map(|routes| filters.map(|(filter, engine)| Self { filter, engine, routes }));
+        let both =
+            routes.into_iter().flat_map(|routes| filters.map(|(filter, engine)| Self { filter, engine, routes }));
         // How a request is routed does not depend on the engine, so one kind of routes is enough.
         let native = Self { filter: "EnvoyFilter", engine: "module", routes: "VirtualService" };
         both.chain((istio == Istio::V1_31).then_some(native)).collect()

@@ -149,10 +149,7 @@ fn wasm(plan: &ResolvedPlan, name: &str, engine: &WasmEngine<ModuleSource>) -> W
     Wasm {
         kind: WASM,
         config: PluginConfig {
-            configuration: StringValue {
-                kind: STRING,
-                value: policy_json(plan),
-            },
+            configuration: StringValue { kind: STRING, value: policy_json(plan) },
             fail_open: (!has_policy && engine.fail_strategy == FailStrategy::FailOpen).then_some(true),
             failure_policy: has_policy.then_some(match engine.fail_strategy {
                 FailStrategy::FailClose => "FAIL_CLOSED",

@@ -144,12 +144,12 @@ impl EnvoyFilter {
 
     /// The policy of the first WASM filter or native module that it inserts, as JSON.
     pub(crate) fn policy(&self) -> Option<&str> {
-        let configurations = self.typed_configs().filter_map(|config| match config {
+        let mut configurations = self.typed_configs().filter_map(|config| match config {
             TypedConfig::Wasm(wasm) => wasm.known()?.configuration.known(),
             TypedConfig::Native(native) => native.filter_config.known(),
             TypedConfig::Lua(_) | TypedConfig::Other => None,
         });
-        configurations.filter_map(|configuration| configuration.value.text()).next()
+        configurations.find_map(|configuration| configuration.value.text())
     }
 
     /// The native modules that it makes Envoy load.
