@@ -1,5 +1,7 @@
 //! Runs the corpus on the built filters in a real Envoy. `cargo xtask test` builds and finds what this needs.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
+
 use conformance::{
     Clock, Corpus,
     envoy::{

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use e2e::tools::Istio;
+
 /// A filter resource with an engine, and a route resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
@@ -14,7 +16,8 @@ pub(crate) struct Column {
 }
 
 impl Column {
-    pub(crate) fn all() -> Vec<Self> {
+    /// The columns of a version of Istio.
+    pub(crate) fn all(istio: Istio) -> Vec<Self> {
         let filters = [
             ("EnvoyFilter", "lua"),
             ("EnvoyFilter", "wasm"),
@@ -23,7 +26,11 @@ impl Column {
             ("TrafficExtension", "wasm"),
         ];
         let routes = ["VirtualService", "HTTPRoute"];
-        routes.into_iter().flat_map(|routes| filters.map(|(filter, engine)| Self { filter, engine, routes })).collect()
+        let both =
+            routes.into_iter().flat_map(|routes| filters.map(|(filter, engine)| Self { filter, engine, routes }));
+        // How a request is routed does not depend on the engine, so one kind of routes is enough.
+        let native = Self { filter: "EnvoyFilter", engine: "module", routes: "VirtualService" };
+        both.chain((istio == Istio::V1_31).then_some(native)).collect()
     }
 
     /// Whether requests enter through the gateway. The plan binds only `VirtualService`s to a gateway.

@@ -81,7 +81,8 @@ async fn run(args: &Args) -> Result<ExitCode> {
 
 /// Runs everything, with logs and manifests in a folder. Returns the number of failed scenarios.
 async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) -> Result<usize> {
-    let columns: Vec<_> = Column::all().into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
+    let columns: Vec<_> =
+        Column::all(args.istio).into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
     ensure!(!columns.is_empty() && !rows.is_empty(), "no column or scenario has a name that contains the given text");
     let begin = Instant::now();

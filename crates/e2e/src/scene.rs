@@ -64,6 +64,9 @@ impl<'w> Scene<'w> {
         fs::copy(world.dist.join("routing-claims.wasm"), dir.join("routing-claims.wasm")).with_context(|| {
             format!("cannot find the WASM filter in {}; run `cargo xtask build`", world.dist.display())
         })?;
+        if column.engine == "module" {
+            fs::copy(testbed::module_path()?, dir.join("routing-claims.so"))?;
+        }
         let (plan, fragments) = plan(column, dir);
         let mut scene =
             Self { world, column, plan, fragments, brought: Vec::new(), mine: BTreeSet::new(), dir: dir.to_owned() };
@@ -305,7 +308,7 @@ fn plan(column: Column, dir: &Path) -> (Value, BTreeMap<String, Value>) {
     let mut filter = json!({
         "engine": column.engine,
         "resource": column.filter,
-        "istioVersion": "1.30",
+        "istioVersion": if column.engine == "module" { "1.31" } else { "1.30" },
         "gateways": {"matchLabels": {"istio": "ingressgateway"}},
     });
     if column.engine == "wasm" {
@@ -314,6 +317,9 @@ fn plan(column: Column, dir: &Path) -> (Value, BTreeMap<String, Value>) {
         } else {
             json!({"url": format!("file://{}", dir.join("routing-claims.wasm").display())})
         };
+    }
+    if column.engine == "module" {
+        filter["module"] = json!({"path": dir.join("routing-claims.so")});
     }
     let services: Vec<_> = ["A", "B", "C", "D"]
         .into_iter()

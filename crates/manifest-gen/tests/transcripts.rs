@@ -17,9 +17,12 @@ fn every_command_has_an_example() {
 #[test]
 fn the_examples_are_rendered() {
     let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
-    for (folder, files) in
-        [("lua", &["plan.yaml", "variants"][..]), ("wasm", &["plan.yaml"]), ("httproute", &["plan.yaml"])]
-    {
+    for (folder, files) in [
+        ("lua", &["plan.yaml", "variants"][..]),
+        ("wasm", &["plan.yaml"]),
+        ("module", &["plan.yaml"]),
+        ("httproute", &["plan.yaml"]),
+    ] {
         let run = |arguments: &[&str]| {
             let files = files.iter().flat_map(|file| ["-f", file]);
             let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_manifest-gen"));

@@ -11,7 +11,7 @@ use crate::{
     filter_names::{FilterKind, current_name},
     views::{
         EnvoyFilter, Labels, TrafficExtension, View,
-        envoy_filter::{ConfigPatch, NetworkFilterMatch, TypedConfig, WasmConfig},
+        envoy_filter::{ConfigPatch, Configuration, NetworkFilterMatch, TypedConfig},
         reader::Field,
         wasm_plugin::{TrafficSelector, WasmModule},
     },
@@ -50,8 +50,9 @@ impl RoutingFilter {
         let attachment = Attachment::of(view, namespace)?;
         let (policy, place, script) = match view {
             View::EnvoyFilter(filter) => {
-                let wasm = filter.wasm().find_map(WrittenPolicy::of_envoy);
-                (ours(wasm, annotation)?, Place::of_envoy_filter(filter), filter.script())
+                let written =
+                    filter.configurations().find_map(|(written, name)| WrittenPolicy::of_envoy(written, name));
+                (ours(written, annotation)?, Place::of_envoy_filter(filter), filter.script())
             }
             View::WasmPlugin(plugin) => {
                 let place = Place::of_plugin(&plugin.matches, Some(&plugin.module));
@@ -117,10 +118,9 @@ fn ours(written: Option<WrittenPolicy>, annotation: Option<Annotation<'_>>) -> O
 }
 
 impl WrittenPolicy {
-    fn of_envoy(wasm: &WasmConfig) -> Option<Self> {
-        let configuration = wasm.configuration.known()?;
+    fn of_envoy(configuration: &Configuration, name: Option<&str>) -> Option<Self> {
         let json = configuration.value.text()?.to_owned();
-        let is_ours = is_policy(&json, wasm.name.text());
+        let is_ours = is_policy(&json, name);
         Some(Self { json, path: configuration.path.clone().field("value"), has_paths: false, is_ours })
     }
 
@@ -278,7 +278,10 @@ impl Place {
 fn inserts_own(patch: &ConfigPatch) -> bool {
     let value = patch.patch.known().and_then(|patch| patch.value.known());
     value.is_some_and(|value| {
-        let is_typed = matches!(value.typed_config, Field::Known(TypedConfig::Lua(_) | TypedConfig::Wasm(_)));
+        let is_typed = matches!(
+            value.typed_config,
+            Field::Known(TypedConfig::Lua(_) | TypedConfig::Native(_) | TypedConfig::Wasm(_))
+        );
         is_typed || !value.config_discovery.is_absent()
     })
 }

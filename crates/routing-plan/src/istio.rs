@@ -21,6 +21,8 @@ pub enum Capability {
     PluginFailReload,
     /// `TrafficExtension`.
     TrafficExtension,
+    /// Envoy 1.39, whose dynamic modules have the ABI of the native module, in Istio's proxy.
+    NativeModule,
 }
 
 impl Capability {
@@ -33,6 +35,7 @@ impl Capability {
             Self::EnvoyFailurePolicy => IstioVersion(1, 25),
             Self::PluginFailReload => IstioVersion(1, 27),
             Self::TrafficExtension => IstioVersion(1, 30),
+            Self::NativeModule => IstioVersion(1, 31),
         }
     }
 }

@@ -106,6 +106,8 @@ pub struct FilterSpec {
     pub istio_version: String,
     /// The module; required with `engine: wasm`.
     pub wasm: Option<WasmSpec>,
+    /// The native module; required with `engine: module`.
+    pub module: Option<ModuleSpec>,
     /// Workloads whose outbound requests are routed; default: those with the label `routing-claims.dev/router: enabled`.
     pub workloads: Option<Selector>,
     /// Gateways that route the requests they receive; default: none.
@@ -120,17 +122,19 @@ pub enum Engine {
     Lua,
     /// The WebAssembly module.
     Wasm,
+    /// The native Envoy module; Istio 1.31 or later.
+    Module,
 }
 
 /// The resource that inserts the filter into the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum FilterResource {
-    /// For both engines.
+    /// For every engine.
     #[default]
     EnvoyFilter,
     /// For `engine: wasm`.
     WasmPlugin,
-    /// For both engines; Istio 1.30 or later.
+    /// For `engine: wasm` and `engine: lua`; Istio 1.30 or later.
     TrafficExtension,
 }
 
@@ -146,6 +150,20 @@ pub struct WasmSpec {
     pub inline: Option<String>,
     /// What the proxy does when the module traps; default: `FAIL_RELOAD` where Istio has it, else `FAIL_CLOSE`.
     pub fail_strategy: Option<FailStrategy>,
+}
+
+/// Where the native Envoy module is: either `path`, or `url`, `cluster` and `sha256`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModuleSpec {
+    /// Absolute path of the file in the proxy's container.
+    pub path: Option<String>,
+    /// `http://` or `https://`, from which the proxy itself fetches the file.
+    pub url: Option<String>,
+    /// Name of the proxy's cluster for `url`, such as `outbound|80||modules.istio-system.svc.cluster.local`.
+    pub cluster: Option<String>,
+    /// SHA-256 of the file at `url`, 64 hex digits.
+    pub sha256: Option<String>,
 }
 
 /// What the proxy does when the module traps.

@@ -62,8 +62,10 @@ pub struct ResolvedFilter {
 /// What carries the filter to the proxy, with what it can carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilterCarrier {
-    /// Either engine, the module from anywhere.
+    /// The script or the WebAssembly module, which can be anywhere.
     EnvoyFilter(FilterEngine<ModuleSource>),
+    /// An `EnvoyFilter` with the native module.
+    NativeModule(NativeModule),
     /// A module that Istio fetches.
     WasmPlugin(WasmEngine<RemoteModule>),
     /// Either engine, the module fetched by Istio.
@@ -104,6 +106,22 @@ pub struct RemoteModule {
     pub url: String,
     /// SHA-256 in lower-case hex.
     pub sha256: Option<String>,
+}
+
+/// Where the native module is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NativeModule {
+    /// A file in the proxy's container, by its path.
+    File(String),
+    /// A file that the proxy fetches.
+    Remote {
+        /// `http://` or `https://`.
+        url: String,
+        /// The proxy's cluster for the URL.
+        cluster: String,
+        /// SHA-256 in lower-case hex.
+        sha256: String,
+    },
 }
 
 /// The issuer whose tokens the gateway verifies.

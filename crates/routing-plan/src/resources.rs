@@ -73,6 +73,7 @@ fn filters(plan: &ResolvedPlan) -> Vec<Resource> {
         .chain(plan.filter.gateways.as_ref().map(|labels| (Hop::Gateway, labels)));
     hops.map(|(hop, labels)| match &plan.filter.carrier {
         FilterCarrier::EnvoyFilter(engine) => envoy_filter::generate(plan, engine, hop, labels),
+        FilterCarrier::NativeModule(module) => envoy_filter::generate_native(plan, module, hop, labels),
         FilterCarrier::WasmPlugin(engine) => wasm_plugin::generate(plan, engine, hop, labels),
         FilterCarrier::TrafficExtension(engine) => traffic_extension::generate(plan, engine, hop, labels),
     })

@@ -43,6 +43,7 @@ fn plan() -> RoutingPlan {
                 resource: FilterResource::EnvoyFilter,
                 istio_version: "1.27".into(),
                 wasm: Some(wasm),
+                module: None,
                 workloads: None,
                 gateways: None,
             },

@@ -56,21 +56,18 @@ pub(super) async fn ship(dist: &Path, architectures: &[&'static str]) -> Result<
 }
 
 fn build(tool: Option<&Path>, target: &str) -> Result<()> {
-    let mut command = match tool {
-        Some(home) => {
-            let path = env::var_os("PATH").unwrap_or_default();
-            let path = env::join_paths([home.join("bin")].into_iter().chain(env::split_paths(&path)))?;
-            let mut command = Command::new(home.join("bin/cargo-zigbuild"));
-            command.arg("rustc").args(["--target", &format!("{target}.{GLIBC}")]).env("PATH", path);
-            let cache = target_dir().join("tools/zig-cache");
-            command.env("CARGO_ZIGBUILD_CACHE_DIR", &cache).env("ZIG_GLOBAL_CACHE_DIR", &cache);
-            command
-        }
-        None => {
-            let mut command = Command::new(env!("CARGO"));
-            command.arg("rustc").args(["--target", target]);
-            command
-        }
+    let mut command = if let Some(home) = tool {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let path = env::join_paths([home.join("bin")].into_iter().chain(env::split_paths(&path)))?;
+        let mut command = Command::new(home.join("bin/cargo-zigbuild"));
+        command.arg("rustc").args(["--target", &format!("{target}.{GLIBC}")]).env("PATH", path);
+        let cache = target_dir().join("tools/zig-cache");
+        command.env("CARGO_ZIGBUILD_CACHE_DIR", &cache).env("ZIG_GLOBAL_CACHE_DIR", &cache);
+        command
+    } else {
+        let mut command = Command::new(env!("CARGO"));
+        command.arg("rustc").args(["--target", target]);
+        command
     };
     // Only the shared library: cargo does not optimize across crates if it builds the library for tests too.
     command.args(["--quiet", "--locked", "--profile", "module", "--package", "module-filter", "--lib"]);

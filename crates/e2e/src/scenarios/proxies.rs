@@ -53,7 +53,7 @@ pub(super) async fn place(scene: &mut Scene<'_>) -> Result<String> {
 /// `lint`, `validate` and `analyze` find no error in the example meshes, and their plans generate them.
 pub(crate) async fn examples(world: &World) -> Result<String> {
     let mut files = 0;
-    for folder in ["lua", "wasm", "httproute"] {
+    for folder in ["lua", "wasm", "module", "httproute"] {
         let dir = testbed::workspace_dir().join("deploy").join(folder);
         let mut fragments = vec!["-f", "plan.yaml"];
         if dir.join("variants").is_dir() {

@@ -35,7 +35,7 @@ fn all_errors_of_a_file_come_at_once() {
     says(
         &text,
         &[
-            "p:5:20 expected `lua` or `wasm`, found `luna`",
+            "p:5:20 expected `lua` or `wasm` or `module`, found `luna`",
             "p:5:40 expected text, found `1.10`, which YAML reads as the number 1.1",
             "p:5:46 unknown field `workload`",
             "p:7:12 expected text, found `no`, which YAML reads as false",
@@ -231,4 +231,29 @@ fn a_base_must_fit() {
         with(&format!("apiVersion: example.com/v1\n{base}"))
             .contains("expected a VirtualService of `networking.istio.io`")
     );
+}
+
+#[test]
+fn where_the_native_module_is() {
+    let of = |filter: &str| plan(filter, A, "");
+    says(&of("engine: module, istioVersion: '1.31'"), &["p:5:20 `engine: module` needs the field `module`"]);
+    says(
+        &of("engine: module, istioVersion: '1.30', resource: WasmPlugin, module: {path: a.so}"),
+        &[
+            "p:5:20 `engine: module` works since Istio 1.31, and `istioVersion` is 1.30",
+            "p:5:60 a WasmPlugin can't carry `engine: module`",
+            "p:5:87 expected an absolute path in the proxy's container, found `a.so`",
+        ],
+    );
+    for module in ["{}", "{path: /a.so, sha256: a}", "{url: 'http://a/a.so'}", "{url: 'http://a/a.so', cluster: a}"] {
+        let text = of(&format!("engine: module, istioVersion: '1.31', module: {module}"));
+        says(&text, &["expected either `path`, or `url`, `cluster` and `sha256`"]);
+    }
+    let text = of("engine: module, istioVersion: '1.31', module: {url: 'oci://a/a', cluster: a, sha256: ab}");
+    says(
+        &text,
+        &["expected a URL of `http://` or `https://`, found `oci://a/a`", "expected 64 hex digits, found `ab`"],
+    );
+    let text = of("engine: lua, istioVersion: '1.31', module: {path: /a.so}");
+    says(&text, &["`module` has no effect with `engine: lua`"]);
 }

@@ -228,3 +228,36 @@ fn variant_files_add_variants() {
     let routes = &only(&one, "VirtualService").value["spec"]["http"];
     assert_eq!(routes[3]["route"][0]["destination"]["host"], "three.a.svc.cluster.local");
 }
+
+/// A module that Envoy fetches always has `nack_on_cache_miss`: without it, requests pass until it has the file.
+#[test]
+fn an_envoy_filter_carries_the_native_module() {
+    let config = |module: &str| {
+        let plan = plan(&format!("engine: module, istioVersion: '1.31', module: {module}"), A, "");
+        let resources = render(&plan);
+        let value = patch(only(&resources, "EnvoyFilter"), 0)["patch"]["value"]["typed_config"].clone();
+        assert!(value["filter_config"]["value"].as_str().unwrap().contains("microservice-A"));
+        value["dynamic_module_config"].clone()
+    };
+    assert_eq!(
+        config("{path: /etc/a.so}"),
+        json!({
+            "do_not_close": true,
+            "metrics_namespace": "wasmcustom",
+            "module": {"local": {"filename": "/etc/a.so"}},
+        })
+    );
+    let sha256 = "AB".repeat(32);
+    assert_eq!(
+        config(&format!("{{url: 'http://a.b/c.so', cluster: 'outbound|80||a.b', sha256: {sha256}}}")),
+        json!({
+            "do_not_close": true,
+            "metrics_namespace": "wasmcustom",
+            "module": {"remote": {
+                "http_uri": {"uri": "http://a.b/c.so", "cluster": "outbound|80||a.b", "timeout": "30s"},
+                "sha256": sha256.to_lowercase(),
+            }},
+            "nack_on_cache_miss": true,
+        })
+    );
+}

@@ -56,6 +56,18 @@ pub(super) fn fail_open(scope: &Scope<'_>, findings: &mut Findings) {
     }
 }
 
+pub(super) fn module_fails_open(scope: &Scope<'_>, findings: &mut Findings) {
+    for (manifest, _) in scope.filters() {
+        for module in manifest.view::<EnvoyFilter>().into_iter().flat_map(EnvoyFilter::native) {
+            let fetched = module.module.known().is_some_and(|code| code.remote.known().is_some());
+            if fetched && matches!(module.nack_on_cache_miss, Field::Absent | Field::Known(false)) {
+                let message = format!("{} lets requests pass until Envoy has fetched the module", manifest.id());
+                findings.add(manifest, &module.path, message);
+            }
+        }
+    }
+}
+
 pub(super) fn wasm_unpinned(scope: &Scope<'_>, findings: &mut Findings) {
     let is_pinned = |url: &str, sha256: &Field<String>| {
         let pinned = sha256.is_wrong() || sha256.text().is_some_and(|hex| !hex.is_empty());

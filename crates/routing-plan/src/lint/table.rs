@@ -77,6 +77,14 @@ pub const LINTS: &[Lint] = &[
         find: filters::fail_open,
     },
     Lint {
+        code: "module-fails-open",
+        severity: Severity::Error,
+        wrong: "Envoy fetches the native module, and `nack_on_cache_miss` is not set",
+        effect: "Requests pass without the filter until Envoy has the file, which may be never: clients can forge headers.",
+        remedy: "Set `nack_on_cache_miss: true` beside `module`.",
+        find: filters::module_fails_open,
+    },
+    Lint {
         code: "wasm-unpinned",
         severity: Severity::Warning,
         wrong: "The `url` of a WebAssembly module has no `sha256`",

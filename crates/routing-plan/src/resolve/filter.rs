@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use routing_claims::Policy;
 
 use super::{
-    FilterCarrier, FilterEngine, MAX_INLINE_CODE_BYTES, ModuleSource, RemoteModule, ResolvedFilter, Resolver,
-    WasmEngine, raise_version, spec,
+    FilterCarrier, FilterEngine, MAX_INLINE_CODE_BYTES, ModuleSource, NativeModule, RemoteModule, ResolvedFilter,
+    Resolver, WasmEngine, raise_version, spec,
 };
 use crate::{
     diagnostic::{Diagnostic, Location},
     istio::{Capability, IstioVersion},
     names,
-    plan::{Engine, FailStrategy, FilterResource, WasmSpec},
+    plan::{Engine, FailStrategy, FilterResource, ModuleSpec, WasmSpec},
 };
 
 impl Resolver<'_> {
@@ -51,23 +51,30 @@ impl Resolver<'_> {
             let other = if spec.engine == Engine::Wasm { "EnvoyFilter or WasmPlugin" } else { "EnvoyFilter" };
             self.report(Diagnostic::new(filter().field("resource"), message).with_help(raise_version(other)));
         }
-        match (spec.engine, &spec.wasm) {
-            (Engine::Lua, wasm) => {
-                if wasm.is_some() {
-                    let diagnostic = Diagnostic::new(filter().field("wasm"), "`wasm` has no effect with `engine: lua`");
-                    self.report(diagnostic.with_help("remove it, or use `engine: wasm`"));
-                }
-                match resource {
-                    FilterResource::EnvoyFilter => Some(FilterCarrier::EnvoyFilter(FilterEngine::Lua)),
-                    FilterResource::TrafficExtension => Some(FilterCarrier::TrafficExtension(FilterEngine::Lua)),
-                    FilterResource::WasmPlugin => {
-                        let diagnostic =
-                            Diagnostic::new(filter().field("resource"), "a WasmPlugin can't carry `engine: lua`");
-                        self.report(diagnostic.with_help("use EnvoyFilter, or `engine: wasm`"));
-                        None
-                    }
-                }
+        let engine = match spec.engine {
+            Engine::Lua => "lua",
+            Engine::Wasm => "wasm",
+            Engine::Module => "module",
+        };
+        for (other, given) in [("wasm", spec.wasm.is_some()), ("module", spec.module.is_some())] {
+            if given && other != engine {
+                let message = format!("`{other}` has no effect with `engine: {engine}`");
+                let diagnostic = Diagnostic::new(filter().field(other), message);
+                self.report(diagnostic.with_help(format!("remove it, or use `engine: {other}`")));
             }
+        }
+        match (spec.engine, &spec.wasm) {
+            (Engine::Module, _) => self.native(spec.module.as_ref(), istio),
+            (Engine::Lua, _) => match resource {
+                FilterResource::EnvoyFilter => Some(FilterCarrier::EnvoyFilter(FilterEngine::Lua)),
+                FilterResource::TrafficExtension => Some(FilterCarrier::TrafficExtension(FilterEngine::Lua)),
+                FilterResource::WasmPlugin => {
+                    let diagnostic =
+                        Diagnostic::new(filter().field("resource"), "a WasmPlugin can't carry `engine: lua`");
+                    self.report(diagnostic.with_help("use EnvoyFilter, or `engine: wasm`"));
+                    None
+                }
+            },
             (Engine::Wasm, Some(wasm)) => self.wasm(wasm, istio),
             (Engine::Wasm, None) => {
                 let diagnostic = Diagnostic::new(filter().field("engine"), "`engine: wasm` needs the field `wasm`");
@@ -77,8 +84,50 @@ impl Resolver<'_> {
         }
     }
 
+    fn native(&mut self, spec: Option<&ModuleSpec>, istio: IstioVersion) -> Option<FilterCarrier> {
+        let resource = self.plan.spec.filter.resource;
+        if resource != FilterResource::EnvoyFilter {
+            let message = format!("a {resource:?} can't carry `engine: module`");
+            let diagnostic = Diagnostic::new(filter().field("resource"), message);
+            self.report(diagnostic.with_help("use EnvoyFilter, or `engine: wasm`"));
+        }
+        if !istio.has(Capability::NativeModule) {
+            let since = Capability::NativeModule.since();
+            let message = format!("`engine: module` works since Istio {since}, and `istioVersion` is {istio}");
+            self.report(Diagnostic::new(filter().field("engine"), message).with_help(raise_version("`engine: wasm`")));
+        }
+        let Some(spec) = spec else {
+            let diagnostic = Diagnostic::new(filter().field("engine"), "`engine: module` needs the field `module`");
+            self.report(diagnostic.with_help("give `module: {path: …}` or `module: {url: …, cluster: …, sha256: …}`"));
+            return None;
+        };
+        let module = match (&spec.path, &spec.url, &spec.cluster, &spec.sha256) {
+            (Some(path), None, None, None) => {
+                if !path.starts_with('/') {
+                    let message = format!("expected an absolute path in the proxy's container, found `{path}`");
+                    self.report(Diagnostic::new(module().field("path"), message));
+                }
+                NativeModule::File(path.clone())
+            }
+            (None, Some(url), Some(cluster), Some(hex)) => {
+                if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+                    let message = format!("expected a URL of `http://` or `https://`, found `{url}`");
+                    self.report(Diagnostic::new(module().field("url"), message));
+                }
+                let sha256 = self.sha256(hex, module());
+                NativeModule::Remote { url: url.clone(), cluster: cluster.clone(), sha256 }
+            }
+            _ => {
+                let message = "expected either `path`, or `url`, `cluster` and `sha256`";
+                self.report(Diagnostic::new(module(), message));
+                return None;
+            }
+        };
+        Some(FilterCarrier::NativeModule(module))
+    }
+
     fn wasm(&mut self, spec: &WasmSpec, istio: IstioVersion) -> Option<FilterCarrier> {
-        let sha256 = self.sha256(spec);
+        let sha256 = spec.sha256.as_ref().map(|hex| self.sha256(hex, wasm()));
         let fail_strategy = self.fail_strategy(spec, istio);
         let module = match (&spec.url, &spec.inline) {
             (Some(url), None) => ModuleSource::Remote(RemoteModule { url: self.url(url), sha256 }),
@@ -111,12 +160,11 @@ impl Resolver<'_> {
         }
     }
 
-    fn sha256(&mut self, spec: &WasmSpec) -> Option<String> {
-        let hex = spec.sha256.as_ref()?;
+    fn sha256(&mut self, hex: &str, of: Location) -> String {
         if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            self.report(Diagnostic::new(wasm().field("sha256"), format!("expected 64 hex digits, found `{hex}`")));
+            self.report(Diagnostic::new(of.field("sha256"), format!("expected 64 hex digits, found `{hex}`")));
         }
-        Some(hex.to_lowercase())
+        hex.to_lowercase()
     }
 
     fn fail_strategy(&mut self, spec: &WasmSpec, istio: IstioVersion) -> FailStrategy {
@@ -198,4 +246,8 @@ fn filter() -> Location {
 
 fn wasm() -> Location {
     filter().field("wasm")
+}
+
+fn module() -> Location {
+    filter().field("module")
 }

@@ -9,7 +9,7 @@ use super::{Hop, KubernetesResource, Resource, filter_metadata, policy_json};
 use crate::{
     istio::Capability,
     plan::FailStrategy,
-    resolve::{FilterEngine, ModuleSource, RemoteModule, ResolvedPlan, WasmEngine},
+    resolve::{FilterEngine, ModuleSource, NativeModule, RemoteModule, ResolvedPlan, WasmEngine},
 };
 
 pub(super) fn generate(
@@ -41,6 +41,45 @@ pub(super) fn generate(
             }
         }
     };
+    envoy_filter(plan, hop, labels, config_patches)
+}
+
+/// An `EnvoyFilter` with the native module.
+pub(super) fn generate_native(
+    plan: &ResolvedPlan,
+    module: &NativeModule,
+    hop: Hop,
+    labels: &BTreeMap<String, String>,
+) -> Resource {
+    let (module, nack_on_cache_miss) = match module {
+        NativeModule::File(path) => (Code::Local(Source::Filename(path.clone())), None),
+        NativeModule::Remote { url, cluster, sha256 } => {
+            let http_uri = HttpUri { cluster: cluster.clone(), timeout: "30s", uri: url.clone() };
+            // Otherwise Envoy runs without the filter until it has the file.
+            (Code::Remote { http_uri, sha256: sha256.clone() }, Some(true))
+        }
+    };
+    let native = TypedConfig::Native(Box::new(Native {
+        kind: NATIVE,
+        dynamic_module_config: DynamicModuleConfig {
+            do_not_close: true,
+            metrics_namespace: "wasmcustom",
+            module,
+            nack_on_cache_miss,
+        },
+        filter_config: StringValue { kind: STRING, value: policy_json(plan) },
+        filter_name: "routing-claims",
+    }));
+    let filter = HttpFilter { name: hop.name(plan), config: Config::Here { typed_config: native } };
+    envoy_filter(plan, hop, labels, vec![insert(hop, filter)])
+}
+
+fn envoy_filter(
+    plan: &ResolvedPlan,
+    hop: Hop,
+    labels: &BTreeMap<String, String>,
+    config_patches: Vec<ConfigPatch>,
+) -> Resource {
     Resource::new(
         &plan.filter.location,
         &KubernetesResource {
@@ -101,7 +140,7 @@ fn wasm(plan: &ResolvedPlan, name: &str, engine: &WasmEngine<ModuleSource>) -> W
             Some(path) => Code::Local(Source::Filename(path.to_owned())),
             None => Code::Remote {
                 // Istio's agent fetches by the address alone; Envoy requires the other fields.
-                http_uri: HttpUri { cluster: "_", timeout: "30s", uri: url.clone() },
+                http_uri: HttpUri { cluster: "_".into(), timeout: "30s", uri: url.clone() },
                 sha256: sha256.clone().unwrap_or_default(),
             },
         },
@@ -110,10 +149,7 @@ fn wasm(plan: &ResolvedPlan, name: &str, engine: &WasmEngine<ModuleSource>) -> W
     Wasm {
         kind: WASM,
         config: PluginConfig {
-            configuration: StringValue {
-                kind: "type.googleapis.com/google.protobuf.StringValue",
-                value: policy_json(plan),
-            },
+            configuration: StringValue { kind: STRING, value: policy_json(plan) },
             fail_open: (!has_policy && engine.fail_strategy == FailStrategy::FailOpen).then_some(true),
             failure_policy: has_policy.then_some(match engine.fail_strategy {
                 FailStrategy::FailClose => "FAIL_CLOSED",
@@ -206,6 +242,7 @@ enum Config {
 enum TypedConfig {
     Lua(Lua),
     Wasm(Box<Wasm>),
+    Native(Box<Native>),
 }
 
 #[derive(Debug, Serialize)]
@@ -240,6 +277,24 @@ struct Wasm {
     #[serde(rename = "@type")]
     kind: &'static str,
     config: PluginConfig,
+}
+
+#[derive(Debug, Serialize)]
+struct Native {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    dynamic_module_config: DynamicModuleConfig,
+    filter_config: StringValue,
+    filter_name: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct DynamicModuleConfig {
+    do_not_close: bool,
+    metrics_namespace: &'static str,
+    module: Code,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nack_on_cache_miss: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -287,7 +342,7 @@ enum Source {
 
 #[derive(Debug, Serialize)]
 struct HttpUri {
-    cluster: &'static str,
+    cluster: String,
     timeout: &'static str,
     uri: String,
 }
@@ -295,4 +350,6 @@ struct HttpUri {
 /// After the filters of other `EnvoyFilter`s, whose default is 0, so that this filter is the nearest to the router.
 const PRIORITY: i32 = 10;
 const LUA: &str = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua";
+const NATIVE: &str = "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
+const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";

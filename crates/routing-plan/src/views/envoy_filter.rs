@@ -95,6 +95,7 @@ pub(crate) struct PatchValue {
 pub(crate) enum TypedConfig {
     Lua(Lua),
     Wasm(Field<WasmConfig>),
+    Native(Native),
     Other,
 }
 
@@ -120,6 +121,22 @@ pub(crate) struct WasmConfig {
     pub(crate) fail_open: Field<bool>,
     pub(crate) failure_policy: Field<String>,
     pub(crate) vm_config: Field<VmConfig>,
+    pub(crate) path: FieldPath,
+}
+
+/// Envoy's filter for dynamic modules.
+#[derive(Debug, Clone)]
+pub(crate) struct Native {
+    pub(crate) filter_name: Field<String>,
+    pub(crate) filter_config: Field<Configuration>,
+    pub(crate) dynamic_module_config: Field<DynamicModule>,
+}
+
+/// A dynamic module.
+#[derive(Debug, Clone)]
+pub(crate) struct DynamicModule {
+    pub(crate) module: Field<Code>,
+    pub(crate) nack_on_cache_miss: Field<bool>,
     pub(crate) path: FieldPath,
 }
 
@@ -162,11 +179,30 @@ impl EnvoyFilter {
         self.workload_selector.known()?.labels.known()
     }
 
+    /// The configurations of the WASM filters and native modules that it inserts, each with the name of the plugin.
+    pub(crate) fn configurations(&self) -> impl Iterator<Item = (&Configuration, Option<&str>)> {
+        self.typed_configs().filter_map(|config| match config {
+            TypedConfig::Wasm(wasm) => {
+                wasm.known().and_then(|wasm| Some((wasm.configuration.known()?, wasm.name.text())))
+            }
+            TypedConfig::Native(native) => Some((native.filter_config.known()?, native.filter_name.text())),
+            TypedConfig::Lua(_) | TypedConfig::Other => None,
+        })
+    }
+
+    /// The native modules that it makes Envoy load.
+    pub(crate) fn native(&self) -> impl Iterator<Item = &DynamicModule> {
+        self.typed_configs().filter_map(|config| match config {
+            TypedConfig::Native(native) => native.dynamic_module_config.known(),
+            TypedConfig::Wasm(_) | TypedConfig::Lua(_) | TypedConfig::Other => None,
+        })
+    }
+
     /// The configurations of the WASM filters that it inserts.
     pub(crate) fn wasm(&self) -> impl Iterator<Item = &WasmConfig> {
         self.typed_configs().filter_map(|config| match config {
             TypedConfig::Wasm(wasm) => wasm.known(),
-            TypedConfig::Lua(_) | TypedConfig::Other => None,
+            TypedConfig::Lua(_) | TypedConfig::Native(_) | TypedConfig::Other => None,
         })
     }
 
@@ -181,7 +217,7 @@ impl EnvoyFilter {
             TypedConfig::Lua(Lua { default_source_code, inline_code }) => {
                 default_source_code.known().and_then(|code| code.inline_string.text()).or(inline_code.text())
             }
-            TypedConfig::Wasm(_) | TypedConfig::Other => None,
+            TypedConfig::Wasm(_) | TypedConfig::Native(_) | TypedConfig::Other => None,
         })
     }
 
@@ -298,6 +334,11 @@ impl ReadFields for TypedConfig {
                 inline_code: fields.field("inline_code"),
             }),
             Some(WASM) => Self::Wasm(fields.field("config")),
+            Some(NATIVE) => Self::Native(Native {
+                filter_name: fields.field("filter_name"),
+                filter_config: fields.field("filter_config"),
+                dynamic_module_config: fields.field("dynamic_module_config"),
+            }),
             _ => {
                 fields.in_part();
                 Self::Other
@@ -321,6 +362,17 @@ impl ReadFields for WasmConfig {
             fail_open: fields.field("fail_open"),
             failure_policy: fields.field("failure_policy"),
             vm_config: fields.field("vm_config"),
+            path: fields.path(),
+        }
+    }
+}
+
+impl ReadFields for DynamicModule {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        fields.inert(&["do_not_close", "load_globally", "metrics_namespace", "name"]);
+        Self {
+            module: fields.field("module"),
+            nack_on_cache_miss: fields.field("nack_on_cache_miss"),
             path: fields.path(),
         }
     }
@@ -361,4 +413,5 @@ impl ReadFields for HttpUri {
 }
 
 const LUA: &str = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua";
+const NATIVE: &str = "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
