@@ -190,8 +190,8 @@ impl Migration<'_> {
         }))
     }
 
-    /// The operation, and the filter that it is relative to. `FIRST` is the first value of the old enumeration, so it is
-    /// what no value means (`InsertPosition` of Istio 1.3, read).
+    /// The operation, and the filter that it is relative to. No value means `FIRST` (read: `insertHTTPFilter` in
+    /// `pilot/pkg/networking/core/v1alpha3/envoyfilter.go` of Istio 1.3).
     fn position<'f>(&mut self, path: &FieldPath, position: &'f Value) -> Option<(&'static str, Option<&'f str>)> {
         let at = path.clone().field("insertPosition");
         let relative = |migration: &mut Self, operation| {
