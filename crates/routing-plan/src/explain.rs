@@ -333,6 +333,14 @@ fn decide(filter: &RoutingFilter, request: &mut ExplainRequest, now: i64, explan
 }
 
 fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Explanation) {
+    if request.gateway.is_none() && request.namespace.is_none() && !request.host.contains('.') {
+        let message =
+            format!("which Service `{}` is: it depends on the caller's namespace (--from-namespace)", request.host);
+        return explanation.leave_open(message, None);
+    }
+    if ["/.", "\\", "%"].iter().any(|odd| request.path_without_query().contains(odd)) {
+        explanation.assume("the proxy does not normalize the path", None);
+    }
     let listeners = match Listeners::of(manifests, request) {
         Ok(listeners) => listeners,
         Err(field) => return explanation.leave_open(format!("what the gateway listens for: {field}"), None),

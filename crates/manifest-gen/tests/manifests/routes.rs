@@ -465,3 +465,27 @@ fn what_the_cluster_refuses_is_not_certain() {
     assert_eq!(explained(&sidecar, &request()).assumed.len(), 1);
     assert!(explained(&sidecar, &from("a")).assumed.is_empty());
 }
+
+#[test]
+fn an_option_that_is_not_given_is_assumed_or_unknown() {
+    let short = ExplainRequest { host: "shop".into(), namespace: None, ..request() };
+    let own = virtual_service("v", &format!("hosts: [shop], http: [{{{}}}]", to("hit")));
+    assert_eq!(goes(&own, &short), "unknown");
+    assert_eq!(goes(&own, &ExplainRequest { namespace: Some("a".into()), ..short }), "hit");
+    let outside = virtual_service("v", &format!("hosts: [partner.example], http: [{{{}}}]", to("hit")));
+    let at = |port: Option<u16>| ExplainRequest { host: "partner.example".into(), port, ..request() };
+    assert_eq!(
+        (goes(&outside, &at(Some(80))), goes(&outside, &at(Some(81)))),
+        ("hit".to_owned(), "unknown".to_owned())
+    );
+    assert_eq!(explained(&outside, &at(None)).assumed.len(), 1);
+    let entry = resource("networking.istio.io/v1", "ServiceEntry", "name: s, namespace: a", "hosts: [partner.example]");
+    assert_eq!(goes(&(outside + &entry), &at(Some(81))), "hit");
+    // An HTTPRoute of the caller's own namespace goes before an older VirtualService.
+    let created = |text: String, second: u8| {
+        text.replacen("namespace: a", &format!("namespace: a, creationTimestamp: '2026-01-01T00:00:0{second}Z'"), 1)
+    };
+    let both = created(own, 1) + &created(http_route("r", "{backendRefs: [{name: route, port: 80}]}"), 2);
+    assert_eq!((goes(&both, &from("web")), goes(&both, &from("a"))), ("hit".to_owned(), "route".to_owned()));
+    assert_eq!(goes(&both, &ExplainRequest { namespace: None, ..request() }), "unknown");
+}

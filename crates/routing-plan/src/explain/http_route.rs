@@ -195,7 +195,15 @@ fn source<'m>(
     let port = group.port.map(|port| format!("~{port}")).unwrap_or_default();
     let name = (format!("{}{port}~{}", group.namespace, request.full_host()), group.namespace.to_owned());
     let manifests = routes.iter().map(|route| route.manifest).collect();
-    Source { manifests, rank, visibility, name, candidates: candidates.into_iter().map(|(one, _)| one).collect() }
+    let may_be_own = request.gateway.is_none() && request.namespace.is_none();
+    Source {
+        manifests,
+        rank,
+        visibility,
+        may_be_own,
+        name,
+        candidates: candidates.into_iter().map(|(one, _)| one).collect(),
+    }
 }
 
 /// Its rules, one for each match.
