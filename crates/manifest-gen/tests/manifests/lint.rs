@@ -32,7 +32,8 @@ fn every_lint_has_a_bad_and_a_good_fixture() {
 
 #[test]
 fn bad_fixtures_have_their_finding_and_good_fixtures_have_none() {
-    let (mut number, mut wrong) = (0, Vec::new());
+    let mut number = 0;
+    let mut mismatches = Vec::new();
     for folder in entries(&root()) {
         let is_fixture =
             |name: &str| ["bad", "good"].iter().any(|start| name.starts_with(start)) && !name.ends_with(".plan.yaml");
@@ -43,12 +44,12 @@ fn bad_fixtures_have_their_finding_and_good_fixtures_have_none() {
             let expected: BTreeSet<String> = own.into_iter().chain(also.map(str::to_owned)).collect();
             let found: BTreeSet<String> = lint(&path).iter().map(|finding| finding.lint.code.to_owned()).collect();
             if found != expected {
-                wrong.push(format!("{}: found {found:?}, expected {expected:?}", path.display()));
+                mismatches.push(format!("{}: {found:?} instead of {expected:?}", path.display()));
             }
             number += 1;
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
     assert!(number >= 2 * LINTS.len());
 }
 
@@ -73,7 +74,9 @@ fn findings_can_be_ignored() {
 #[test]
 fn an_ignored_finding_leaves_no_trace() {
     let virtual_service = |metadata: &str, hosts: &str| {
-        format!("kind: VirtualService\nmetadata: {{namespace: a, {metadata}}}\nspec: {{hosts: [{hosts}], http: [{{}}]}}\n---\n")
+        format!(
+            "kind: VirtualService\nmetadata: {{namespace: a, {metadata}}}\nspec: {{hosts: [{hosts}], http: [{{}}]}}\n---\n"
+        )
     };
     let text = virtual_service("name: x", "a, b")
         + &virtual_service("name: y", "a")

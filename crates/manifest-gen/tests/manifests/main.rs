@@ -3,7 +3,9 @@
 
 mod diff;
 mod explain;
+mod filters;
 mod lint;
+mod lists;
 mod routes;
 
 use std::sync::Arc;

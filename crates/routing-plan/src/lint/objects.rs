@@ -1,10 +1,7 @@
 //! Resources that the API server refuses, or soon will.
 
 use super::{Findings, Scope};
-use crate::{
-    diagnostic::FieldPath,
-    views::{HttpRoute, View},
-};
+use crate::{diagnostic::FieldPath, views::HttpRoute};
 
 pub(super) fn object_size(scope: &Scope<'_>, findings: &mut Findings) {
     for manifest in scope.manifests {
@@ -45,27 +42,6 @@ pub(super) fn wrong_type(scope: &Scope<'_>, findings: &mut Findings) {
     for manifest in scope.manifests {
         for wrong in manifest.wrong_types() {
             findings.add(manifest, &wrong.path, format!("{wrong} at `{}`", wrong.path));
-        }
-    }
-}
-
-/// Of the kinds whose views are complete.
-pub(super) fn unknown_field(scope: &Scope<'_>, findings: &mut Findings) {
-    for manifest in scope.manifests {
-        let is_complete = matches!(
-            manifest.any_view(),
-            View::DestinationRule(_)
-                | View::Gateway(_)
-                | View::HttpRoute(_)
-                | View::ServiceEntry(_)
-                | View::VirtualService(_)
-        );
-        // A kind of match that does not exist makes the match one of a wrong type.
-        let is_told = |path: &&FieldPath| {
-            manifest.wrong_types().iter().any(|wrong| path.segments().starts_with(wrong.path.segments()))
-        };
-        for path in manifest.unknown_under(&FieldPath::default()).filter(|path| is_complete && !is_told(path)) {
-            findings.add(manifest, path, format!("unknown field `{path}`"));
         }
     }
 }
