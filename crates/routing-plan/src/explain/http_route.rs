@@ -180,14 +180,11 @@ fn source<'m>(
             let message = format!("the Gateway has a listener for {} that admits it", manifest.id());
             explanation.assume(message, Some(parent));
         }
-        candidates.extend(candidates_of(route));
+        candidates.extend(candidates_of(route, request));
     }
-    for (candidate, condition) in &mut candidates {
-        candidate.takes = condition.map_or(Matched::Yes, |condition| condition.takes(request));
-    }
-    candidates.sort_by_key(|(candidate, _)| candidate.precedence);
+    candidates.sort_by_key(|candidate| candidate.precedence);
     // Nothing comes after one that takes every request.
-    let last = candidates.iter().position(|(candidate, _)| candidate.catches_all && candidate.in_proxy == Matched::Yes);
+    let last = candidates.iter().position(|candidate| candidate.catches_all && candidate.in_proxy == Matched::Yes);
     candidates.truncate(last.map_or(candidates.len(), |last| last + 1));
     let rank = routes.iter().map(|route| route.rank).max().unwrap_or(EXACT);
     let is_own = request.gateway.is_none() && request.namespace.as_deref() == Some(group.namespace);
@@ -196,18 +193,11 @@ fn source<'m>(
     let name = (format!("{}{port}~{}", group.namespace, request.full_host()), group.namespace.to_owned());
     let manifests = routes.iter().map(|route| route.manifest).collect();
     let may_be_own = request.gateway.is_none() && request.namespace.is_none();
-    Source {
-        manifests,
-        rank,
-        visibility,
-        may_be_own,
-        name,
-        candidates: candidates.into_iter().map(|(one, _)| one).collect(),
-    }
+    Source { manifests, rank, visibility, may_be_own, name, candidates }
 }
 
 /// Its rules, one for each match.
-fn candidates_of<'m>(route: &Attached<'m>) -> Vec<(Candidate<'m>, Option<&'m RuleMatch>)> {
+fn candidates_of<'m>(route: &Attached<'m>, request: &ExplainRequest) -> Vec<Candidate<'m>> {
     let Attached { manifest, view, is_for, .. } = route;
     let (manifest, view) = (*manifest, *view);
     let rules = match view.rules.optional() {
@@ -217,9 +207,8 @@ fn candidates_of<'m>(route: &Attached<'m>) -> Vec<(Candidate<'m>, Option<&'m Rul
     if let Some((path, why)) = rules.iter().find_map(Rule::refused) {
         // Istio drops the whole route.
         let why = format!("Istio ignores {}: {why}", manifest.id());
-        let (mut candidate, condition) = in_doubt(manifest, view, Doubt { why: why.clone(), path: Some(path) });
-        candidate.in_proxy = Matched::No(vec![why]);
-        return vec![(candidate, condition)];
+        let candidate = in_doubt(manifest, view, Doubt { why: why.clone(), path: Some(path) });
+        return vec![Candidate { in_proxy: Matched::No(vec![why]), ..candidate }];
     }
     let mut candidates = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
@@ -232,28 +221,25 @@ fn candidates_of<'m>(route: &Attached<'m>) -> Vec<(Candidate<'m>, Option<&'m Rul
                 continue;
             }
         };
-        candidates.extend(conditions.into_iter().map(|condition| {
-            let candidate = Candidate {
-                manifest,
-                name: format!("{} rule {}", manifest.name, index + 1),
-                path: rule.written.path.clone(),
-                in_proxy: is_for.clone(),
-                takes: Matched::Yes,
-                catches_all: condition.is_none_or(RuleMatch::takes_all),
-                precedence: Some(precedence(condition, rule.matches.is_absent() && !view.is_grpc, view.is_grpc)),
-                action: Action::HttpRoute(rule),
-            };
-            (candidate, condition)
+        candidates.extend(conditions.into_iter().map(|condition| Candidate {
+            manifest,
+            name: format!("{} rule {}", manifest.name, index + 1),
+            path: rule.written.path.clone(),
+            in_proxy: is_for.clone(),
+            takes: condition.map_or(Matched::Yes, |condition| condition.takes(request)),
+            catches_all: condition.is_none_or(RuleMatch::takes_all),
+            precedence: Some(precedence(condition, rule.matches.is_absent() && !view.is_grpc, view.is_grpc)),
+            action: Action::HttpRoute(rule),
         }));
     }
     candidates
 }
 
 /// Something that may be before every other match.
-fn in_doubt<'m>(manifest: &'m Manifest, view: &'m HttpRoute, doubt: Doubt) -> (Candidate<'m>, Option<&'m RuleMatch>) {
-    let candidate = Candidate::unknown(manifest, manifest.name.clone(), view.written.path.clone(), doubt);
+fn in_doubt<'m>(manifest: &'m Manifest, view: &HttpRoute, doubt: Doubt) -> Candidate<'m> {
     let precedence = Some((Reverse(PathRank::Exact), Reverse(EXACT), Reverse(true), Reverse(EXACT), Reverse(EXACT)));
-    (Candidate { precedence, ..candidate }, None)
+    let candidate = Candidate::unknown(manifest, manifest.name.clone(), view.written.path.clone(), doubt);
+    Candidate { precedence, ..candidate }
 }
 
 /// An `HTTPRoute` without `matches`, or without a path in them, has the prefix `/`.
