@@ -4,6 +4,7 @@ mod bystanders;
 mod delegates;
 mod hosts;
 mod http_route;
+mod listeners;
 mod matching;
 mod table;
 mod virtual_service;

@@ -489,3 +489,38 @@ fn an_option_that_is_not_given_is_assumed_or_unknown() {
     assert_eq!((goes(&both, &from("web")), goes(&both, &from("a"))), ("hit".to_owned(), "route".to_owned()));
     assert_eq!(goes(&both, &ExplainRequest { namespace: None, ..request() }), "unknown");
 }
+
+#[test]
+fn a_gateway_of_the_gateway_api_admits_routes() {
+    let spec = |parent: &str| {
+        format!(
+            "parentRefs: [{{name: public, namespace: edge{parent}}}], hostnames: ['*.example'], rules: [{{backendRefs: [{{name: hit, port: 80}}]}}]"
+        )
+    };
+    let route =
+        |parent: &str| resource("gateway.networking.k8s.io/v1", "HTTPRoute", "name: r, namespace: a", &spec(parent));
+    let gateway = |listeners: &str| {
+        let spec = format!("gatewayClassName: istio, listeners: [{listeners}]");
+        resource("gateway.networking.k8s.io/v1", "Gateway", "name: public, namespace: edge", &spec)
+    };
+    let all = "allowedRoutes: {namespaces: {from: All}}";
+    for (listeners, parent, wanted) in [
+        (format!("{{name: web, port: 80, protocol: HTTP, {all}}}"), "", "hit"),
+        (format!("{{name: web, port: 80, protocol: HTTP, {all}}}"), ", sectionName: web", "hit"),
+        (format!("{{name: web, port: 80, protocol: HTTP, {all}}}"), ", sectionName: tls", "404"),
+        (format!("{{name: web, port: 81, protocol: HTTP, {all}}}"), "", "404"),
+        (format!("{{name: web, port: 80, protocol: TCP, {all}}}"), "", "404"),
+        (format!("{{name: web, port: 80, protocol: HTTP, hostname: '*.example', {all}}}"), "", "hit"),
+        (format!("{{name: web, port: 80, protocol: HTTP, hostname: '*.com', {all}}}"), "", "404"),
+        ("{name: web, port: 80, protocol: HTTP}".to_owned(), "", "404"),
+        ("{name: web, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: GRPCRoute}], namespaces: {from: All}}}".to_owned(), "", "404"),
+        // The listener with the narrower host has the request.
+        (format!("{{name: web, port: 80, protocol: HTTP, {all}}}, {{name: shop, port: 80, protocol: HTTP, hostname: shop.example}}"), "", "404"),
+    ] {
+        let text = route(parent) + &gateway(&listeners);
+        assert_eq!(goes(&text, &at_gateway("shop.example")), wanted, "{listeners} {parent}");
+        assert!(explained(&text, &at_gateway("shop.example")).assumed.is_empty(), "{listeners} {parent}");
+    }
+    let selected = "{name: web, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: Selector}}}";
+    assert_eq!(caveats(&(route("") + &gateway(selected)), &at_gateway("shop.example")), ["spec.parentRefs[0]"]);
+}

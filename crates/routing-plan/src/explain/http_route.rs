@@ -5,6 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     Destination, ExplainRequest, Explanation, hosts,
+    listeners::{self, Admission},
     matching::{Doubt, Matched, compare, compare_header},
     table::{Action, Candidate, EXACT, Source, Visibility},
 };
@@ -49,6 +50,8 @@ struct Attached<'m> {
     rank: usize,
     /// Whether it is for the proxy.
     is_for: Matched,
+    /// Whether the Gateway admits it.
+    admission: Admission,
 }
 
 /// Every group of routes that has the host of the request.
@@ -120,6 +123,13 @@ fn attach<'m>(
         }
         _ => return None,
     };
+    let admission = match target {
+        Parent::Gateway(of, name) => listeners::admits(manifests, (of, name), parent, manifest, request),
+        _ => Admission::Yes,
+    };
+    if admission == Admission::No {
+        return None;
+    }
     let ranks = hosts.into_iter().filter_map(|host| match &request.gateway {
         None => Some((hosts::rank_in_mesh(&host, of, request)?, String::new())),
         Some(_) => Some((hosts::rank(&host.to_ascii_lowercase(), &request.host)?, host)),
@@ -156,7 +166,7 @@ fn attach<'m>(
     // In the mesh the port is a part of the key, at a gateway it chooses the listener.
     let port = port.filter(|_| request.gateway.is_none());
     let namespace = if request.gateway.is_none() { namespace } else { "" };
-    Some((Group { namespace, port, host }, Attached { manifest, view, parent, rank, is_for }))
+    Some((Group { namespace, port, host }, Attached { manifest, view, parent, rank, is_for, admission }))
 }
 
 /// Istio's one resource for a group.
@@ -173,9 +183,9 @@ fn source<'m>(
     routes.sort_by(|a, b| age(a).cmp(&age(b)));
     let mut candidates = Vec::new();
     for route in &routes {
-        let Attached { manifest, view, parent, is_for, .. } = route;
+        let Attached { manifest, view, parent, is_for, admission, .. } = route;
         explanation.assume_without(manifest, view.written.unknown_paths());
-        if request.gateway.is_some() && !matches!(is_for, Matched::No(_)) {
+        if *admission == Admission::Unknown && !matches!(is_for, Matched::No(_)) {
             let parent = manifest.location(&parent.written.path);
             let message = format!("the Gateway has a listener for {} that admits it", manifest.id());
             explanation.assume(message, Some(parent));
