@@ -25,7 +25,7 @@ fn explained(manifests: &str, gateway: Option<&str>) -> Explanation {
         method: "GET".into(),
         headers: Vec::new(),
         port: None,
-        scheme: None,
+        scheme: Some("http".into()),
         gateway: gateway.map(str::to_owned),
         namespace: Some("shop".into()).filter(|_| gateway.is_none()),
         labels: Some(BTreeMap::from([("app".to_owned(), "web".to_owned())])),

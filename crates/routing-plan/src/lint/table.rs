@@ -126,14 +126,6 @@ pub const LINTS: &[Lint] = &[
         find: filters::filter_overridden,
     },
     Lint {
-        code: "unknown-field",
-        severity: Severity::Error,
-        wrong: "A resource has a field that its kind does not have",
-        effect: "kubectl refuses the resource. A tool that does not validate has the field dropped: a selector without its labels selects every workload, and a route without its condition takes every request.",
-        remedy: "Fix the name of the field, or remove it.",
-        find: fields::unknown_field,
-    },
-    Lint {
         code: "invalid-value",
         severity: Severity::Error,
         wrong: "A field of a filter resource has a value that the API server refuses",
@@ -196,6 +188,14 @@ pub const LINTS: &[Lint] = &[
         effect: "The API server refuses the resource, so the mesh keeps what it had before. The other lints and `explain` can't use the field.",
         remedy: "Write the expected type. YAML reads `2`, `true` and `null` as something other than text: quote them.",
         find: objects::wrong_type,
+    },
+    Lint {
+        code: "unknown-field",
+        severity: Severity::Error,
+        wrong: "A resource has a field that its kind does not have",
+        effect: "`kubectl` refuses the resource; otherwise the API server removes the field, and what it should have said does not count: a route whose condition is misspelt takes every request, a selector without its labels selects every workload.",
+        remedy: "Fix the spelling or the indentation of the field.",
+        find: fields::unknown_field,
     },
     Lint {
         code: "refused-match",
