@@ -216,7 +216,8 @@ impl Explanation {
         for (name, value) in &self.set {
             line("set", &format!("{name}: {value}"));
         }
-        line("routed by", self.resource.as_deref().unwrap_or("no resource: the host's own Service"));
+        let own = if self.destinations.is_empty() { "no resource" } else { "no resource: the host's own Service" };
+        line("routed by", self.resource.as_deref().unwrap_or(own));
         for TriedRule { name, location, matches, why } in &self.rules {
             let matches = match matches {
                 Some(true) => "matches",

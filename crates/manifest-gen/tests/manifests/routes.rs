@@ -406,6 +406,11 @@ fn precedence_of_http_routes() {
         let rules: Vec<_> = rules.into_iter().map(String::as_str).collect();
         assert_eq!(goes(&http_route("r", &rules.join(", ")), request), wanted, "{rules:?}");
     }
+    // A path that can't be read may be before every other.
+    let odd = rule("path: {type: Exact, value: 7}", "odd");
+    assert_eq!(goes(&http_route("r", &format!("{exact}, {odd}")), &path), "unknown");
+    let odd = rule("paht: {value: /}", "odd");
+    assert_eq!(goes(&http_route("r", &format!("{exact}, {odd}")), &path), "unknown");
     // Two resources with equal matches: the older one's wins, and their ages are not known.
     let (one, other) = (rule("path: {value: /items}", "x"), rule("path: {value: /items}", "y"));
     assert_eq!(goes(&(http_route("r", &one) + &http_route("s", &other)), &path), "unknown");

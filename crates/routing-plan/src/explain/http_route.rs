@@ -247,9 +247,8 @@ fn candidates_of<'m>(route: &Attached<'m>, request: &ExplainRequest) -> Vec<Cand
 
 /// Something that may be before every other match.
 fn in_doubt<'m>(manifest: &'m Manifest, view: &HttpRoute, doubt: Doubt) -> Candidate<'m> {
-    let precedence = Some((Reverse(PathRank::Exact), Reverse(EXACT), Reverse(true), Reverse(EXACT), Reverse(EXACT)));
     let candidate = Candidate::unknown(manifest, manifest.name.clone(), view.written.path.clone(), doubt);
-    Candidate { precedence, ..candidate }
+    Candidate { precedence: Some(BEFORE_ALL), ..candidate }
 }
 
 /// An `HTTPRoute` without `matches`, or without a path in them, has the prefix `/`.
@@ -258,6 +257,9 @@ fn precedence(condition: Option<&RuleMatch>, has_default: bool, is_grpc: bool) -
         let path = if has_default { (PathRank::Prefix, 1) } else { (PathRank::Any, 0) };
         return (Reverse(path.0), Reverse(path.1), Reverse(false), Reverse(0), Reverse(0));
     };
+    if condition.is_in_doubt() {
+        return BEFORE_ALL;
+    }
     let (kind, length) = match condition.path.known() {
         None if is_grpc => (PathRank::Any, 0),
         None => (PathRank::Prefix, 1),
@@ -337,6 +339,17 @@ impl Rule {
 }
 
 impl RuleMatch {
+    /// Whether something in it is not understood, so that it may be before any other.
+    fn is_in_doubt(&self) -> bool {
+        let is_odd =
+            |path: &PathMatch| path.kind.is_wrong() || path.value.is_wrong() || !path.written.unknown.is_empty();
+        self.path.is_wrong()
+            || self.path.known().is_some_and(is_odd)
+            || self.method.is_wrong()
+            || [&self.headers, &self.query_params].iter().any(|named| named.is_wrong())
+            || !self.written.unknown.is_empty()
+    }
+
     /// Whether all of its conditions hold.
     fn takes(&self, request: &ExplainRequest) -> Matched {
         Matched::all([
@@ -416,6 +429,9 @@ fn each(conditions: &Field<Vec<NamedMatch>>, judge: impl Fn(&str, &StringMatch) 
         Matched::all(last.into_values().map(|one| one.matches(&judge)))
     })
 }
+
+const BEFORE_ALL: Precedence =
+    (Reverse(PathRank::Exact), Reverse(usize::MAX), Reverse(true), Reverse(usize::MAX), Reverse(usize::MAX));
 
 const FILTERS: [&str; 6] =
     ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "RequestMirror", "URLRewrite", "CORS"];
