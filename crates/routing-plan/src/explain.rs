@@ -29,7 +29,7 @@ use crate::{
     manifests::Manifest,
     names, token_source,
     views::{
-        View,
+        Sidecar, View,
         reader::{Field, UnusableField},
     },
 };
@@ -383,9 +383,12 @@ fn sidecars(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut 
         let caller = request.namespace.as_deref();
         manifest.namespace == ROOT_NAMESPACE || caller.is_none_or(|caller| caller == manifest.namespace)
     };
-    for manifest in manifests.iter().filter(|manifest| manifest.is_sidecar()).filter(is_for) {
-        let message = format!("{} lets the caller see the host and its routes", manifest.id());
-        explanation.assume(message, Some(manifest.location(&FieldPath::default())));
+    for manifest in manifests.iter().filter(is_for) {
+        let Some(sidecar) = manifest.view::<Sidecar>() else { continue };
+        if sidecar.may_select(request.labels.as_ref()) && !sidecar.shows_all() {
+            let message = format!("{} lets the caller see the host and its routes", manifest.id());
+            explanation.assume(message, Some(manifest.location(&FieldPath::default())));
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod reader;
 pub(crate) mod request_authentication;
 pub(crate) mod selector;
 mod service_entry;
+mod sidecar;
 mod string_match;
 pub(crate) mod traffic_extension;
 pub(crate) mod virtual_service;
@@ -26,7 +27,7 @@ use serde_json::Value;
 pub(crate) use self::{
     authorization_policy::AuthorizationPolicy, destination_rule::DestinationRule, envoy_filter::EnvoyFilter,
     gateway::Gateway, http_route::HttpRoute, kubernetes_gateway::KubernetesGateway,
-    request_authentication::RequestAuthentication, selector::Labels, service_entry::ServiceEntry,
+    request_authentication::RequestAuthentication, selector::Labels, service_entry::ServiceEntry, sidecar::Sidecar,
     string_match::StringMatch, traffic_extension::TrafficExtension, virtual_service::VirtualService,
     wasm_plugin::WasmPlugin, workload::Workload,
 };
@@ -51,6 +52,7 @@ pub(crate) enum View {
     /// A `Service`, of which only its name is asked.
     Service,
     ServiceEntry(ServiceEntry),
+    Sidecar(Sidecar),
     TrafficExtension(TrafficExtension),
     VirtualService(VirtualService),
     WasmPlugin(WasmPlugin),
@@ -70,6 +72,7 @@ impl View {
             "EnvoyFilter" if is_of(NETWORKING) => at(value, spec, reading, Self::EnvoyFilter),
             "Gateway" if is_of(NETWORKING) => at(value, spec, reading, Self::Gateway),
             "ServiceEntry" if is_of(NETWORKING) => at(value, spec, reading, Self::ServiceEntry),
+            "Sidecar" if is_of(NETWORKING) => at(value, spec, reading, Self::Sidecar),
             "VirtualService" if is_of(NETWORKING) => at(value, spec, reading, Self::VirtualService),
             "AuthorizationPolicy" if is_of(SECURITY) => at(value, spec, reading, Self::AuthorizationPolicy),
             "RequestAuthentication" if is_of(SECURITY) => at(value, spec, reading, Self::RequestAuthentication),
@@ -110,7 +113,7 @@ macro_rules! viewed {
 }
 
 viewed! {
-    KubernetesGateway DestinationRule EnvoyFilter Gateway HttpRoute RequestAuthentication ServiceEntry TrafficExtension VirtualService WasmPlugin
+    Sidecar KubernetesGateway DestinationRule EnvoyFilter Gateway HttpRoute RequestAuthentication ServiceEntry TrafficExtension VirtualService WasmPlugin
     Workload
 }
 

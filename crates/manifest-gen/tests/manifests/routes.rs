@@ -469,6 +469,11 @@ fn what_the_cluster_refuses_is_not_certain() {
     let sidecar = resource("networking.istio.io/v1", "Sidecar", "name: s, namespace: web", "egress: [{hosts: [a/*]}]");
     assert_eq!(explained(&sidecar, &request()).assumed.len(), 1);
     assert!(explained(&sidecar, &from("a")).assumed.is_empty());
+    let others = "workloadSelector: {labels: {app: api}}, egress: [{hosts: [a/*]}]";
+    for spec in ["egress: [{hosts: ['*/*']}]", "outboundTrafficPolicy: {mode: ALLOW_ANY}", others] {
+        let sidecar = resource("networking.istio.io/v1", "Sidecar", "name: s, namespace: web", spec);
+        assert!(explained(&sidecar, &request()).assumed.is_empty(), "{spec}");
+    }
 }
 
 #[test]
