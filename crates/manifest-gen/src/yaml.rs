@@ -6,10 +6,11 @@
 
 pub mod write;
 
-use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt, ops::Range, sync::Arc};
 
 use granit_parser::{Event, Parser, ScalarStyle, StrInput, options};
 use routing_plan::diagnostic::{FieldPath, Segment};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Number, Value};
 
 use crate::diagnostic::FileDiagnostic;
@@ -102,17 +103,42 @@ pub fn read(file: &Arc<File>) -> Result<Vec<Node>, Vec<FileDiagnostic>> {
 /// Reads the documents of a file that are valid and not empty, and tells what is wrong with the others.
 #[must_use]
 pub fn read_valid(file: &Arc<File>) -> (Vec<Node>, Vec<FileDiagnostic>) {
-    // As libyaml reads them, which kubectl builds on.
-    let options = options! { block_scalar_eof_without_line_feed: true, emit_comments: false };
-    let mut loader = Loader {
-        parser: Parser::new_from_str_with_options(&file.text, options),
-        file,
-        anchors: HashMap::new(),
-        nodes: 0,
-        diagnostics: Vec::new(),
-    };
-    let documents = loader.documents();
-    (documents, loader.diagnostics)
+    let (mut documents, mut diagnostics) = (Vec::new(), Vec::new());
+    let whole = 0..file.text.len();
+    for part in json_objects(&file.text).unwrap_or_else(|| vec![whole]) {
+        // As libyaml reads them, which kubectl builds on.
+        let options = options! { block_scalar_eof_without_line_feed: true, emit_comments: false };
+        let before = file.text.get(..part.start).unwrap_or_default();
+        let mut loader = Loader {
+            parser: Parser::new_from_str_with_options(file.text.get(part).unwrap_or_default(), options),
+            file,
+            bytes_before: before.len(),
+            lines_before: before.matches('\n').count(),
+            columns_before: before.rsplit('\n').next().unwrap_or_default().chars().count(),
+            anchors: HashMap::new(),
+            nodes: 0,
+            diagnostics: Vec::new(),
+        };
+        documents.extend(loader.documents());
+        diagnostics.extend(loader.diagnostics);
+    }
+    (documents, diagnostics)
+}
+
+/// The parts of a text that are the objects of JSON, one after the other, as `kubectl get -o json` of several calls gives
+/// them. None if it is anything else: YAML has a marker between documents.
+fn json_objects(text: &str) -> Option<Vec<Range<usize>>> {
+    let mut objects = Vec::new();
+    if text.trim_start().starts_with('{') {
+        let mut stream = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+        let mut start = 0;
+        while let Some(object) = stream.next() {
+            object.ok()?;
+            objects.push(start..stream.byte_offset());
+            start = stream.byte_offset();
+        }
+    }
+    (objects.len() > 1).then_some(objects)
 }
 
 /// Lines of a file that have a comment.
@@ -249,6 +275,10 @@ type Fatal = Box<FileDiagnostic>;
 struct Loader<'t> {
     parser: Parser<'t, StrInput<'t>>,
     file: &'t Arc<File>,
+    /// What comes in the file before the text that is parsed.
+    bytes_before: usize,
+    lines_before: usize,
+    columns_before: usize,
     anchors: HashMap<usize, Node>,
     nodes: usize,
     diagnostics: Vec<FileDiagnostic>,
@@ -302,7 +332,9 @@ impl<'t> Loader<'t> {
                 // JSON may be indented with tabs.
                 let is_json = self.file.text.trim_start().starts_with(['{', '[']);
                 let diagnostic = FileDiagnostic::at(&span, format!("invalid YAML: {}", error.info()));
-                Err(Box::new(if indent.contains('\t') && !is_json {
+                Err(Box::new(if self.file.text.contains("{{") {
+                    diagnostic.with_help("give what `helm template` prints, if the file is a template of a Helm chart")
+                } else if indent.contains('\t') && !is_json {
                     diagnostic.with_help("indent the line with spaces instead of the tab")
                 } else {
                     diagnostic
@@ -415,11 +447,14 @@ impl<'t> Loader<'t> {
 
     fn span(&self, span: granit_parser::Span) -> Span {
         let granit_parser::Span { start, end, .. } = span;
-        let byte = |marker: granit_parser::Marker| marker.byte_offset().unwrap_or(self.file.text.len());
+        let byte = |marker: granit_parser::Marker| {
+            marker.byte_offset().map_or(self.file.text.len(), |offset| self.bytes_before + offset)
+        };
+        let columns_before = if start.line() == 1 { self.columns_before } else { 0 };
         Span {
             file: Arc::clone(self.file),
-            line: start.line(),
-            column: start.col() + 1,
+            line: self.lines_before + start.line(),
+            column: columns_before + start.col() + 1,
             start: byte(start),
             end: byte(end),
         }
@@ -531,6 +566,17 @@ mod tests {
         assert_eq!(read(&file(text)).unwrap()[0].to_json(), serde_json::json!({"a": "🚀 / <", "b": [1]}));
         let diagnostics = read(&file("{\n\t\"a\" 1\n}\n")).unwrap_err();
         assert_eq!(diagnostics[0].help, None, "{diagnostics:?}");
+    }
+
+    #[test]
+    fn objects_of_json_follow_each_other() {
+        let documents = read(&file("{\"a\": 1}\n{\"ü\":\n 2} {\"b\": [3]}\n")).unwrap();
+        let places: Vec<_> = documents.iter().map(|node| node.span.to_string()).collect();
+        assert_eq!(places, ["a.yaml:1:1", "a.yaml:2:1", "a.yaml:3:5"]);
+        let span = documents[2].span_at(&FieldPath::default().field("b").index(0));
+        assert_eq!((span.to_string(), span.text()), ("a.yaml:3:12".into(), "3"));
+        // Not all of it is JSON.
+        assert!(read(&file("{\"a\": 1}\n{b: 2}\n")).is_err());
     }
 
     #[test]

@@ -156,7 +156,7 @@ spec: {template: {metadata: {labels: {routing-claims.dev/router: enabled}}}}
 fn patches_of_kustomize_are_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-    let patch = "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: web, namespace: a}\nspec: {replicas: 3}\n";
+    let patch = "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: web, namespace: a}\nspec: {template: {metadata: {labels: {tier: web}}}}\n";
     write("plan.yaml", &PLAN.replace("namespace: a}", "namespace: a, variants: [{name: PR-1}]}"));
     fs::create_dir(folder.path().join("apps")).unwrap();
     write("apps/web.yaml", DEPLOYMENT);
@@ -243,4 +243,30 @@ fn rendered_files_can_be_concatenated() {
     fs::write(folder.path().join("all.yaml"), [A, B, FILTER].map(text).concat()).unwrap();
     let output = run(folder.path(), &["diff", "all.yaml", "out"], "");
     assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stdout)), (Some(0), ""));
+}
+
+/// The API server writes defaults into an `HTTPRoute`.
+#[test]
+fn diff_knows_the_defaults_of_http_routes() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = PLAN.replace("  services:\n", "  routes: {resource: HTTPRoute}\n  services:\n");
+    let plan = plan
+        .replace("namespace: a}", "namespace: a, port: 80, variants: [{name: PR-1}]}")
+        .replace(": b}", ": b, port: 80}");
+    fs::write(folder.path().join("plan.yaml"), &plan).unwrap();
+    let rendered = String::from_utf8(run(folder.path(), &["render", "-f", "plan.yaml"], "").stdout).unwrap();
+    let live = rendered.replace(
+        "  - backendRefs:\n    - name",
+        "  - backendRefs:\n    - group: \"\"\n      kind: Service\n      weight: 1\n      name",
+    );
+    let live = live.replace(
+        "        value: PR-1\n",
+        "        value: PR-1\n        type: Exact\n      path: {type: PathPrefix, value: /}\n",
+    );
+    let live =
+        live.replace("    name: default\n", "    name: default\n    matches: [{path: {type: PathPrefix, value: /}}]\n");
+    assert!(live.matches("PathPrefix").count() > 0 && live.contains("weight: 1"), "{live}");
+    fs::write(folder.path().join("live.yaml"), &live).unwrap();
+    let output = run(folder.path(), &["diff", "live.yaml", "plan.yaml"], "");
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stdout)), (Some(0), ""), "{live}");
 }

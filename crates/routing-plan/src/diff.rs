@@ -1,5 +1,7 @@
 //! What changes between two renders, route by route, and a safe order to apply it in.
 
+mod defaults;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
@@ -9,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     diagnostic::FieldPath,
-    manifests::Manifest,
+    manifests::{Manifest, remove_server_fields},
     names,
     views::{
         StringMatch, View,
@@ -55,7 +57,8 @@ pub struct Step {
 /// Compares two renders.
 #[must_use]
 pub fn diff(old: &[Manifest], new: &[Manifest]) -> Diff {
-    let (before, after) = (routes(old), routes(new));
+    let (old, new): (Vec<_>, Vec<_>) = (old.iter().map(authored).collect(), new.iter().map(authored).collect());
+    let (before, after) = (routes(&old), routes(&new));
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let changes = keys.into_iter().filter(|key| before.get(*key) != after.get(*key)).map(|key| Change {
         host: key.0.clone(),
@@ -63,7 +66,7 @@ pub fn diff(old: &[Manifest], new: &[Manifest]) -> Diff {
         from: before.get(key).cloned(),
         to: after.get(key).cloned(),
     });
-    Diff { changes: changes.collect(), steps: steps(old, new) }
+    Diff { changes: changes.collect(), steps: steps(&old, &new) }
 }
 
 impl Diff {
@@ -237,9 +240,7 @@ fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
         list.iter().map(|one| (one.id(), one)).collect()
     }
     let (old, new) = (by_id(old), by_id(new));
-    let changed = new
-        .iter()
-        .filter(|(id, one)| old.get(*id).is_none_or(|before| authored(&before.value) != authored(&one.value)));
+    let changed = new.iter().filter(|(id, one)| old.get(*id).is_none_or(|before| before.value != one.value));
     let removed = old.iter().filter(|(id, _)| !new.contains_key(*id));
     let mut steps: Vec<(u8, Step)> = changed
         .map(|(id, one)| {
@@ -278,20 +279,14 @@ fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
     waiting
 }
 
-/// What the author of a resource has written: without what the API server and kubectl add to it, and without the
-/// namespace, which an author may leave to kubectl.
-fn authored(value: &Value) -> Value {
-    let mut value = value.clone();
-    let Some(fields) = value.as_object_mut() else { return value };
-    fields.remove("status");
-    let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) else { return value };
-    metadata.retain(|name, _| !SET_BY_SERVER.contains(&&**name) && name != "namespace");
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.remove(LAST_APPLIED);
-    }
-    let is_empty = |value: &Value| value.is_null() || value.as_object().is_some_and(Map::is_empty);
-    metadata.retain(|_, value| !is_empty(value));
-    value
+/// What the author of a resource has written, with its namespace, which an author may leave to kubectl.
+fn authored(manifest: &Manifest) -> Manifest {
+    let mut value = manifest.value.clone();
+    remove_server_fields(&mut value);
+    defaults::remove(&mut value);
+    value["metadata"]["namespace"] = manifest.namespace.clone().into();
+    let root = manifest.location(&FieldPath::default());
+    Manifest::new(value, root).unwrap_or_else(|| manifest.clone())
 }
 
 enum Rank {
@@ -308,9 +303,3 @@ fn rank(manifest: &Manifest) -> Rank {
         _ => Rank::Target,
     }
 }
-
-/// Fields of `metadata` that the API server sets.
-const SET_BY_SERVER: [&str; 6] =
-    ["creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"];
-/// The annotation of `kubectl apply`.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

@@ -24,6 +24,7 @@ use self::{
 };
 use crate::{
     attachment::ROOT_NAMESPACE,
+    diagnosis,
     diagnostic::{FieldPath, Location},
     filter::RoutingFilter,
     manifests::Manifest,
@@ -65,6 +66,8 @@ pub struct Explanation {
     pub filter: Option<String>,
     /// The filter's outcome code.
     pub outcome: Option<&'static str>,
+    /// Why it has this outcome, with the place and the numbers.
+    pub causes: Vec<String>,
     /// Why claims were skipped: code and count.
     pub faults: Vec<(&'static str, u32)>,
     /// Headers that the client sent and the filter removes.
@@ -210,6 +213,9 @@ impl Explanation {
                 if faults.is_empty() { String::new() } else { format!(" (claims skipped: {})", faults.join(", ")) };
             line("outcome", &format!("{outcome}{faults}"));
         }
+        for cause in &self.causes {
+            line("because", cause);
+        }
         for name in &self.removed {
             line("removed", name);
         }
@@ -340,6 +346,7 @@ fn decide(filter: &RoutingFilter, request: &mut ExplainRequest, now: i64, explan
     let lines = request.headers.clone();
     let decision = decider.decide(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), now);
     explanation.outcome = Some(decision.outcome().code());
+    explanation.causes = diagnosis::causes(policy, &lines, decision.outcome(), now);
     explanation.faults = decision.faults().map(|(fault, count)| (fault.code(), count)).collect();
     request.headers.retain(|(name, _)| !decision.removes(name.as_bytes()));
     explanation.removed =

@@ -54,12 +54,13 @@ impl RoutingFilter {
                 (ours(wasm, annotation)?, Place::of_envoy_filter(filter), filter.script())
             }
             View::WasmPlugin(plugin) => {
-                (ours(WrittenPolicy::of_module(&plugin.module), annotation)?, Place::of_plugin(&plugin.matches), None)
+                let place = Place::of_plugin(&plugin.matches, Some(&plugin.module));
+                (ours(WrittenPolicy::of_module(&plugin.module), annotation)?, place, None)
             }
             View::TrafficExtension(TrafficExtension { matches, wasm, lua, .. }) => {
                 let written = wasm.known().and_then(WrittenPolicy::of_module);
                 let script = lua.known().and_then(|lua| lua.inline_code.text());
-                (ours(written, annotation)?, Place::of_plugin(matches), script)
+                (ours(written, annotation)?, Place::of_plugin(matches, wasm.known()), script)
             }
             _ => return None,
         };
@@ -179,7 +180,12 @@ struct Place {
 
 impl Place {
     /// By Istio's `matchMode` (`pilot/pkg/model/extensions.go`, read): a gateway counts as a client.
-    fn of_plugin(matches: &Field<Vec<TrafficSelector>>) -> Self {
+    fn of_plugin(matches: &Field<Vec<TrafficSelector>>, module: Option<&WasmModule>) -> Self {
+        if let Some(module) = module.filter(|module| module.kind.is("NETWORK")) {
+            let mut place = Self::default();
+            place.fault(&module.path.clone().field("type"), "a plugin of the type `NETWORK` sees no requests");
+            return place;
+        }
         let sends = |one: &TrafficSelector| !one.mode.is("SERVER");
         let is_client = matches.items().is_empty() || matches.items().iter().any(sends);
         let ports = matches.items().iter().filter(|one| !one.ports.is_absent());
@@ -238,7 +244,7 @@ impl Place {
             ("INSERT_BEFORE", Some(_)) => false,
             ("INSERT_AFTER", Some(name)) if name != ROUTER => false,
             ("INSERT_AFTER" | "ADD", _) => {
-                let message = format!("`{operation}` inserts the filter after the router, where no request reaches it");
+                let message = format!("`{operation}` inserts the filter after the router, where Envoy takes none");
                 self.fault(&operation_path, message);
                 return;
             }

@@ -36,6 +36,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod diagnosis;
 pub mod diagnostic;
 pub mod diff;
 pub mod explain;

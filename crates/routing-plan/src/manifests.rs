@@ -155,6 +155,21 @@ impl Manifest {
     }
 }
 
+/// Removes from a resource what the API server and kubectl add to it, and says whether there was anything.
+pub fn remove_server_fields(value: &mut Value) -> bool {
+    let Some(fields) = value.as_object_mut() else { return false };
+    let mut removed = fields.remove("status").is_some();
+    let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) else { return removed };
+    let before = metadata.len();
+    metadata.retain(|name, _| !SET_BY_SERVER.contains(&&**name));
+    removed |= metadata.len() < before;
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        removed |= annotations.remove(LAST_APPLIED).is_some();
+    }
+    metadata.retain(|_, value| !value.is_null() && value.as_object().is_none_or(|fields| !fields.is_empty()));
+    removed
+}
+
 /// What every resource has, the part that is read.
 struct Metadata {
     annotations: Field<Labels>,
@@ -167,3 +182,9 @@ impl ReadFields for Metadata {
         Self { annotations: fields.field("annotations"), created: fields.field("creationTimestamp") }
     }
 }
+
+/// Fields of `metadata` that the API server sets.
+const SET_BY_SERVER: [&str; 6] =
+    ["creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"];
+/// The annotation of `kubectl apply`.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

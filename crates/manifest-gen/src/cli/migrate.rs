@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 
 use super::{Exit, Result, files, note, print};
-use crate::{migrate, yaml};
+use crate::{
+    migrate::{self, Note},
+    yaml,
+};
 
 /// Convert an `EnvoyFilter` for Istio before 1.6 to the current format.
 ///
-/// Replaces `workloadLabels`, `filters[]`, old filter names such as `envoy.lua`, and `inline_code`. Prints every document of
-/// the file, and reports what changed on stderr.
+/// Replaces `workloadLabels`, `filters[]`, old filter names such as `envoy.lua`, old types, and `inline_code`, in lists too.
+/// Prints every document of the file, without comments, and reports on stderr what changed. What has no equivalent is an
+/// error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -23,16 +27,22 @@ impl Args {
         let mut texts = Vec::new();
         let mut diagnostics = Vec::new();
         for file in files::read(std::slice::from_ref(&self.file))? {
+            let comments: Vec<_> = yaml::comment_lines(&file).iter().map(ToString::to_string).collect();
+            if !comments.is_empty() {
+                note(&format!("{}: left out the comments of these lines: {}", file.name, comments.join(", ")));
+            }
             for document in yaml::read(&file)? {
                 match migrate::migrate(&document) {
                     Ok(migrated) => {
-                        migrated.notes.iter().for_each(|line| note(&format!("{}: {line}", document.span)));
+                        for Note { span, message } in &migrated.notes {
+                            note(&format!("{span}: {message}"));
+                        }
                         texts.push(migrated.to_yaml());
                     }
                     Err(found) => diagnostics.extend(found),
                 }
             }
         }
-        if diagnostics.is_empty() { print(&texts.join("---\n")) } else { Err(diagnostics) }
+        if diagnostics.is_empty() { print(&texts.concat()) } else { Err(diagnostics) }
     }
 }

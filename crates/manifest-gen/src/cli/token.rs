@@ -6,6 +6,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use routing_claims::Decider;
 use routing_plan::{
+    diagnosis,
     resolve::{Expiry, parse_timestamp},
     token_source,
 };
@@ -138,7 +139,19 @@ impl Decode {
         } else {
             self.token.clone()
         };
-        let decoded = token::decode_unverified(&token).map_err(|error| failed(error.to_string()))?;
+        let outcome = if self.files.is_empty() {
+            String::new()
+        } else {
+            let plan = files::resolve(&mut Documents::default(), &self.files, Expiry::Keep)?;
+            self.outcome(&token, Decider::new(plan.policy))
+        };
+        let decoded = match token::decode_unverified(&token) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                print(&outcome)?;
+                return Err(failed(error.to_string()));
+            }
+        };
         let (signature, exit) = match (self.signature, read_key(self.key.as_ref())?) {
             (Some(signature), Some(key)) => match token::verify_signature(&token, signature, &key) {
                 Ok(()) => ("verified with the key".to_owned(), Exit::Done),
@@ -146,25 +159,27 @@ impl Decode {
             },
             _ => ("NOT VERIFIED: no key was given, so anyone may have made this token".to_owned(), Exit::Done),
         };
-        let mut text =
-            format!("header     {}\npayload    {:#}\nsignature  {signature}\n", decoded.header, decoded.payload);
-        if !self.files.is_empty() {
-            let plan = files::resolve(&mut Documents::default(), &self.files, Expiry::Keep)?;
-            text.push_str(&self.outcome(&token, Decider::new(plan.policy)));
-        }
-        print(&text)?;
+        let token::UnverifiedToken { header, payload } = decoded;
+        print(&format!("header     {header}\npayload    {payload:#}\nsignature  {signature}\n{outcome}"))?;
         Ok(exit)
     }
 
     /// What a policy decides for the token.
     fn outcome(&self, token: &str, mut decider: Decider) -> String {
-        let line = token_source::header_line(decider.policy().config(), token);
-        let line = line.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let policy = decider.policy().clone();
+        let lines: Vec<_> = token_source::header_line(policy.config(), token).into_iter().collect();
+        let bytes = lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let now = self.now.unwrap_or_else(Timestamp::now).as_second();
-        let decision = decider.decide(line, now);
+        let decision = decider.decide(bytes, now);
+        let causes = diagnosis::causes(&policy, &lines, decision.outcome(), now);
+        let causes = causes.iter().map(|cause| format!("because    {cause}\n"));
         let skipped = decision.faults().map(|(fault, count)| format!("skipped    {count} {fault}\n"));
         let set = decision.set_headers().map(|(name, value)| format!("sets       {name}: {value}\n"));
-        std::iter::once(format!("outcome    {}\n", decision.outcome())).chain(skipped).chain(set).collect()
+        std::iter::once(format!("outcome    {}\n", decision.outcome()))
+            .chain(causes)
+            .chain(skipped)
+            .chain(set)
+            .collect()
     }
 }
 

@@ -81,8 +81,17 @@ fn block(out: &mut String, value: &Value, indent: usize) {
 fn inline(out: &mut String, value: &Value, indent: usize) {
     match value {
         Value::String(value) if is_literal(value) => {
+            out.push('|');
+            // Without the number, a reader would take the spaces at the start for indentation.
+            if value.starts_with([' ', '\n']) {
+                out.push('2');
+            }
             let body = value.strip_suffix('\n');
-            out.push_str(if body.is_some() { "|" } else { "|-" });
+            match body {
+                None => out.push('-'),
+                Some(body) if body.ends_with('\n') => out.push('+'),
+                Some(_) => {}
+            }
             for line in body.unwrap_or(value).split('\n') {
                 out.push('\n');
                 if !line.is_empty() {
@@ -131,12 +140,12 @@ fn is_plain(value: &str) -> bool {
         && Scalar { text: value.into(), plain: true }.meaning() == Meaning::Text
 }
 
-/// Whether a literal block can hold the text: its first line shows the indentation, and its end is kept.
+/// Whether a text is of several lines, and a literal block can hold all its characters.
 fn is_literal(value: &str) -> bool {
-    value.trim_end_matches('\n').contains('\n')
-        && value.starts_with(|c: char| c != ' ' && c != '\n')
-        && !value.ends_with("\n\n")
-        && value.chars().all(|c| c == '\n' || matches!(c, ' '..='~'))
+    let is_printable = |c: char| matches!(c, '\t' | '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+    let is_break = |c: char| matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+    let has_lines = value.trim_matches('\n').contains('\n') && value.contains(|c: char| !c.is_whitespace());
+    has_lines && value.chars().all(|c| is_printable(c) && !is_break(c))
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -1,7 +1,9 @@
 //! Manifests as texts: what `lint`, `explain` and `diff` make of them.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests, which clippy does not see as tests")]
 
+mod causes;
 mod diff;
+mod documents;
 mod explain;
 mod filters;
 mod lint;

@@ -38,6 +38,9 @@ pub(super) fn unknown_field(scope: &Scope<'_>, findings: &mut Findings) {
             let effect = match path.segments() {
                 [.., Segment::Field(parent), _] if parent == "workloadSelector" => selects_all("labels"),
                 [.., Segment::Field(parent), _] if parent == "selector" => selects_all("matchLabels"),
+                [_, Segment::Field(name)] if name == "filters" || name == "workloadLabels" => {
+                    ": `manifest-gen migrate` converts it".into()
+                }
                 _ => String::new(),
             };
             findings.add(manifest, path, format!("unknown field `{path}`{effect}"));

@@ -34,7 +34,9 @@ fn callers(scope: &Scope<'_>, findings: &mut Findings) {
         let mut filters = scope.filters();
         let is_selected =
             filters.any(|(_, filter)| filter.sidecar && filter.selects(Some(&manifest.namespace), labels));
-        if workload.has_sidecar() && !is_selected && !workload.labels.is_wrong() {
+        // Its selector needs a label of the template: without any, it is a patch of a workload.
+        let is_patch = workload.labels.is_absent() && NEEDS_LABELS.contains(&&*manifest.kind);
+        if workload.has_sidecar() && !is_selected && !is_patch && !workload.labels.is_wrong() {
             let path = workload.path.clone().field("labels");
             findings.add(manifest, &path, format!("requests that {} sends do not pass the filter", manifest.id()));
         }
@@ -68,3 +70,6 @@ fn is_at(scope: &Scope<'_>, (carrier, filter): (&Manifest, &RoutingFilter), rout
 fn default_workload_labels() -> Labels {
     Labels::from([("routing-claims.dev/router".to_owned(), "enabled".to_owned())])
 }
+
+/// Kinds that the API server refuses without labels of their pods.
+const NEEDS_LABELS: [&str; 4] = ["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"];

@@ -113,7 +113,7 @@ pub const LINTS: &[Lint] = &[
         code: "filter-position",
         severity: Severity::Error,
         wrong: "An EnvoyFilter does not insert the filter where outbound requests pass it",
-        effect: "The filter does not run, or it runs before Istio has verified the token, or it removes headers from inbound requests that the caller's filter has set.",
+        effect: "The filter does not run, or it runs before Istio has verified the token, or it removes headers from inbound requests that the caller's filter has set. Envoy refuses a listener with a filter after the router, and keeps the one before.",
         remedy: "Use `applyTo: HTTP_FILTER`, the context `SIDECAR_OUTBOUND` or `GATEWAY`, and `INSERT_BEFORE` with the `subFilter` `envoy.filters.http.router` in `envoy.filters.network.http_connection_manager`.",
         find: filters::filter_position,
     },

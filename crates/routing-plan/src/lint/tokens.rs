@@ -28,7 +28,7 @@ pub(super) fn token_not_forwarded(scope: &Scope<'_>, findings: &mut Findings) {
 }
 
 /// Why a policy finds no token after a rule has verified it. Envoy removes the token from the header that it was in, but
-/// not from cookies and parameters (`removeJwt` in its `jwt_authn/extractor.cc`, read).
+/// not from a cookie (`removeJwt` in its `jwt_authn/extractor.cc`, read).
 fn loses_token(rule: &JwtRule, policy: &PolicyConfig) -> Option<String> {
     if !matches!(rule.forward_original_token, Field::Absent | Field::Known(false)) || rule.from_headers.is_wrong() {
         return None;
