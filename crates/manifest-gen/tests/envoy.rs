@@ -199,7 +199,10 @@ impl RandomPlan {
         }
         ExplainRequest {
             host: dice.pick(&self.services).unwrap().host.clone(),
-            path: (*dice.pick(&["/", "/api", "/api/orders/7", "/legacy/x?y=1", "/apiary"]).unwrap()).into(),
+            path: (*dice
+                .pick(&["/", "/api", "/api/orders/7", "/legacy/x?y=1", "/x?z&y=1&y=2", "/apiary", "/{id}"])
+                .unwrap())
+            .into(),
             method: "GET".into(),
             headers,
             port: None,
@@ -216,11 +219,16 @@ fn base(host: &str, dice: &mut Dice) -> Value {
     let elsewhere = format!("legacy.{host}");
     let mut http = Vec::new();
     for _ in 0..dice.roll(4) {
-        let condition = match dice.roll(5) {
+        let condition = match dice.roll(10) {
             0 => json!({"uri": {"prefix": "/api"}}),
             1 => json!({"uri": {"exact": "/api"}, "method": {"exact": "GET"}}),
             2 => json!({"uri": {"regex": "/api/[a-z]+/[0-9]+"}}),
-            3 => json!({"headers": {"x-canary": {"exact": "yes"}}}),
+            3 => json!({"headers": {"X-Canary": {"exact": "yes"}}}),
+            4 => json!({"withoutHeaders": {"x-canary": {"regex": ".*"}}}),
+            5 => json!({"withoutHeaders": {"x-canary": {"prefix": "y"}}, "uri": {"prefix": "/api"}}),
+            6 => json!({"queryParams": {"y": {"exact": "1"}}}),
+            7 => json!({"uri": {"regex": "/{id}|/API/.*"}, "ignoreUriCase": true}),
+            8 => json!({"uri": {"prefix": "/API/"}, "ignoreUriCase": true}),
             _ => json!({"headers": {"x-canary": {"prefix": "a"}}, "uri": {"prefix": "/legacy/"}}),
         };
         let mut conditions = vec![condition];
@@ -258,8 +266,17 @@ fn routes(rule: &Value) -> Vec<Value> {
         let headers = condition["headers"].as_object().into_iter().flatten();
         let method = condition.get("method").map(|method| (":method", method));
         let headers = headers.map(|(name, condition)| (name.as_str(), condition)).chain(method);
-        matches["headers"] =
-            headers.map(|(name, condition)| json!({"name": name, "string_match": text(condition)})).collect();
+        let headers = headers.map(|(name, condition)| json!({"name": name, "string_match": text(condition)}));
+        let unwanted = condition["withoutHeaders"].as_object().into_iter().flatten().map(|(name, condition)| {
+            json!({
+                "name": name, "string_match": text(condition), "invert_match": true, "treat_missing_header_as_empty": true,
+            })
+        });
+        matches["headers"] = headers.chain(unwanted).collect();
+        let parameters = condition["queryParams"].as_object().into_iter().flatten();
+        matches["query_parameters"] =
+            parameters.map(|(name, condition)| json!({"name": name, "string_match": text(condition)})).collect();
+        matches["case_sensitive"] = (!condition["ignoreUriCase"].as_bool().unwrap_or_default()).into();
         json!({"match": matches, "route": {"cluster": destination(rule)}})
     };
     match rule["match"].as_array() {

@@ -4,6 +4,7 @@ mod bystanders;
 mod delegates;
 mod hosts;
 mod http_route;
+mod listeners;
 mod matching;
 mod table;
 mod virtual_service;
@@ -29,7 +30,7 @@ use crate::{
     manifests::Manifest,
     names, token_source,
     views::{
-        View,
+        Sidecar, View,
         reader::{Field, UnusableField},
     },
 };
@@ -221,7 +222,8 @@ impl Explanation {
         for (name, value) in &self.set {
             line("set", &format!("{name}: {value}"));
         }
-        line("routed by", self.resource.as_deref().unwrap_or("no resource: the host's own Service"));
+        let own = if self.destinations.is_empty() { "no resource" } else { "no resource: the host's own Service" };
+        line("routed by", self.resource.as_deref().unwrap_or(own));
         for TriedRule { name, location, matches, why } in &self.rules {
             let matches = match matches {
                 Some(true) => "matches",
@@ -355,6 +357,14 @@ fn decide(filter: &RoutingFilter, request: &mut ExplainRequest, now: i64, explan
 }
 
 fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Explanation) {
+    if request.gateway.is_none() && request.namespace.is_none() && !request.host.contains('.') {
+        let message =
+            format!("which Service `{}` is: it depends on the caller's namespace (--from-namespace)", request.host);
+        return explanation.leave_open(message, None);
+    }
+    if ["/.", "\\", "%"].iter().any(|odd| request.path_without_query().contains(odd)) {
+        explanation.assume("the proxy does not normalize the path", None);
+    }
     let listeners = match Listeners::of(manifests, request) {
         Ok(listeners) => listeners,
         Err(field) => return explanation.leave_open(format!("what the gateway listens for: {field}"), None),
@@ -380,9 +390,12 @@ fn sidecars(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut 
         let caller = request.namespace.as_deref();
         manifest.namespace == ROOT_NAMESPACE || caller.is_none_or(|caller| caller == manifest.namespace)
     };
-    for manifest in manifests.iter().filter(|manifest| manifest.is_sidecar()).filter(is_for) {
-        let message = format!("{} lets the caller see the host and its routes", manifest.id());
-        explanation.assume(message, Some(manifest.location(&FieldPath::default())));
+    for manifest in manifests.iter().filter(is_for) {
+        let Some(sidecar) = manifest.view::<Sidecar>() else { continue };
+        if sidecar.may_select(request.labels.as_ref()) && !sidecar.shows_all() {
+            let message = format!("{} lets the caller see the host and its routes", manifest.id());
+            explanation.assume(message, Some(manifest.location(&FieldPath::default())));
+        }
     }
 }
 

@@ -106,11 +106,6 @@ impl Manifest {
         self.annotations.get(key).map(String::as_str)
     }
 
-    /// Whether it is Istio's `Sidecar`, of which nothing more is read.
-    pub(crate) fn is_sidecar(&self) -> bool {
-        self.kind == "Sidecar"
-    }
-
     /// When it was created (`metadata.creationTimestamp`, in whole seconds), if it comes from a cluster.
     pub(crate) fn created(&self) -> Option<&str> {
         self.created.as_deref()

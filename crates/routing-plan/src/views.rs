@@ -10,10 +10,12 @@ pub(crate) mod envoy_filter;
 pub(crate) mod gateway;
 mod grpc_route;
 pub(crate) mod http_route;
+pub(crate) mod kubernetes_gateway;
 pub(crate) mod reader;
 pub(crate) mod request_authentication;
 pub(crate) mod selector;
 mod service_entry;
+mod sidecar;
 mod string_match;
 pub(crate) mod traffic_extension;
 pub(crate) mod virtual_service;
@@ -24,9 +26,10 @@ use serde_json::Value;
 
 pub(crate) use self::{
     authorization_policy::AuthorizationPolicy, destination_rule::DestinationRule, envoy_filter::EnvoyFilter,
-    gateway::Gateway, http_route::HttpRoute, request_authentication::RequestAuthentication, selector::Labels,
-    service_entry::ServiceEntry, string_match::StringMatch, traffic_extension::TrafficExtension,
-    virtual_service::VirtualService, wasm_plugin::WasmPlugin, workload::Workload,
+    gateway::Gateway, http_route::HttpRoute, kubernetes_gateway::KubernetesGateway,
+    request_authentication::RequestAuthentication, selector::Labels, service_entry::ServiceEntry, sidecar::Sidecar,
+    string_match::StringMatch, traffic_extension::TrafficExtension, virtual_service::VirtualService,
+    wasm_plugin::WasmPlugin, workload::Workload,
 };
 use self::{
     grpc_route::GrpcRoute,
@@ -42,12 +45,14 @@ pub(crate) enum View {
     Gateway(Gateway),
     /// An `HTTPRoute` or a `GRPCRoute`.
     HttpRoute(HttpRoute),
+    KubernetesGateway(KubernetesGateway),
     /// A `ReferenceGrant`, of which only its namespace is asked.
     ReferenceGrant,
     RequestAuthentication(RequestAuthentication),
     /// A `Service`, of which only its name is asked.
     Service,
     ServiceEntry(ServiceEntry),
+    Sidecar(Sidecar),
     TrafficExtension(TrafficExtension),
     VirtualService(VirtualService),
     WasmPlugin(WasmPlugin),
@@ -67,6 +72,7 @@ impl View {
             "EnvoyFilter" if is_of(NETWORKING) => at(value, spec, reading, Self::EnvoyFilter),
             "Gateway" if is_of(NETWORKING) => at(value, spec, reading, Self::Gateway),
             "ServiceEntry" if is_of(NETWORKING) => at(value, spec, reading, Self::ServiceEntry),
+            "Sidecar" if is_of(NETWORKING) => at(value, spec, reading, Self::Sidecar),
             "VirtualService" if is_of(NETWORKING) => at(value, spec, reading, Self::VirtualService),
             "AuthorizationPolicy" if is_of(SECURITY) => at(value, spec, reading, Self::AuthorizationPolicy),
             "RequestAuthentication" if is_of(SECURITY) => at(value, spec, reading, Self::RequestAuthentication),
@@ -75,6 +81,7 @@ impl View {
             "GRPCRoute" if is_of(GATEWAY_API) => {
                 at(value, spec, reading, |route: GrpcRoute| Self::HttpRoute(route.into()))
             }
+            "Gateway" if is_of(GATEWAY_API) => at(value, spec, reading, Self::KubernetesGateway),
             "HTTPRoute" if is_of(GATEWAY_API) => at(value, spec, reading, Self::HttpRoute),
             "ReferenceGrant" if is_of(GATEWAY_API) => Self::ReferenceGrant,
             "Service" if is_of(CORE) => Self::Service,
@@ -106,7 +113,7 @@ macro_rules! viewed {
 }
 
 viewed! {
-    DestinationRule EnvoyFilter Gateway HttpRoute RequestAuthentication ServiceEntry TrafficExtension VirtualService WasmPlugin
+    Sidecar KubernetesGateway DestinationRule EnvoyFilter Gateway HttpRoute RequestAuthentication ServiceEntry TrafficExtension VirtualService WasmPlugin
     Workload
 }
 

@@ -74,7 +74,9 @@ fn findings_can_be_ignored() {
 #[test]
 fn an_ignored_finding_leaves_no_trace() {
     let virtual_service = |metadata: &str, hosts: &str| {
-        format!("kind: VirtualService\nmetadata: {{namespace: a, {metadata}}}\nspec: {{hosts: [{hosts}]}}\n---\n")
+        format!(
+            "kind: VirtualService\nmetadata: {{namespace: a, {metadata}}}\nspec: {{hosts: [{hosts}], http: [{{}}]}}\n---\n"
+        )
     };
     let text = virtual_service("name: x", "a, b")
         + &virtual_service("name: y", "a")

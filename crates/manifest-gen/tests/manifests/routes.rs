@@ -406,6 +406,11 @@ fn precedence_of_http_routes() {
         let rules: Vec<_> = rules.into_iter().map(String::as_str).collect();
         assert_eq!(goes(&http_route("r", &rules.join(", ")), request), wanted, "{rules:?}");
     }
+    // A path that can't be read may be before every other.
+    let odd = rule("path: {type: Exact, value: 7}", "odd");
+    assert_eq!(goes(&http_route("r", &format!("{exact}, {odd}")), &path), "unknown");
+    let odd = rule("paht: {value: /}", "odd");
+    assert_eq!(goes(&http_route("r", &format!("{exact}, {odd}")), &path), "unknown");
     // Two resources with equal matches: the older one's wins, and their ages are not known.
     let (one, other) = (rule("path: {value: /items}", "x"), rule("path: {value: /items}", "y"));
     assert_eq!(goes(&(http_route("r", &one) + &http_route("s", &other)), &path), "unknown");
@@ -464,4 +469,68 @@ fn what_the_cluster_refuses_is_not_certain() {
     let sidecar = resource("networking.istio.io/v1", "Sidecar", "name: s, namespace: web", "egress: [{hosts: [a/*]}]");
     assert_eq!(explained(&sidecar, &request()).assumed.len(), 1);
     assert!(explained(&sidecar, &from("a")).assumed.is_empty());
+    let others = "workloadSelector: {labels: {app: api}}, egress: [{hosts: [a/*]}]";
+    for spec in ["egress: [{hosts: ['*/*']}]", "outboundTrafficPolicy: {mode: ALLOW_ANY}", others] {
+        let sidecar = resource("networking.istio.io/v1", "Sidecar", "name: s, namespace: web", spec);
+        assert!(explained(&sidecar, &request()).assumed.is_empty(), "{spec}");
+    }
+}
+
+#[test]
+fn an_option_that_is_not_given_is_assumed_or_unknown() {
+    let short = ExplainRequest { host: "shop".into(), namespace: None, ..request() };
+    let own = virtual_service("v", &format!("hosts: [shop], http: [{{{}}}]", to("hit")));
+    assert_eq!(goes(&own, &short), "unknown");
+    assert_eq!(goes(&own, &ExplainRequest { namespace: Some("a".into()), ..short }), "hit");
+    let outside = virtual_service("v", &format!("hosts: [partner.example], http: [{{{}}}]", to("hit")));
+    let at = |port: Option<u16>| ExplainRequest { host: "partner.example".into(), port, ..request() };
+    assert_eq!(
+        (goes(&outside, &at(Some(80))), goes(&outside, &at(Some(81)))),
+        ("hit".to_owned(), "unknown".to_owned())
+    );
+    assert_eq!(explained(&outside, &at(None)).assumed.len(), 1);
+    let entry = resource("networking.istio.io/v1", "ServiceEntry", "name: s, namespace: a", "hosts: [partner.example]");
+    assert_eq!(goes(&(outside + &entry), &at(Some(81))), "hit");
+    // An HTTPRoute of the caller's own namespace goes before an older VirtualService.
+    let created = |text: String, second: u8| {
+        text.replacen("namespace: a", &format!("namespace: a, creationTimestamp: '2026-01-01T00:00:0{second}Z'"), 1)
+    };
+    let both = created(own, 1) + &created(http_route("r", "{backendRefs: [{name: route, port: 80}]}"), 2);
+    assert_eq!((goes(&both, &from("web")), goes(&both, &from("a"))), ("hit".to_owned(), "route".to_owned()));
+    assert_eq!(goes(&both, &ExplainRequest { namespace: None, ..request() }), "unknown");
+}
+
+#[test]
+fn a_gateway_of_the_gateway_api_admits_routes() {
+    let spec = |parent: &str| {
+        format!(
+            "parentRefs: [{{name: public, namespace: edge{parent}}}], hostnames: ['*.example'], rules: [{{backendRefs: [{{name: hit, port: 80}}]}}]"
+        )
+    };
+    let route =
+        |parent: &str| resource("gateway.networking.k8s.io/v1", "HTTPRoute", "name: r, namespace: a", &spec(parent));
+    let gateway = |listeners: &str| {
+        let spec = format!("gatewayClassName: istio, listeners: [{listeners}]");
+        resource("gateway.networking.k8s.io/v1", "Gateway", "name: public, namespace: edge", &spec)
+    };
+    let all = "allowedRoutes: {namespaces: {from: All}}";
+    for (listeners, parent, wanted) in [
+        (format!("{{name: web, port: 80, protocol: HTTP, {all}}}"), "", "hit"),
+        (format!("{{name: web, port: 80, protocol: HTTP, {all}}}"), ", sectionName: web", "hit"),
+        (format!("{{name: web, port: 80, protocol: HTTP, {all}}}"), ", sectionName: tls", "404"),
+        (format!("{{name: web, port: 81, protocol: HTTP, {all}}}"), "", "404"),
+        (format!("{{name: web, port: 80, protocol: TCP, {all}}}"), "", "404"),
+        (format!("{{name: web, port: 80, protocol: HTTP, hostname: '*.example', {all}}}"), "", "hit"),
+        (format!("{{name: web, port: 80, protocol: HTTP, hostname: '*.com', {all}}}"), "", "404"),
+        ("{name: web, port: 80, protocol: HTTP}".to_owned(), "", "404"),
+        ("{name: web, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: GRPCRoute}], namespaces: {from: All}}}".to_owned(), "", "404"),
+        // The listener with the narrower host has the request.
+        (format!("{{name: web, port: 80, protocol: HTTP, {all}}}, {{name: shop, port: 80, protocol: HTTP, hostname: shop.example}}"), "", "404"),
+    ] {
+        let text = route(parent) + &gateway(&listeners);
+        assert_eq!(goes(&text, &at_gateway("shop.example")), wanted, "{listeners} {parent}");
+        assert!(explained(&text, &at_gateway("shop.example")).assumed.is_empty(), "{listeners} {parent}");
+    }
+    let selected = "{name: web, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: Selector}}}";
+    assert_eq!(caveats(&(route("") + &gateway(selected)), &at_gateway("shop.example")), ["spec.parentRefs[0]"]);
 }

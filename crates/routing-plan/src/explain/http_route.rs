@@ -5,6 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     Destination, ExplainRequest, Explanation, hosts,
+    listeners::{self, Admission},
     matching::{Doubt, Matched, compare, compare_header},
     table::{Action, Candidate, EXACT, Source, Visibility},
 };
@@ -49,6 +50,8 @@ struct Attached<'m> {
     rank: usize,
     /// Whether it is for the proxy.
     is_for: Matched,
+    /// Whether the Gateway admits it.
+    admission: Admission,
 }
 
 /// Every group of routes that has the host of the request.
@@ -120,6 +123,13 @@ fn attach<'m>(
         }
         _ => return None,
     };
+    let admission = match target {
+        Parent::Gateway(of, name) => listeners::admits(manifests, (of, name), parent, manifest, request),
+        _ => Admission::Yes,
+    };
+    if admission == Admission::No {
+        return None;
+    }
     let ranks = hosts.into_iter().filter_map(|host| match &request.gateway {
         None => Some((hosts::rank_in_mesh(&host, of, request)?, String::new())),
         Some(_) => Some((hosts::rank(&host.to_ascii_lowercase(), &request.host)?, host)),
@@ -156,7 +166,7 @@ fn attach<'m>(
     // In the mesh the port is a part of the key, at a gateway it chooses the listener.
     let port = port.filter(|_| request.gateway.is_none());
     let namespace = if request.gateway.is_none() { namespace } else { "" };
-    Some((Group { namespace, port, host }, Attached { manifest, view, parent, rank, is_for }))
+    Some((Group { namespace, port, host }, Attached { manifest, view, parent, rank, is_for, admission }))
 }
 
 /// Istio's one resource for a group.
@@ -173,21 +183,18 @@ fn source<'m>(
     routes.sort_by(|a, b| age(a).cmp(&age(b)));
     let mut candidates = Vec::new();
     for route in &routes {
-        let Attached { manifest, view, parent, is_for, .. } = route;
+        let Attached { manifest, view, parent, is_for, admission, .. } = route;
         explanation.assume_without(manifest, view.written.unknown_paths());
-        if request.gateway.is_some() && !matches!(is_for, Matched::No(_)) {
+        if *admission == Admission::Unknown && !matches!(is_for, Matched::No(_)) {
             let parent = manifest.location(&parent.written.path);
             let message = format!("the Gateway has a listener for {} that admits it", manifest.id());
             explanation.assume(message, Some(parent));
         }
-        candidates.extend(candidates_of(route));
+        candidates.extend(candidates_of(route, request));
     }
-    for (candidate, condition) in &mut candidates {
-        candidate.takes = condition.map_or(Matched::Yes, |condition| condition.takes(request));
-    }
-    candidates.sort_by_key(|(candidate, _)| candidate.precedence);
+    candidates.sort_by_key(|candidate| candidate.precedence);
     // Nothing comes after one that takes every request.
-    let last = candidates.iter().position(|(candidate, _)| candidate.catches_all && candidate.in_proxy == Matched::Yes);
+    let last = candidates.iter().position(|candidate| candidate.catches_all && candidate.in_proxy == Matched::Yes);
     candidates.truncate(last.map_or(candidates.len(), |last| last + 1));
     let rank = routes.iter().map(|route| route.rank).max().unwrap_or(EXACT);
     let is_own = request.gateway.is_none() && request.namespace.as_deref() == Some(group.namespace);
@@ -195,11 +202,12 @@ fn source<'m>(
     let port = group.port.map(|port| format!("~{port}")).unwrap_or_default();
     let name = (format!("{}{port}~{}", group.namespace, request.full_host()), group.namespace.to_owned());
     let manifests = routes.iter().map(|route| route.manifest).collect();
-    Source { manifests, rank, visibility, name, candidates: candidates.into_iter().map(|(one, _)| one).collect() }
+    let may_be_own = request.gateway.is_none() && request.namespace.is_none();
+    Source { manifests, rank, visibility, may_be_own, name, candidates }
 }
 
 /// Its rules, one for each match.
-fn candidates_of<'m>(route: &Attached<'m>) -> Vec<(Candidate<'m>, Option<&'m RuleMatch>)> {
+fn candidates_of<'m>(route: &Attached<'m>, request: &ExplainRequest) -> Vec<Candidate<'m>> {
     let Attached { manifest, view, is_for, .. } = route;
     let (manifest, view) = (*manifest, *view);
     let rules = match view.rules.optional() {
@@ -209,9 +217,8 @@ fn candidates_of<'m>(route: &Attached<'m>) -> Vec<(Candidate<'m>, Option<&'m Rul
     if let Some((path, why)) = rules.iter().find_map(Rule::refused) {
         // Istio drops the whole route.
         let why = format!("Istio ignores {}: {why}", manifest.id());
-        let (mut candidate, condition) = in_doubt(manifest, view, Doubt { why: why.clone(), path: Some(path) });
-        candidate.in_proxy = Matched::No(vec![why]);
-        return vec![(candidate, condition)];
+        let candidate = in_doubt(manifest, view, Doubt { why: why.clone(), path: Some(path) });
+        return vec![Candidate { in_proxy: Matched::No(vec![why]), ..candidate }];
     }
     let mut candidates = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
@@ -224,28 +231,24 @@ fn candidates_of<'m>(route: &Attached<'m>) -> Vec<(Candidate<'m>, Option<&'m Rul
                 continue;
             }
         };
-        candidates.extend(conditions.into_iter().map(|condition| {
-            let candidate = Candidate {
-                manifest,
-                name: format!("{} rule {}", manifest.name, index + 1),
-                path: rule.written.path.clone(),
-                in_proxy: is_for.clone(),
-                takes: Matched::Yes,
-                catches_all: condition.is_none_or(RuleMatch::takes_all),
-                precedence: Some(precedence(condition, rule.matches.is_absent() && !view.is_grpc, view.is_grpc)),
-                action: Action::HttpRoute(rule),
-            };
-            (candidate, condition)
+        candidates.extend(conditions.into_iter().map(|condition| Candidate {
+            manifest,
+            name: format!("{} rule {}", manifest.name, index + 1),
+            path: rule.written.path.clone(),
+            in_proxy: is_for.clone(),
+            takes: condition.map_or(Matched::Yes, |condition| condition.takes(request)),
+            catches_all: condition.is_none_or(RuleMatch::takes_all),
+            precedence: Some(precedence(condition, rule.matches.is_absent() && !view.is_grpc, view.is_grpc)),
+            action: Action::HttpRoute(rule),
         }));
     }
     candidates
 }
 
 /// Something that may be before every other match.
-fn in_doubt<'m>(manifest: &'m Manifest, view: &'m HttpRoute, doubt: Doubt) -> (Candidate<'m>, Option<&'m RuleMatch>) {
+fn in_doubt<'m>(manifest: &'m Manifest, view: &HttpRoute, doubt: Doubt) -> Candidate<'m> {
     let candidate = Candidate::unknown(manifest, manifest.name.clone(), view.written.path.clone(), doubt);
-    let precedence = Some((Reverse(PathRank::Exact), Reverse(EXACT), Reverse(true), Reverse(EXACT), Reverse(EXACT)));
-    (Candidate { precedence, ..candidate }, None)
+    Candidate { precedence: Some(BEFORE_ALL), ..candidate }
 }
 
 /// An `HTTPRoute` without `matches`, or without a path in them, has the prefix `/`.
@@ -254,6 +257,9 @@ fn precedence(condition: Option<&RuleMatch>, has_default: bool, is_grpc: bool) -
         let path = if has_default { (PathRank::Prefix, 1) } else { (PathRank::Any, 0) };
         return (Reverse(path.0), Reverse(path.1), Reverse(false), Reverse(0), Reverse(0));
     };
+    if condition.is_in_doubt() {
+        return BEFORE_ALL;
+    }
     let (kind, length) = match condition.path.known() {
         None if is_grpc => (PathRank::Any, 0),
         None => (PathRank::Prefix, 1),
@@ -333,6 +339,17 @@ impl Rule {
 }
 
 impl RuleMatch {
+    /// Whether something in it is not understood, so that it may be before any other.
+    fn is_in_doubt(&self) -> bool {
+        let is_odd =
+            |path: &PathMatch| path.kind.is_wrong() || path.value.is_wrong() || !path.written.unknown.is_empty();
+        self.path.is_wrong()
+            || self.path.known().is_some_and(is_odd)
+            || self.method.is_wrong()
+            || [&self.headers, &self.query_params].iter().any(|named| named.is_wrong())
+            || !self.written.unknown.is_empty()
+    }
+
     /// Whether all of its conditions hold.
     fn takes(&self, request: &ExplainRequest) -> Matched {
         Matched::all([
@@ -412,6 +429,9 @@ fn each(conditions: &Field<Vec<NamedMatch>>, judge: impl Fn(&str, &StringMatch) 
         Matched::all(last.into_values().map(|one| one.matches(&judge)))
     })
 }
+
+const BEFORE_ALL: Precedence =
+    (Reverse(PathRank::Exact), Reverse(usize::MAX), Reverse(true), Reverse(usize::MAX), Reverse(usize::MAX));
 
 const FILTERS: [&str; 6] =
     ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "RequestMirror", "URLRewrite", "CORS"];

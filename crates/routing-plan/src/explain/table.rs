@@ -22,6 +22,8 @@ pub(super) struct Source<'m> {
     /// How exactly it names the host: [`EXACT`], or the length of the wildcard.
     pub(super) rank: usize,
     pub(super) visibility: Visibility,
+    /// Whether it may be an [`Visibility::OwnRoute`]: the namespace of the caller is not known.
+    pub(super) may_be_own: bool,
     /// Its name and namespace, or those that Istio gives it.
     pub(super) name: (String, String),
     pub(super) candidates: Vec<Candidate<'m>>,
@@ -77,6 +79,18 @@ pub(super) fn in_mesh(
     if !is_service {
         // A Service keeps the routes of the resource that names it best, even if none is left for this proxy.
         sources.retain(|source| !source.is_out());
+        // Istio has routes for a host that is not one of a Service on this port only.
+        match (sources.first(), request.port) {
+            (Some(_), None) => explanation.assume("the request is for port 80 (--port)", None),
+            (Some(source), Some(port)) if port != 80 => {
+                let message = format!(
+                    "whether {} counts on port {port}: no manifest has a ServiceEntry for the host",
+                    source.id()
+                );
+                return explanation.leave_open(message, None);
+            }
+            _ => {}
+        }
     }
     let best = sources.iter().map(|source| source.rank).max().unwrap_or_default();
     sources.retain(|source| source.rank == best);
@@ -203,6 +217,9 @@ impl Source<'_> {
         }
         if std::ptr::eq(self, other) {
             return Some(Ordering::Equal);
+        }
+        if self.may_be_own || other.may_be_own {
+            return None;
         }
         Some(self.created()?.cmp(other.created()?).then_with(|| self.name.cmp(&other.name)))
     }

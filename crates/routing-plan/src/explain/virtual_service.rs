@@ -61,7 +61,7 @@ pub(super) fn sources<'m>(
             candidate.in_proxy = Matched::all([is_visible.clone(), candidate.in_proxy.clone()]);
         }
         let name = (manifest.name.clone(), namespace.clone());
-        sources.push(Source { manifests: vec![manifest], rank, visibility, name, candidates });
+        sources.push(Source { manifests: vec![manifest], rank, visibility, may_be_own: false, name, candidates });
     }
     sources
 }

@@ -1,4 +1,4 @@
-//! Fields of filter resources that the API server refuses, or drops because it does not know them.
+//! Fields that the API server refuses, or drops because it does not know them.
 
 use super::{Findings, Scope};
 use crate::{

@@ -13,7 +13,7 @@ use crate::{
     views::{
         HttpRoute, StringMatch, View, VirtualService, http_route,
         reader::Field,
-        virtual_service::{self, IstioRoute, MESH},
+        virtual_service::{self, IstioRoute, MESH, RouteMatch},
     },
 };
 
@@ -24,8 +24,10 @@ pub(super) fn duplicate_host(scope: &Scope<'_>, findings: &mut Findings) {
             let path = view.written.path.clone().field("hosts").index(index);
             let audience = audience(view, &manifest.namespace);
             let others = hosts.entry(names::full_host(host, &manifest.namespace)).or_default();
-            match others.iter().find(|other| !other.audience.is_disjoint(&audience)) {
-                None => others.push(HostOwner { manifest, path, audience }),
+            let is_rival =
+                |other: &&HostOwner<'_>| !other.audience.is_disjoint(&audience) && share_a_caller(other.view, view);
+            match others.iter().find(is_rival) {
+                None => others.push(HostOwner { manifest, view, path, audience }),
                 Some(first) if first.manifest.id() == manifest.id() => {}
                 Some(first) => {
                     let message = format!("{} and {} have the same host `{host}`", first.manifest.id(), manifest.id());
@@ -39,8 +41,46 @@ pub(super) fn duplicate_host(scope: &Scope<'_>, findings: &mut Findings) {
 /// A `VirtualService` that has a host.
 struct HostOwner<'s> {
     manifest: &'s Manifest,
+    view: &'s VirtualService,
     path: FieldPath,
     audience: BTreeSet<Audience<'s>>,
+}
+
+/// Whether some caller has routes of both. A caller that has none of one follows the other.
+fn share_a_caller(one: &VirtualService, other: &VirtualService) -> bool {
+    let (ones, others) = (guards(one), guards(other));
+    ones.iter().any(|one| others.iter().any(|other| meet(*one, *other)))
+}
+
+/// The matches in the mesh, none for a route without.
+fn guards(view: &VirtualService) -> Vec<Option<&RouteMatch>> {
+    let is_for_mesh = |one: &&RouteMatch| {
+        let gateways = one.gateways.items();
+        gateways.is_empty() || gateways.iter().any(|gateway| gateway == MESH)
+    };
+    let routes = view.http.items().iter();
+    let guards = routes.flat_map(|route| match route.matches.items() {
+        [] => vec![None],
+        matches => matches.iter().filter(is_for_mesh).map(Some).collect(),
+    });
+    guards.collect()
+}
+
+/// Whether a caller can be meant by both. Beside `gateways` the caller does not count.
+fn meet(one: Option<&RouteMatch>, other: Option<&RouteMatch>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return true };
+    let differ = |one: Option<&String>, other: Option<&String>| matches!((one, other), (Some(a), Some(b)) if a != b);
+    let ports = (one.port.known(), other.port.known());
+    if matches!(ports, (Some(one), Some(other)) if one != other) {
+        return false;
+    }
+    if [one, other].iter().any(|guard| !guard.gateways.items().is_empty()) {
+        return true;
+    }
+    let labels = |guard: &RouteMatch| guard.source_labels.known().cloned().unwrap_or_default();
+    let others = labels(other);
+    !differ(one.source_namespace.known(), other.source_namespace.known())
+        && !labels(one).iter().any(|(key, value)| differ(Some(value), others.get(key)))
 }
 
 /// Who a `VirtualService` is exported to.

@@ -24,6 +24,8 @@ pub(crate) struct ParentRef {
     pub(crate) name: Field<String>,
     pub(crate) namespace: Field<String>,
     pub(crate) port: Field<u64>,
+    /// The listener of a Gateway. Beside a Service Istio ignores it.
+    pub(crate) section_name: Field<String>,
     pub(crate) written: Written,
 }
 
@@ -185,14 +187,13 @@ impl ReadFields for HttpRoute {
 
 impl ReadFields for ParentRef {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        // Of a Gateway, whose listeners are not looked at; Istio ignores it beside a Service.
-        fields.inert(&["sectionName"]);
         Self {
             group: fields.field("group"),
             kind: fields.field("kind"),
             name: fields.field("name"),
             namespace: fields.field("namespace"),
             port: fields.field("port"),
+            section_name: fields.field("sectionName"),
             written: fields.written(),
         }
     }
