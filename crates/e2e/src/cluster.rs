@@ -91,6 +91,35 @@ impl Cluster {
         Ok(())
     }
 
+    /// Creates or updates a resource that `explain` does not need to know. The inner result is the API server's answer: an
+    /// error is why it refuses the resource.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer.
+    pub async fn apply_unrecorded(&self, resource: &Value) -> Result<Result<(), String>> {
+        let (api, name) = self.api(resource)?;
+        match api.patch(&name, &by_us(), &Patch::Apply(resource)).await {
+            Ok(_) => Ok(Ok(())),
+            Err(kube::Error::Api(status)) => Ok(Err(status.message)),
+            Err(error) => Err(error).with_context(|| format!("cannot apply {}", Self::id(resource))),
+        }
+    }
+
+    /// Deletes a resource if it exists, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer, or refuses.
+    pub async fn delete_unrecorded(&self, resource: &Value) -> Result<()> {
+        let (api, name) = self.api(resource)?;
+        match api.delete(&name, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("cannot delete {}", Self::id(resource))),
+        }
+    }
+
     /// Deletes the resource that was applied under that name (`Kind namespace/name`), and waits until it is gone.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod column;
 mod scenarios;
 mod scene;
+mod truth;
 mod world;
 
 use std::{
@@ -38,6 +39,12 @@ struct Args {
     /// Run only scenarios whose name contains this text.
     #[arg(long, value_name = "TEXT", default_value = "")]
     scenario: String,
+    /// Number of the first generated set of resources, which tells a disagreement again.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Number of generated sets of resources.
+    #[arg(long, default_value_t = 400)]
+    sets: u64,
     /// Only find or build the programs, and print their paths.
     #[arg(long)]
     tools: bool,
@@ -83,17 +90,29 @@ async fn run(args: &Args) -> Result<ExitCode> {
 async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) -> Result<usize> {
     let columns: Vec<_> = Column::all().into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
-    ensure!(!columns.is_empty() && !rows.is_empty(), "no column or scenario has a name that contains the given text");
+    let with_truth = TRUTH.contains(&args.scenario);
+    ensure!(
+        !columns.is_empty() && (!rows.is_empty() || with_truth),
+        "no column or scenario has a name that contains the given text"
+    );
     let begin = Instant::now();
     let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
     let mut world = World::start(tools, envoy, dist, dir).await?;
     println!("the mesh is up after {:.1} s\n", begin.elapsed().as_secs_f32());
 
-    println!("deploy/");
-    let examples = shown("lint, validate, analyze", scenarios::examples(&world)).await;
-    let results = run_all(&mut world, &columns, &rows, dir).await?;
-
-    println!("\n{}\n", table(&columns, &rows, &results));
+    let mut others = Vec::new();
+    if with_truth {
+        println!("generated sets {} to {}", args.seed, args.seed + args.sets - 1);
+        let truth = truth::run(&world, args.seed, args.sets, dir.join("truth"));
+        others.push(shown(TRUTH, truth).await);
+    }
+    let mut results = Vec::new();
+    if !rows.is_empty() {
+        println!("deploy/");
+        others.push(shown("lint, validate, analyze", scenarios::examples(&world)).await);
+        results = run_all(&mut world, &columns, &rows, dir).await?;
+        println!("\n{}\n", table(&columns, &rows, &results));
+    }
     for row in &rows {
         if let Some(why) = row.only_virtual_service {
             println!("- {}: not with HTTPRoute, {why}", row.name);
@@ -104,7 +123,7 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         world.explained, world.under_load
     );
     println!("Istio {}, Envoy {}, {:.0} s", args.istio, envoy.version, begin.elapsed().as_secs_f32());
-    let cells: Vec<_> = results.iter().flatten().copied().chain([examples]).collect();
+    let cells: Vec<_> = results.iter().flatten().copied().chain(others).collect();
     let count = |wanted| cells.iter().filter(|cell| **cell == wanted).count();
     println!("{} passed, {} failed", count(Cell::Passed), count(Cell::Failed));
     Ok(count(Cell::Failed))
@@ -168,6 +187,9 @@ fn table(columns: &[Column], rows: &[&Scenario], results: &[Vec<Cell>]) -> Table
     }
     table
 }
+
+/// The scenario of generated sets, which needs no column.
+const TRUTH: &str = "explain is true";
 
 const EXAMPLES: &str = "\
 Examples:

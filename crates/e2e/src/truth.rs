@@ -1,0 +1,260 @@
+//! `explain`, held to a real istiod on generated sets of resources.
+//!
+//! Each set has a namespace and a public host of its own, so many are applied at once. What the API server and Istio's
+//! validation refuse, `lint` must report as an error. Every request of a set is sent, and what happens to it must be what
+//! `explain` says, unless it says that it is not certain.
+
+mod compare;
+mod generate;
+mod http_routes;
+mod mesh;
+mod shrink;
+mod virtual_services;
+
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
+
+use anyhow::{Result, ensure};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+use manifest_gen::yaml::write;
+use routing_plan::{
+    diagnostic::{Document, Location},
+    explain,
+    lint::{self, Severity},
+    manifests::Manifest,
+};
+
+use self::{
+    compare::Verdict,
+    generate::{Request, Set},
+    mesh::{Answer, Mesh, Refused, SLOTS},
+};
+use crate::world::World;
+
+/// What was counted.
+#[derive(Debug, Default)]
+struct Tally {
+    sets: u64,
+    agree: u64,
+    /// Requests that `explain` is not certain about, by reason.
+    unknown: BTreeMap<String, u64>,
+    /// Disagreements, by what was explained and what happened.
+    disagree: BTreeMap<String, u64>,
+    refused: u64,
+    /// Refused objects without an error of `lint`, by reason.
+    unlinted: BTreeMap<String, u64>,
+    /// Objects that `lint` calls refused, and that are not.
+    overlinted: u64,
+}
+
+/// Compares `explain` with the mesh on the sets from number `seed` on. Returns what was counted.
+pub(crate) async fn run(world: &World, seed: u64, sets: u64, dir: PathBuf) -> Result<String> {
+    let mesh = Mesh::start(world, dir).await?;
+    let mut tally = Tally::default();
+    let numbers: Vec<_> = (seed..seed + sets).collect();
+    for numbers in numbers.chunks(SLOTS) {
+        let batch: Vec<_> = numbers.iter().map(|number| Set::generate(*number, REQUESTS)).collect();
+        let refused = mesh.apply(&batch).await?;
+        let mut disagreements = Vec::new();
+        for (set, refused) in batch.iter().zip(&refused) {
+            tally.lint(set, refused);
+        }
+        for (slot, set, request, answer) in send_all(&mesh, &batch).await? {
+            let known = manifests(&mesh, set, &refused[slot]);
+            match judge(&mesh, &known, request, &answer) {
+                Verdict::Agree => tally.agree += 1,
+                Verdict::Unknown(why) => *tally.unknown.entry(why).or_default() += 1,
+                Verdict::Disagree => disagreements.push((slot, set, request, answer)),
+            }
+        }
+        tally.sets += numbers.len() as u64;
+        mesh.delete(&batch).await?;
+        for (slot, set, request, answer) in disagreements {
+            let kind = kind(&mesh, &manifests(&mesh, set, &refused[slot]), request, &answer);
+            let count = tally.disagree.entry(kind).or_default();
+            *count += 1;
+            if *count == 1 && tally.disagree.len() <= SHRUNK {
+                println!("{}", shrink(&mesh, set, &refused[slot], request, &answer).await?);
+            }
+        }
+        println!("  {tally}");
+    }
+    ensure!(tally.disagree.is_empty() && tally.unlinted.is_empty() && tally.overlinted == 0, "{tally}");
+    Ok(tally.to_string())
+}
+
+/// The answer to every request of all sets.
+async fn send_all<'s>(mesh: &Mesh<'_>, sets: &'s [Set]) -> Result<Vec<(usize, &'s Set, &'s Request, Answer)>> {
+    let requests = sets.iter().enumerate().flat_map(|(slot, set)| set.requests.iter().map(move |one| (slot, set, one)));
+    let requests: Vec<_> = requests.collect();
+    stream::iter(requests)
+        .map(async |(slot, set, request)| Ok((slot, set, request, mesh.send(slot, set, request).await?)))
+        .buffered(REQUESTS_AT_ONCE)
+        .try_collect()
+        .await
+}
+
+fn judge(mesh: &Mesh<'_>, known: &[Manifest], request: &Request, answer: &Answer) -> Verdict {
+    compare::compare(&explanation(mesh, known, request), answer, known, request)
+}
+
+fn explanation(mesh: &Mesh<'_>, known: &[Manifest], request: &Request) -> explain::Explanation {
+    let proxy = mesh.proxy(&request.from);
+    let question = compare::question(request, &proxy.namespace, &proxy.labels);
+    explain::explain(known, &question, Timestamp::now().as_second())
+}
+
+/// What the API server has of a set and of all sets.
+fn manifests(mesh: &Mesh<'_>, set: &Set, refused: &Refused) -> Vec<Manifest> {
+    let accepted = set.objects.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
+    let accepted =
+        accepted.filter_map(|(index, object)| Manifest::new(object.clone(), Location::root(Document::Manifest(index))));
+    accepted.chain(mesh.world.cluster.manifests()).collect()
+}
+
+/// The smallest set that still shows the disagreement, with both answers. Both stay what they are, except for names.
+async fn shrink(mesh: &Mesh<'_>, set: &Set, refused: &Refused, request: &Request, answer: &Answer) -> Result<String> {
+    let wanted = kind(mesh, &manifests(mesh, set, refused), request, answer);
+    let accepted = set.objects.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
+    let objects = accepted.map(|(_, object)| object.clone()).collect();
+    let mut smallest = Set { tag: set.tag.clone(), objects, requests: vec![request.clone()] };
+    let (mut next, mut round, mut shrunk) = (0, 0, false);
+    loop {
+        let candidates = shrink::smaller(&smallest, &smallest.requests[0]);
+        let Some(rest) = candidates.get(next..).filter(|rest| !rest.is_empty()) else {
+            if !std::mem::take(&mut shrunk) {
+                break;
+            }
+            next = 0;
+            continue;
+        };
+        round += 1;
+        let names = (0..).map(|index| format!("{}-{round}-{index}", set.tag));
+        let renamed: Vec<_> =
+            rest.iter().zip(names).take(SHRUNK_AT_ONCE).map(|(one, name)| one.renamed(&name)).collect();
+        let refused = mesh.apply(&renamed).await?;
+        let answers = send_all(mesh, &renamed).await?;
+        let found = answers.iter().find(|(slot, set, request, answer)| {
+            let known = manifests(mesh, set, &refused[*slot]);
+            refused[*slot].is_empty()
+                && judge(mesh, &known, request, answer) == Verdict::Disagree
+                && kind(mesh, &known, request, answer) == wanted
+        });
+        match found {
+            Some((slot, ..)) => {
+                smallest = rest[*slot].clone();
+                next += slot;
+                shrunk = true;
+            }
+            None => next += renamed.len(),
+        }
+        mesh.delete(&renamed).await?;
+    }
+    Ok(show(mesh, &smallest, &Refused::new(), request, answer))
+}
+
+/// What `explain` and the mesh answer, without names.
+fn kind(mesh: &Mesh<'_>, known: &[Manifest], request: &Request, answer: &Answer) -> String {
+    let explanation = explanation(mesh, known, request);
+    let short = |host: &str| host.split('.').next().unwrap_or_default().to_owned();
+    let instead = explanation.instead.as_ref().map(|text| text.split(':').next().unwrap_or_default().to_owned());
+    let explained = instead.unwrap_or_else(|| {
+        let hosts = explanation.destinations.iter().map(|one| short(&one.host));
+        format!("to {}", hosts.collect::<Vec<_>>().join(", "))
+    });
+    let resource = explanation.resource.as_deref().unwrap_or("no resource").split(' ').next().unwrap_or_default();
+    let happened = match answer {
+        Answer::Service { host, .. } => format!("to {}", short(host)),
+        Answer::Proxy(status) => status.to_string(),
+    };
+    format!("{resource}, explained: {explained}; happened: {happened}")
+}
+
+fn show(mesh: &Mesh<'_>, set: &Set, refused: &Refused, request: &Request, answer: &Answer) -> String {
+    let objects: Vec<_> = set.objects.iter().map(write::write).collect();
+    let known = manifests(mesh, set, refused);
+    let explained = explanation(mesh, &known, request).to_text(&|location| location.path.to_string());
+    format!(
+        "--- {} ---\n{}\nrequest: {request:?}\nmesh: {answer:?}\nexplain:\n{explained}",
+        set.tag,
+        objects.join("---\n")
+    )
+}
+
+/// Why an object is refused, without the names that differ between sets.
+fn reason(why: &str) -> String {
+    let digits = |letter: char| letter.is_ascii_digit();
+    let without_id = why.split_once("is invalid: ").map_or(why, |(_, rest)| rest);
+    without_id.replace("set-", "").replace(digits, "")
+}
+
+impl Tally {
+    /// Compares what `lint` says of each object with whether it was refused.
+    fn lint(&mut self, set: &Set, refused: &Refused) {
+        let manifests = set
+            .objects
+            .iter()
+            .enumerate()
+            .filter_map(|(index, object)| Manifest::new(object.clone(), Location::root(Document::Manifest(index))));
+        let findings = lint::run(None, manifests.collect(), Timestamp::now());
+        for (index, object) in set.objects.iter().enumerate() {
+            let of_object = findings.iter().filter(|finding| finding.location.document == Document::Manifest(index));
+            let errors: Vec<_> = of_object.filter(|finding| finding.lint.severity == Severity::Error).collect();
+            let called_refused = errors.iter().find(|finding| REFUSED.contains(&finding.lint.code));
+            match (refused.get(&index), called_refused) {
+                (Some(why), _) => {
+                    self.refused += 1;
+                    if errors.is_empty() {
+                        *self.unlinted.entry(reason(why)).or_default() += 1;
+                    }
+                }
+                (None, Some(finding)) => {
+                    self.overlinted += 1;
+                    let text = format!(
+                        "{}\naccepted, but lint: {} {}",
+                        write::write(object),
+                        finding.lint.code,
+                        finding.message
+                    );
+                    println!("{text}");
+                }
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [unknown, disagree] = [&self.unknown, &self.disagree].map(|counts| counts.values().sum::<u64>());
+        let all = self.agree + disagree + unknown;
+        write!(
+            f,
+            "{} sets, {all} requests: {} as explained, {} not, {unknown} unknown; {} objects refused, {} without an error of lint, {} accepted against lint",
+            self.sets,
+            self.agree,
+            disagree,
+            self.refused,
+            self.unlinted.values().sum::<u64>(),
+            self.overlinted
+        )?;
+        let mut lines = String::new();
+        for (head, counts) in [("disagree", &self.disagree), ("unknown", &self.unknown), ("not linted", &self.unlinted)]
+        {
+            for (why, count) in counts {
+                // Writing to a string can't fail.
+                let _ = write!(lines, "\n    {count:>6} {head}: {why}");
+            }
+        }
+        f.write_str(&lines)
+    }
+}
+
+/// The lints that say that the API server refuses the resource.
+const REFUSED: [&str; 2] = ["wrong-type", "http-route-limits"];
+const REQUESTS: usize = 20;
+const REQUESTS_AT_ONCE: usize = 16;
+/// How many kinds of disagreements are made small.
+const SHRUNK: usize = 8;
+/// How many smaller sets are tried at once.
+const SHRUNK_AT_ONCE: usize = 25;
