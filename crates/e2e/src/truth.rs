@@ -5,6 +5,7 @@
 //! `explain` says, unless it says that it is not certain.
 
 mod compare;
+mod filters;
 mod generate;
 mod http_routes;
 mod mesh;
@@ -24,12 +25,14 @@ use routing_plan::{
     manifests::Manifest,
 };
 
+use serde_json::{Map, Value};
+
 use self::{
     compare::Verdict,
     generate::{Request, Set},
-    mesh::{Answer, Mesh, Refused, SLOTS},
+    mesh::{Answer, Mesh, Refused},
 };
-use crate::world::World;
+use crate::{scene, world::World};
 
 /// What was counted.
 #[derive(Debug, Default)]
@@ -49,34 +52,15 @@ struct Tally {
 
 /// Compares `explain` with the mesh on the sets from number `seed` on. Returns what was counted.
 pub(crate) async fn run(world: &World, seed: u64, sets: u64, dir: PathBuf) -> Result<String> {
-    let mesh = Mesh::start(world, dir).await?;
+    let module = format!("file://{}", world.dist.join("routing-claims.wasm").display());
+    let mut mesh = Mesh::start(world, dir).await?;
     let mut tally = Tally::default();
     let numbers: Vec<_> = (seed..seed + sets).collect();
-    for numbers in numbers.chunks(SLOTS) {
+    // The filters of a set are the same whatever it is generated with.
+    for numbers in numbers.chunk_by(|one, next| one / SETS_AT_ONCE == next / SETS_AT_ONCE) {
+        mesh.install(filters::generate(numbers[0] / SETS_AT_ONCE, &module)?).await?;
         let batch: Vec<_> = numbers.iter().map(|number| Set::generate(*number, REQUESTS)).collect();
-        let refused = mesh.apply(&batch).await?;
-        let mut disagreements = Vec::new();
-        for (set, refused) in batch.iter().zip(&refused) {
-            tally.lint(set, refused);
-        }
-        for (slot, set, request, answer) in send_all(&mesh, &batch).await? {
-            let known = manifests(&mesh, set, &refused[slot]);
-            match judge(&mesh, &known, request, &answer) {
-                Verdict::Agree => tally.agree += 1,
-                Verdict::Unknown(why) => *tally.unknown.entry(why).or_default() += 1,
-                Verdict::Disagree => disagreements.push((slot, set, request, answer)),
-            }
-        }
-        tally.sets += numbers.len() as u64;
-        mesh.delete(&batch).await?;
-        for (slot, set, request, answer) in disagreements {
-            let kind = kind(&mesh, &manifests(&mesh, set, &refused[slot]), request, &answer);
-            let count = tally.disagree.entry(kind).or_default();
-            *count += 1;
-            if *count == 1 && tally.disagree.len() <= SHRUNK {
-                println!("{}", shrink(&mesh, set, &refused[slot], request, &answer).await?);
-            }
-        }
+        tally.run(&mesh, &batch).await?;
         println!("  {tally}");
     }
     ensure!(tally.disagree.is_empty() && tally.unlinted.is_empty() && tally.overlinted == 0, "{tally}");
@@ -109,7 +93,9 @@ fn manifests(mesh: &Mesh<'_>, set: &Set, refused: &Refused) -> Vec<Manifest> {
     let accepted = set.objects.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
     let accepted =
         accepted.filter_map(|(index, object)| Manifest::new(object.clone(), Location::root(Document::Manifest(index))));
-    accepted.chain(mesh.world.cluster.manifests()).collect()
+    let shared = mesh.world.cluster.manifests().into_iter().chain(mesh.filters.iter().cloned());
+    // The sidecars' own resources hide nothing; they only give each a listener.
+    accepted.chain(shared.filter(|manifest| manifest.kind != "Sidecar")).collect()
 }
 
 /// The smallest set that still shows the disagreement, with both answers. Both stay what they are, except for names.
@@ -164,14 +150,22 @@ fn kind(mesh: &Mesh<'_>, known: &[Manifest], request: &Request, answer: &Answer)
     });
     let resource = explanation.resource.as_deref().unwrap_or("no resource").split(' ').next().unwrap_or_default();
     let happened = match answer {
-        Answer::Service { host, .. } => format!("to {}", short(host)),
+        Answer::Service { host, headers, .. } => {
+            let filtered = headers.iter().any(|(name, _)| name == scene::REPORT);
+            if filtered != explanation.filter.is_some() {
+                let filter = explanation.filter.as_deref().and_then(|id| id.split(' ').next());
+                return format!("explained: filter {}; happened: filtered {filtered}", filter.unwrap_or("none"));
+            }
+            format!("to {}", short(host))
+        }
         Answer::Proxy(status) => status.to_string(),
     };
     format!("{resource}, explained: {explained}; happened: {happened}")
 }
 
 fn show(mesh: &Mesh<'_>, set: &Set, refused: &Refused, request: &Request, answer: &Answer) -> String {
-    let objects: Vec<_> = set.objects.iter().map(write::write).collect();
+    let filters = mesh.filters.iter().map(|filter| &filter.value);
+    let objects: Vec<_> = set.objects.iter().chain(filters).map(|object| write::write(&without_code(object))).collect();
     let known = manifests(mesh, set, refused);
     let explained = explanation(mesh, &known, request).to_text(&|location| location.path.to_string());
     format!(
@@ -179,6 +173,18 @@ fn show(mesh: &Mesh<'_>, set: &Set, refused: &Refused, request: &Request, answer
         set.tag,
         objects.join("---\n")
     )
+}
+
+/// A resource without its long texts, which are scripts.
+fn without_code(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.len() > 500 => "…".into(),
+        Value::Array(items) => items.iter().map(without_code).collect(),
+        Value::Object(members) => {
+            members.iter().map(|(key, value)| (key.clone(), without_code(value))).collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
 }
 
 /// Why an object is refused, without the names that differ between sets.
@@ -189,6 +195,34 @@ fn reason(why: &str) -> String {
 }
 
 impl Tally {
+    /// Applies sets and sends their requests.
+    async fn run(&mut self, mesh: &Mesh<'_>, batch: &[Set]) -> Result<()> {
+        let refused = mesh.apply(batch).await?;
+        for (set, refused) in batch.iter().zip(&refused) {
+            self.lint(set, refused);
+        }
+        let mut disagreements = Vec::new();
+        for (slot, set, request, answer) in send_all(mesh, batch).await? {
+            let known = manifests(mesh, set, &refused[slot]);
+            match judge(mesh, &known, request, &answer) {
+                Verdict::Agree => self.agree += 1,
+                Verdict::Unknown(why) => *self.unknown.entry(why).or_default() += 1,
+                Verdict::Disagree => disagreements.push((slot, set, request, answer)),
+            }
+        }
+        self.sets += batch.len() as u64;
+        mesh.delete(batch).await?;
+        for (slot, set, request, answer) in disagreements {
+            let kind = kind(mesh, &manifests(mesh, set, &refused[slot]), request, &answer);
+            let count = self.disagree.entry(kind).or_default();
+            *count += 1;
+            if *count == 1 && self.disagree.len() <= SHRUNK {
+                println!("{}", shrink(mesh, set, &refused[slot], request, &answer).await?);
+            }
+        }
+        Ok(())
+    }
+
     /// Compares what `lint` says of each object with whether it was refused.
     fn lint(&mut self, set: &Set, refused: &Refused) {
         let manifests = set
@@ -252,6 +286,8 @@ impl std::fmt::Display for Tally {
 
 /// The lints that say that the API server refuses the resource.
 const REFUSED: [&str; 2] = ["wrong-type", "http-route-limits"];
+/// At most `mesh::SLOTS`.
+const SETS_AT_ONCE: u64 = 50;
 const REQUESTS: usize = 20;
 const REQUESTS_AT_ONCE: usize = 16;
 /// How many kinds of disagreements are made small.

@@ -5,6 +5,8 @@ use routing_plan::{
     manifests::Manifest,
 };
 
+use crate::scene::REPORT;
+
 use super::{
     generate::{Caller, Request},
     mesh::Answer,
@@ -129,10 +131,13 @@ fn received(explanation: &Explanation, headers: &[(String, String)]) -> bool {
     });
     let is_set = |name: &String| explanation.set.iter().any(|(other, _)| other == name);
     let mut removed = explanation.removed.iter().filter(|name| !is_set(name));
-    set && removed.all(|name| {
-        let values: Vec<String> = values(name);
-        values.is_empty()
-    })
+    let reported = headers.iter().find(|(name, _)| name == REPORT).and_then(|(_, report)| report.split(' ').next());
+    reported == explanation.outcome
+        && set
+        && removed.all(|name| {
+            let values: Vec<String> = values(name);
+            values.is_empty()
+        })
 }
 
 /// A reason without the names that differ between sets.

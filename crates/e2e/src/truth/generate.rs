@@ -7,7 +7,10 @@ use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
 use super::{http_routes, virtual_services};
-use crate::world::{OTHER_PORT, PORT};
+use crate::{
+    scene::bearer,
+    world::{OTHER_PORT, PORT},
+};
 
 /// Resources and requests that belong together.
 #[derive(Clone, Debug)]
@@ -234,6 +237,16 @@ impl Draft {
         ]);
         let path = format!("{}{query}", self.pick(&PATHS));
         let mut headers = Vec::new();
+        if self.rng.bool() {
+            let claims = [
+                json!({"web": "PR-1"}),
+                json!({"web": "PR-2", "other": "PR-1"}),
+                json!({"WEB": "PR-1", "x": "PR-1"}),
+                json!({"web": 1, "other": "PR-2"}),
+                json!({"web": "PR-1", "exp": 1}),
+            ];
+            headers.push(("authorization".to_owned(), bearer(&self.pick(&claims))));
+        }
         for _ in 0..self.up_to(2) {
             let name = self.pick(&HEADERS);
             if headers.iter().all(|(other, _)| other != name) {

@@ -5,6 +5,10 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Stdio};
 use anyhow::{Context as _, Result, bail};
 use e2e::{Proxy, app::App, settle};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use routing_plan::{
+    diagnostic::{Document, Location},
+    manifests::Manifest,
+};
 use serde_json::{Value, json};
 use testbed::client::Http1;
 use tokio::process::Command;
@@ -15,6 +19,9 @@ use crate::world::{OTHER_PORT, PORT, World};
 /// The mesh, with workloads for as many sets as can be applied at once.
 pub(super) struct Mesh<'w> {
     pub(super) world: &'w World,
+    /// What installs the filter at the moment.
+    pub(super) filters: Vec<Manifest>,
+    installed: Option<Set>,
     dir: PathBuf,
     _apps: Vec<App>,
 }
@@ -51,10 +58,26 @@ impl<'w> Mesh<'w> {
                 }
             }
         }
-        Ok(Self { world, dir, _apps: apps })
+        Ok(Self { world, filters: Vec::new(), installed: None, dir, _apps: apps })
     }
 
-    /// Applies sets, at most [`SLOTS`], and waits until the proxies have them. Returns what was refused of each.
+    /// Replaces the resources that install the filter.
+    pub(super) async fn install(&mut self, filters: Set) -> Result<()> {
+        if let Some(old) = self.installed.take() {
+            self.delete(&[old]).await?;
+        }
+        let refused = self.apply(std::slice::from_ref(&filters)).await?;
+        let accepted = filters.objects.iter().enumerate().filter(|(index, _)| !refused[0].contains_key(index));
+        self.filters = accepted
+            .filter_map(|(index, object)| {
+                Manifest::new(object.clone(), Location::root(Document::Manifest(FILTERS + index)))
+            })
+            .collect();
+        self.installed = Some(filters);
+        Ok(())
+    }
+
+    /// Applies sets, at most `SLOTS`, and waits until the proxies have them. Returns what was refused of each.
     pub(super) async fn apply(&self, sets: &[Set]) -> Result<Vec<Refused>> {
         let mut refused = self.validate(sets).await?;
         let cluster = &self.world.cluster;
@@ -208,9 +231,11 @@ fn workload_port(slot: usize, service: usize, port: u16) -> u16 {
 }
 
 /// How many sets can be applied at once.
-pub(super) const SLOTS: usize = 100;
+const SLOTS: usize = 50;
 /// The last byte of the address of all workloads.
 const APPS: u8 = 70;
 const FIRST_PORT: u16 = 20_000;
+/// The number of the first document of a filter, greater than that of any object of a set.
+const FILTERS: usize = 1000;
 /// Requests to the API server at the same time.
 const AT_ONCE: usize = 16;

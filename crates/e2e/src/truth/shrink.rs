@@ -49,7 +49,8 @@ fn without_a_part(value: &Value) -> Vec<Value> {
             }
         }
         Value::Object(members) => {
-            for key in members.keys() {
+            // Without its group, a reference is to something else.
+            for key in members.keys().filter(|key| *key != "group") {
                 let mut fewer = members.clone();
                 fewer.remove(key);
                 all.push(fewer.into());
