@@ -4,6 +4,7 @@ mod diff;
 mod explain;
 mod files;
 mod lint;
+mod manifests;
 mod migrate;
 mod prune;
 mod render;

@@ -1,6 +1,11 @@
 //! Files to plans, variant files and manifests, and locations in them back to spans of the files.
 
-use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    path::Path,
+    sync::Arc,
+};
 
 use routing_plan::{
     diagnostic::{Diagnostic, Document, FieldPath, Location, nearest},
@@ -13,7 +18,7 @@ use serde_json::Value;
 
 use crate::{
     diagnostic::FileDiagnostic,
-    schema,
+    kustomize, schema,
     yaml::{self, File, Kind, Node, Span},
 };
 
@@ -35,6 +40,17 @@ pub struct PlanInput {
     pub variants: Vec<RoutingVariant>,
     /// The files that it names.
     pub files: PlanFiles,
+}
+
+/// Manifests, and what is to be told about the files that they come from.
+#[derive(Debug, Default)]
+pub struct ManifestInput {
+    /// The manifests.
+    pub manifests: Vec<Manifest>,
+    /// What is not valid, and therefore missing.
+    pub diagnostics: Vec<FileDiagnostic>,
+    /// What was left out or may be a mistake.
+    pub notes: Vec<String>,
 }
 
 /// Reads a file that a plan names.
@@ -87,13 +103,37 @@ impl Documents {
     ///
     /// Everything that is not valid YAML.
     pub fn read_manifests(&mut self, files: &[Arc<File>]) -> Result<Vec<Manifest>, Vec<FileDiagnostic>> {
-        let mut manifests = Vec::new();
-        for node in documents(files)? {
+        let ManifestInput { manifests, diagnostics, .. } = self.read_valid_manifests(files, None);
+        if diagnostics.is_empty() { Ok(manifests) } else { Err(diagnostics) }
+    }
+
+    /// Reads every manifest of the documents that are valid. One that names no namespace is in the one given here.
+    pub fn read_valid_manifests(&mut self, files: &[Arc<File>], namespace: Option<&str>) -> ManifestInput {
+        let mut input = ManifestInput::default();
+        let mut documents = Vec::new();
+        for file in files {
+            let (valid, diagnostics) = yaml::read_valid(file);
+            documents.extend(valid);
+            input.diagnostics.extend(diagnostics);
+        }
+        let patch_files = kustomize::patch_files(&documents);
+        for node in documents {
+            if kustomize::is_patch(&node, &patch_files) {
+                input.notes.push(format!("{}: left out a patch of kustomize (render with kustomize first)", node.span));
+                continue;
+            }
             let location = Location::root(Document::Manifest(self.manifests.len()));
-            push_manifests(node.to_json(), location, &mut manifests);
+            push_manifests(node.to_json(), location, namespace, &mut input.manifests);
             self.manifests.push(node);
         }
-        Ok(manifests)
+        let mut first: HashMap<String, &Manifest> = HashMap::new();
+        for manifest in &input.manifests {
+            if let Some(first) = first.insert(manifest.id(), manifest) {
+                let [first, again] = [first, manifest].map(|one| self.span(&one.location(&FieldPath::default())));
+                input.notes.push(format!("{again}: {} comes a second time, first at {first}", manifest.id()));
+            }
+        }
+        input
     }
 
     /// The span of a location in a document that was read from here.
@@ -232,28 +272,27 @@ fn unknown_kind(node: &Node, kind: Option<&str>) -> FileDiagnostic {
     }
 }
 
-fn documents(files: &[Arc<File>]) -> Result<Vec<Node>, Vec<FileDiagnostic>> {
-    let mut documents = Vec::new();
-    let mut diagnostics = Vec::new();
-    for file in files {
-        match yaml::read(file) {
-            Ok(found) => documents.extend(found),
-            Err(invalid) => diagnostics.extend(invalid),
+/// The manifest of a document, or those of a list, such as a `List` or a `VirtualServiceList`.
+fn push_manifests(mut value: Value, location: Location, namespace: Option<&str>, manifests: &mut Vec<Manifest>) {
+    let Some((kind, mut items)) = take_items(&mut value) else {
+        manifests.extend(Manifest::in_namespace(value, location, namespace));
+        return;
+    };
+    for (index, item) in items.iter_mut().enumerate() {
+        // The API server leaves out the kind of the items of a typed list.
+        if let Some(fields) = item.as_object_mut().filter(|fields| !kind.is_empty() && !fields.contains_key("kind")) {
+            fields.insert("kind".into(), kind.clone().into());
+            fields.insert("apiVersion".into(), value["apiVersion"].clone());
         }
+        push_manifests(item.take(), location.clone().field("items").index(index), namespace, manifests);
     }
-    if diagnostics.is_empty() { Ok(documents) } else { Err(diagnostics) }
 }
 
-/// The manifest of a document, or those of a `List`.
-fn push_manifests(mut value: Value, location: Location, manifests: &mut Vec<Manifest>) {
-    if value["kind"] != "List" {
-        manifests.extend(Manifest::new(value, location));
-        return;
-    }
-    let Some(items) = value.get_mut("items").and_then(Value::as_array_mut) else { return };
-    for (index, item) in items.iter_mut().enumerate() {
-        push_manifests(item.take(), location.clone().field("items").index(index), manifests);
-    }
+/// The kind of a list's items, empty if they can be of any kind, and the items.
+fn take_items(value: &mut Value) -> Option<(String, Vec<Value>)> {
+    let kind = value["kind"].as_str()?.strip_suffix("List")?.to_owned();
+    let items = value.get_mut("items")?.as_array_mut()?;
+    Some((kind, std::mem::take(items)))
 }
 
 fn order(diagnostic: &FileDiagnostic) -> Option<(&str, usize, usize)> {

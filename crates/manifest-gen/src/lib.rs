@@ -8,6 +8,7 @@ pub mod diagnostic;
 pub mod docs;
 pub mod documents;
 pub mod findings;
+pub mod kustomize;
 pub mod migrate;
 pub mod render;
 pub mod token;

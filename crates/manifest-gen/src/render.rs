@@ -10,13 +10,13 @@ use crate::yaml::{self, File, Node, write};
 /// All resources as one text of several documents.
 #[must_use]
 pub fn stream(resources: &[Resource]) -> String {
-    resources.iter().map(|resource| write::write(&resource.value)).collect::<Vec<_>>().join("---\n")
+    resources.iter().map(|resource| write::document(&resource.value)).collect()
 }
 
-/// Each resource as a file: name and text.
+/// Each resource as a file: name and text. Each begins with `---`, so that files can be concatenated.
 #[must_use]
 pub fn files(resources: &[Resource], plan: &str) -> BTreeMap<String, String> {
-    let head = format!("# Written by manifest-gen from the plan `{plan}`: edit the plan, not this file.\n");
+    let head = format!("---\n# Written by manifest-gen from the plan `{plan}`: edit the plan, not this file.\n");
     let text = |resource: &Resource| format!("{head}{}", write::write(&resource.value));
     resources.iter().map(|resource| (file_name(resource), text(resource))).collect()
 }

@@ -1,14 +1,15 @@
 //! YAML text to a tree in which every key and value has its span.
 //!
 //! Tools read YAML in two versions that disagree, so nothing is guessed: a scalar keeps whether it was quoted, what a plain
-//! one means is up to the caller ([`Scalar::meaning`]), and duplicate keys are errors.
+//! one means is up to the caller ([`Scalar::meaning`]), and duplicate keys are errors. Merge keys (`<<`) are those of YAML
+//! 1.1, as kubectl reads them.
 
 pub mod write;
 
 use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
+use granit_parser::{Event, Parser, ScalarStyle, StrInput, options};
 use routing_plan::diagnostic::{FieldPath, Segment};
-use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 use serde_json::{Map, Number, Value};
 
 use crate::diagnostic::FileDiagnostic;
@@ -31,9 +32,9 @@ pub struct Span {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// Characters before it in the file.
+    /// Bytes before it in the file.
     start: usize,
-    /// Characters before its end.
+    /// Bytes before its end.
     end: usize,
 }
 
@@ -94,21 +95,32 @@ pub enum Meaning {
 ///
 /// Where and why the text is not valid YAML, and every duplicate key.
 pub fn read(file: &Arc<File>) -> Result<Vec<Node>, Vec<FileDiagnostic>> {
+    let (documents, diagnostics) = read_valid(file);
+    if diagnostics.is_empty() { Ok(documents) } else { Err(diagnostics) }
+}
+
+/// Reads the documents of a file that are valid and not empty, and tells what is wrong with the others.
+#[must_use]
+pub fn read_valid(file: &Arc<File>) -> (Vec<Node>, Vec<FileDiagnostic>) {
+    // As libyaml reads them, which kubectl builds on.
+    let options = options! { block_scalar_eof_without_line_feed: true, emit_comments: false };
     let mut loader = Loader {
-        parser: Parser::new_from_str(&file.text),
+        parser: Parser::new_from_str_with_options(&file.text, options),
         file,
         anchors: HashMap::new(),
         nodes: 0,
         diagnostics: Vec::new(),
     };
-    match loader.documents() {
-        Ok(documents) if loader.diagnostics.is_empty() => Ok(documents),
-        Ok(_) => Err(loader.diagnostics),
-        Err(fatal) => {
-            loader.diagnostics.push(*fatal);
-            Err(loader.diagnostics)
-        }
-    }
+    let documents = loader.documents();
+    (documents, loader.diagnostics)
+}
+
+/// Lines of a file that have a comment.
+#[must_use]
+pub fn comment_lines(file: &File) -> Vec<usize> {
+    let options = options! { max_buffered_comment_events: usize::MAX };
+    let events = Parser::new_from_str_with_options(&file.text, options).map_while(Result::ok);
+    events.filter(|(event, _)| matches!(event, Event::Comment(..))).map(|(_, span)| span.start.line()).collect()
 }
 
 impl Node {
@@ -208,16 +220,8 @@ impl Span {
     /// Byte offset and length in the file, of the first line of it only.
     #[must_use]
     pub fn bytes(&self) -> (usize, usize) {
-        let text = &self.file.text;
-        let byte = |characters: usize| {
-            if text.is_ascii() {
-                return characters.min(text.len());
-            }
-            text.char_indices().nth(characters).map_or(text.len(), |(byte, _)| byte)
-        };
-        let (start, end) = (byte(self.start), byte(self.end).max(byte(self.start)));
-        let first_line = text.get(start..end).unwrap_or_default().lines().next().unwrap_or_default();
-        (start, first_line.trim_end().len())
+        let text = self.file.text.get(self.start..self.end).unwrap_or_default();
+        (self.start, text.lines().next().unwrap_or_default().trim_end().len())
     }
 
     /// The first character of a file.
@@ -251,44 +255,64 @@ struct Loader<'t> {
 }
 
 impl<'t> Loader<'t> {
-    fn documents(&mut self) -> Result<Vec<Node>, Fatal> {
+    /// The documents without a fault.
+    fn documents(&mut self) -> Vec<Node> {
         let mut documents = Vec::new();
         loop {
+            let faults = self.diagnostics.len();
+            match self.document() {
+                Ok(None) => return documents,
+                Ok(Some(node)) if self.diagnostics.len() == faults => documents.push(node),
+                Ok(Some(_)) => {}
+                Err(fatal) => {
+                    self.diagnostics.push(*fatal);
+                    if !self.parser.proceed_next_document().unwrap_or(false) {
+                        return documents;
+                    }
+                }
+            }
+            self.anchors.clear();
+        }
+    }
+
+    /// The next document that is not empty.
+    fn document(&mut self) -> Result<Option<Node>, Fatal> {
+        loop {
             match self.next()? {
-                (Event::StreamEnd, _) => return Ok(documents),
-                (Event::DocumentStart(_), _) => {
+                (Event::StreamEnd, _) => return Ok(None),
+                (Event::DocumentStart(..), _) => {
                     let event = self.next()?;
                     let node = self.node(event, 0)?;
                     if !matches!(&node.kind, Kind::Scalar(scalar) if scalar.meaning() == Meaning::Null) {
-                        documents.push(node);
+                        return Ok(Some(node));
                     }
-                    self.anchors.clear();
                 }
                 _ => {}
             }
         }
     }
 
-    fn next(&mut self) -> Result<(Event<'t>, saphyr_parser::Span), Fatal> {
+    fn next(&mut self) -> Result<(Event<'t>, granit_parser::Span), Fatal> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
-                let marker = *error.marker();
-                let span = self.span(saphyr_parser::Span::empty(marker));
-                let line = self.file.text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
-                let indent = line.len() - line.trim_start().len();
+                let span = self.span(granit_parser::Span::empty(*error.marker()));
+                let line = self.file.text.lines().nth(span.line.saturating_sub(1)).unwrap_or_default();
+                let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
+                // JSON may be indented with tabs.
+                let is_json = self.file.text.trim_start().starts_with(['{', '[']);
                 let diagnostic = FileDiagnostic::at(&span, format!("invalid YAML: {}", error.info()));
-                Err(Box::new(if line.get(..indent).is_some_and(|indent| indent.contains('\t')) {
+                Err(Box::new(if indent.contains('\t') && !is_json {
                     diagnostic.with_help("indent the line with spaces instead of the tab")
                 } else {
                     diagnostic
                 }))
             }
-            None => Ok((Event::StreamEnd, saphyr_parser::Span::default())),
+            None => Ok((Event::StreamEnd, granit_parser::Span::default())),
         }
     }
 
-    fn node(&mut self, (event, span): (Event<'t>, saphyr_parser::Span), depth: usize) -> Result<Node, Fatal> {
+    fn node(&mut self, (event, span): (Event<'t>, granit_parser::Span), depth: usize) -> Result<Node, Fatal> {
         let span = self.span(span);
         if depth > MAX_DEPTH {
             return Err(Box::new(FileDiagnostic::at(&span, format!("nested deeper than {MAX_DEPTH} levels"))));
@@ -309,10 +333,10 @@ impl<'t> Loader<'t> {
                 return Ok(node);
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix != "str");
+                let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.core_suffix() != Some("str"));
                 (anchor, Node { span, kind: Kind::Scalar(Scalar { text: Cow::into_owned(text), plain }) })
             }
-            Event::SequenceStart(anchor, _) => {
+            Event::SequenceStart(_, anchor, _) => {
                 let mut items = Vec::new();
                 loop {
                     match self.next()? {
@@ -322,7 +346,7 @@ impl<'t> Loader<'t> {
                 }
                 (anchor, Node { span, kind: Kind::Sequence(items) })
             }
-            Event::MappingStart(anchor, _) => {
+            Event::MappingStart(_, anchor, _) => {
                 let entries = self.mapping(depth)?;
                 (anchor, Node { span, kind: Kind::Mapping(entries) })
             }
@@ -337,9 +361,10 @@ impl<'t> Loader<'t> {
     fn mapping(&mut self, depth: usize) -> Result<Vec<(Key, Node)>, Fatal> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
         let mut seen: HashMap<String, usize> = HashMap::new();
+        let mut merged = Vec::new();
         loop {
             let event = match self.next()? {
-                (Event::MappingEnd, _) => return Ok(entries),
+                (Event::MappingEnd, _) => break,
                 event => event,
             };
             let key = self.node(event, depth + 1)?;
@@ -350,9 +375,7 @@ impl<'t> Loader<'t> {
                 continue;
             };
             if plain && text == "<<" {
-                let diagnostic = FileDiagnostic::at(&key.span, "merge keys (`<<`) are not supported")
-                    .with_help("write out the fields, or use an alias for a whole value");
-                self.diagnostics.push(diagnostic);
+                self.merge(value, &mut merged);
                 continue;
             }
             if let Some((first, _)) = seen.get(&text).and_then(|index| entries.get(*index)) {
@@ -364,16 +387,41 @@ impl<'t> Loader<'t> {
             seen.insert(text.clone(), entries.len());
             entries.push((Key { text, span: key.span }, value));
         }
+        // The mapping's own keys win, then those that were merged first, wherever `<<` is.
+        for (key, value) in merged {
+            if !seen.contains_key(&key.text) {
+                seen.insert(key.text.clone(), entries.len());
+                entries.push((key, value));
+            }
+        }
+        Ok(entries)
     }
 
-    fn span(&self, span: saphyr_parser::Span) -> Span {
-        let saphyr_parser::Span { start, end } = span;
+    /// Collects the entries of a merge key's value: a mapping, or a list of mappings.
+    fn merge(&mut self, value: Node, merged: &mut Vec<(Key, Node)>) {
+        match value.kind {
+            Kind::Mapping(entries) => merged.extend(entries),
+            Kind::Sequence(items) if items.iter().all(|item| matches!(item.kind, Kind::Mapping(_))) => {
+                for item in items {
+                    self.merge(item, merged);
+                }
+            }
+            Kind::Sequence(_) | Kind::Scalar(_) => {
+                let message = "expected a mapping or a list of mappings under the merge key `<<`";
+                self.diagnostics.push(FileDiagnostic::at(&value.span, message));
+            }
+        }
+    }
+
+    fn span(&self, span: granit_parser::Span) -> Span {
+        let granit_parser::Span { start, end, .. } = span;
+        let byte = |marker: granit_parser::Marker| marker.byte_offset().unwrap_or(self.file.text.len());
         Span {
             file: Arc::clone(self.file),
             line: start.line(),
             column: start.col() + 1,
-            start: start.index(),
-            end: end.index(),
+            start: byte(start),
+            end: byte(end),
         }
     }
 }
@@ -466,12 +514,42 @@ mod tests {
         }
         assert!(diagnostics(&bomb)[0].contains("aliases"));
         assert!(diagnostics("a: &a [*a]\n")[0].contains("alias"));
-        assert!(diagnostics("a: {<<: {b: 1}}\n")[0].contains("merge"));
+    }
+
+    #[test]
+    fn merge_keys_give_what_a_mapping_does_not_have() {
+        let text = "x: &x {a: 1, b: 1}\ny: &y {b: 2, c: 2}\nz:\n  <<: [*x, *y]\n  a: 0\nw: {<<: *y, \"<<\": text}\n";
+        let value = read(&file(text)).unwrap()[0].to_json();
+        assert_eq!(value["z"], serde_json::json!({"a": 0, "b": 1, "c": 2}));
+        assert_eq!(value["w"], serde_json::json!({"<<": "text", "b": 2, "c": 2}));
+        assert!(diagnostics("a: {<<: text}\n")[0].contains("merge"));
+    }
+
+    #[test]
+    fn json_is_read_as_json() {
+        let text = "{\n\t\"a\":\t\"\\ud83d\\ude80 \\/ \\u003c\",\n\t\"b\": [1]\n}\n";
+        assert_eq!(read(&file(text)).unwrap()[0].to_json(), serde_json::json!({"a": "🚀 / <", "b": [1]}));
+        let diagnostics = read(&file("{\n\t\"a\" 1\n}\n")).unwrap_err();
+        assert_eq!(diagnostics[0].help, None, "{diagnostics:?}");
+    }
+
+    #[test]
+    fn a_bracket_may_close_at_the_column_of_its_key() {
+        assert_eq!(read(&file("a:\n  b: [\n    1,\n  ]\n  c: 2\n")).unwrap()[0].to_json()["a"]["b"][0], 1);
+    }
+
+    #[test]
+    fn a_broken_document_hides_no_other() {
+        let (documents, diagnostics) = read_valid(&file("a: 1\n---\nb: ]\nc: 1\n---\nd: 1\nd: 2\n---\ne: 1\n"));
+        let values: Vec<_> = documents.iter().map(Node::to_json).collect();
+        assert_eq!(values, [serde_json::json!({"a": 1}), serde_json::json!({"e": 1})]);
+        let lines: Vec<_> = diagnostics.iter().map(|diagnostic| diagnostic.span.as_ref().unwrap().line).collect();
+        assert_eq!(lines, [3, 7]);
     }
 
     #[test]
     fn depth_is_bounded() {
-        assert!(diagnostics(&"[".repeat(100))[0].contains("nested"));
+        assert!(diagnostics(&["[".repeat(100), "]".repeat(100)].concat())[0].contains("nested"));
         assert_eq!(diagnostics(&"[".repeat(100_000)).len(), 1);
     }
 

@@ -143,3 +143,104 @@ fn a_token_that_is_signed_verifies_with_its_key_only() {
     let (code, text) = decode(&[]);
     assert!(code == Some(0) && text.contains("NOT VERIFIED"), "{text}");
 }
+
+const DEPLOYMENT: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: a}
+spec: {template: {metadata: {labels: {routing-claims.dev/router: enabled}}}}
+";
+
+/// A patch looks like a workload without labels, which would not pass the filter.
+#[test]
+fn patches_of_kustomize_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let patch = "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: web, namespace: a}\nspec: {replicas: 3}\n";
+    write("plan.yaml", &PLAN.replace("namespace: a}", "namespace: a, variants: [{name: PR-1}]}"));
+    fs::create_dir(folder.path().join("apps")).unwrap();
+    write("apps/web.yaml", DEPLOYMENT);
+    write("apps/patch.yaml", patch);
+    write("apps/delete.yaml", &format!("$patch: delete\n{patch}"));
+    let lint = || run(folder.path(), &["lint", "-f", "plan.yaml", "--manifests", "apps"], "");
+    for kustomization in [
+        "resources: [web.yaml]\npatches: [{path: ./patch.yaml}]\n",
+        "kind: Component\napiVersion: kustomize.config.k8s.io/v1alpha1\npatchesStrategicMerge: [../apps/patch.yaml]\n",
+    ] {
+        write("apps/kustomization.yaml", kustomization);
+        let output = lint();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(said.contains("apps/patch.yaml:1:1: left out a patch") && said.contains("apps/delete.yaml"), "{said}");
+    }
+    fs::remove_file(folder.path().join("apps/kustomization.yaml")).unwrap();
+    let output = lint();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("web.yaml:1:1: Deployment a/web comes a second time"));
+}
+
+#[test]
+fn lint_tells_its_findings_beside_files_that_can_not_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &[u8]| fs::write(folder.path().join(name), text).unwrap();
+    write("broken.yaml", b"a: ]\n---\nkind: Service\nmetadata: {name: x}\n");
+    write("latin1.yaml", b"kind: \xff\n");
+    write("route.yaml", b"kind: VirtualService\nmetadata: {name: a, namespace: a}\nspec: {hosts: 1}\n");
+    let output = run(folder.path(), &["lint", "--manifests", ".", "absent.yaml"], "");
+    let (found, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(found.contains("./route.yaml:3:15: error[wrong-type]"), "{found}");
+    for file in ["broken.yaml:1:4", "latin1.yaml", "absent.yaml"] {
+        assert!(said.contains(file), "{said}");
+    }
+    assert!(said.contains("1 resource does not name a namespace: assumed `default`"), "{said}");
+    let output = run(folder.path(), &["lint", "--manifests", "broken.yaml", "--namespace", "a"], "");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("assumed"));
+}
+
+#[test]
+fn explain_tells_which_namespace_it_assumes() {
+    let folder = tempfile::tempdir().unwrap();
+    let route =
+        "kind: VirtualService\nmetadata: {name: x}\nspec: {hosts: [x], http: [{route: [{destination: {host: y}}]}]}\n";
+    let explain = |host: &str, more: &[&str]| {
+        let arguments = [&["explain", "--manifests", "-", "--host", host], more].concat();
+        String::from_utf8(run(folder.path(), &arguments, route).stdout).unwrap()
+    };
+    let text = explain("x.default.svc.cluster.local", &[]);
+    assert!(text.contains("goes to      y.default.svc.cluster.local") && text.contains("(stdin:1:1)"), "{text}");
+    let text = explain("x.shop.svc.cluster.local", &["--namespace", "shop"]);
+    assert!(text.contains("goes to      y.shop.svc.cluster.local") && !text.contains("--namespace"), "{text}");
+}
+
+/// What `kubectl get -o yaml` shows of a resource that was applied as it was rendered.
+#[test]
+fn diff_does_not_compare_what_the_api_server_sets() {
+    let folder = tempfile::tempdir().unwrap();
+    let rendered = String::from_utf8(run(folder.path(), &["render", "-f", "-"], PLAN).stdout).unwrap();
+    fs::write(folder.path().join("plan.yaml"), PLAN).unwrap();
+    let live = rendered.replace(
+        "metadata:\n",
+        "metadata:\n  uid: 1-2\n  generation: 2\n  resourceVersion: '7'\n  creationTimestamp: 2026-01-01T00:00:00Z\n  \
+         managedFields: [{manager: kubectl}]\n",
+    );
+    let live = live.replace("spec:\n", "status: {conditions: []}\nspec:\n").replace(
+        "  annotations:\n",
+        "  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: |\n      {}\n",
+    );
+    fs::write(folder.path().join("live.yaml"), &live).unwrap();
+    let output = run(folder.path(), &["diff", "live.yaml", "plan.yaml"], "");
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stdout)), (Some(0), ""));
+    fs::write(folder.path().join("live.yaml"), live.replace("plan: qa", "plan: other")).unwrap();
+    assert_eq!(run(folder.path(), &["diff", "live.yaml", "plan.yaml"], "").status.code(), Some(1));
+}
+
+#[test]
+fn rendered_files_can_be_concatenated() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["render", "-f", "-", "-o", "out"], PLAN).status.success());
+    let text = |name: &str| fs::read_to_string(folder.path().join("out").join(name)).unwrap();
+    fs::write(folder.path().join("all.yaml"), [A, B, FILTER].map(text).concat()).unwrap();
+    let output = run(folder.path(), &["diff", "all.yaml", "out"], "");
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stdout)), (Some(0), ""));
+}

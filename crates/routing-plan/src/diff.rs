@@ -237,7 +237,9 @@ fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
         list.iter().map(|one| (one.id(), one)).collect()
     }
     let (old, new) = (by_id(old), by_id(new));
-    let changed = new.iter().filter(|(id, one)| old.get(*id).is_none_or(|before| before.value != one.value));
+    let changed = new
+        .iter()
+        .filter(|(id, one)| old.get(*id).is_none_or(|before| authored(&before.value) != authored(&one.value)));
     let removed = old.iter().filter(|(id, _)| !new.contains_key(*id));
     let mut steps: Vec<(u8, Step)> = changed
         .map(|(id, one)| {
@@ -276,6 +278,22 @@ fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
     waiting
 }
 
+/// What the author of a resource has written: without what the API server and kubectl add to it, and without the
+/// namespace, which an author may leave to kubectl.
+fn authored(value: &Value) -> Value {
+    let mut value = value.clone();
+    let Some(fields) = value.as_object_mut() else { return value };
+    fields.remove("status");
+    let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) else { return value };
+    metadata.retain(|name, _| !SET_BY_SERVER.contains(&&**name) && name != "namespace");
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove(LAST_APPLIED);
+    }
+    let is_empty = |value: &Value| value.is_null() || value.as_object().is_some_and(Map::is_empty);
+    metadata.retain(|_, value| !is_empty(value));
+    value
+}
+
 enum Rank {
     /// What routes go to, and all else that is there for itself.
     Target,
@@ -290,3 +308,9 @@ fn rank(manifest: &Manifest) -> Rank {
         _ => Rank::Target,
     }
 }
+
+/// Fields of `metadata` that the API server sets.
+const SET_BY_SERVER: [&str; 6] =
+    ["creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"];
+/// The annotation of `kubectl apply`.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

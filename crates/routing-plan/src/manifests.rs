@@ -25,6 +25,7 @@ pub struct Manifest {
     pub value: Value,
     location: Location,
     generated: bool,
+    assumed_namespace: bool,
     annotations: Labels,
     view: View,
     reading: Reading,
@@ -41,13 +42,28 @@ impl From<Resource> for Manifest {
 
 impl Manifest {
     /// The manifest at a location, if the value is one: a document without kind or name, such as a Helm chart's values,
-    /// is not. A `List` holds several, each of its `items` one.
+    /// is not. Kubernetes makes a name of `generateName`, whose random end is left out here.
     #[must_use]
     pub fn new(value: Value, location: Location) -> Option<Self> {
+        Self::in_namespace(value, location, None)
+    }
+
+    /// As [`Manifest::new`], with the namespace of a resource that names none.
+    #[must_use]
+    pub fn in_namespace(value: Value, location: Location, namespace: Option<&str>) -> Option<Self> {
         let kind = value["kind"].as_str()?.to_owned();
-        let name = value["metadata"]["name"].as_str()?.to_owned();
-        let namespace = value["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
-        Some(Self::read(kind, namespace, name, value, location))
+        let metadata = &value["metadata"];
+        let name = metadata["name"].as_str().or(metadata["generateName"].as_str())?.to_owned();
+        let given = metadata["namespace"].as_str().or(namespace);
+        let assumed_namespace = given.is_none();
+        let namespace = given.unwrap_or("default").to_owned();
+        Some(Self { assumed_namespace, ..Self::read(kind, namespace, name, value, location) })
+    }
+
+    /// Whether nobody has told its namespace, though the answers of this crate depend on it.
+    #[must_use]
+    pub fn has_assumed_namespace(&self) -> bool {
+        self.assumed_namespace && !matches!(self.view, View::Other)
     }
 
     /// Location of a path in the resource; of a generated resource, of what it was generated from.
@@ -114,7 +130,19 @@ impl Manifest {
         let view = View::read(&value, &mut reading);
         let policy = annotations.get(POLICY_ANNOTATION).map(String::as_str);
         let filter = RoutingFilter::of(&view, &namespace, policy);
-        Self { kind, namespace, name, value, location, generated: false, annotations, view, reading, filter }
+        Self {
+            kind,
+            namespace,
+            name,
+            value,
+            location,
+            generated: false,
+            assumed_namespace: false,
+            annotations,
+            view,
+            reading,
+            filter,
+        }
     }
 }
 

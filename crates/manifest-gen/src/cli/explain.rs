@@ -5,15 +5,19 @@ use std::{collections::BTreeMap, path::PathBuf};
 use jiff::Timestamp;
 
 use routing_plan::{
-    explain::{self, ExplainRequest},
+    diagnostic::FieldPath,
+    explain::{self, Caveat, ExplainRequest},
     manifests::Manifest,
     resolve::{Expiry, parse_timestamp},
     resources,
 };
 use serde_json::json;
 
-use super::{Exit, Format, Result, UnexpectedFormat, files, parse_pair, print};
-use crate::{diagnostic::FileDiagnostic, documents::Documents};
+use super::{Exit, Format, Result, UnexpectedFormat, files, manifests::ManifestArgs, parse_pair, print, show};
+use crate::{
+    diagnostic::FileDiagnostic,
+    documents::{Documents, ManifestInput},
+};
 
 /// Explain where a request goes, from the YAML alone.
 ///
@@ -29,9 +33,8 @@ pub(super) struct Args {
     /// The plan and its variant files: files, folders of YAML files, or `-` for stdin.
     #[arg(short = 'f', long = "file", value_name = "PATH", required_unless_present = "manifests")]
     files: Vec<PathBuf>,
-    /// Manifests, both rendered ones and your own.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
-    manifests: Vec<PathBuf>,
+    #[command(flatten)]
+    manifests: ManifestArgs,
     /// Host of the request.
     #[arg(long)]
     host: String,
@@ -73,7 +76,8 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
         let mut documents = Documents::default();
-        let mut manifests = documents.read_manifests(&files::read(&self.manifests)?)?;
+        let files = files::read(&self.manifests.manifests)?;
+        let ManifestInput { mut manifests, diagnostics, .. } = self.manifests.read(&files, &mut documents);
         if !self.files.is_empty() {
             let plan = files::resolve(&mut documents, &self.files, Expiry::Keep)?;
             let generated: Vec<_> = resources::generate(&plan).into_iter().map(Manifest::from).collect();
@@ -98,9 +102,17 @@ impl Args {
             labels: self.from_labels.clone().map(BTreeMap::from_iter),
         };
         let now = self.now.unwrap_or_else(Timestamp::now).as_second();
-        let explanation = explain::explain(&manifests, &request, now);
+        let mut explanation = explain::explain(&manifests, &request, now);
+        if let Some(assumed) = manifests.iter().find(|manifest| manifest.has_assumed_namespace()) {
+            let message = "resources that do not name a namespace are in `default` (--namespace)".into();
+            explanation.assumed.push(Caveat { message, location: Some(assumed.location(&FieldPath::default())) });
+        }
+        if !diagnostics.is_empty() {
+            let message = "what the documents contain that are not valid YAML".into();
+            explanation.unknown.push(Caveat { message, location: None });
+        }
         match self.format {
-            Format::Text => print(&explanation.to_text(&|location| documents.span(location).to_string())),
+            Format::Text => print(&explanation.to_text(&|location| documents.span(location).to_string()))?,
             Format::Json => {
                 let mut value = json!(explanation);
                 for (index, rule) in explanation.rules.iter().enumerate() {
@@ -112,9 +124,14 @@ impl Args {
                         value[field][index]["location"] = json!(location);
                     }
                 }
-                print(&format!("{value:#}\n"))
+                print(&format!("{value:#}\n"))?
             }
+        };
+        if diagnostics.is_empty() {
+            return Ok(Exit::Done);
         }
+        show(&diagnostics);
+        Ok(Exit::Invalid)
     }
 }
 

@@ -11,22 +11,36 @@ use std::{
 use routing_plan::resolve::{Expiry, ResolvedPlan};
 
 use super::Result;
-use crate::{diagnostic::FileDiagnostic, documents::Documents, render, yaml::File};
+use crate::{diagnostic::FileDiagnostic, documents::Documents, kustomize::FILE_NAMES, render, yaml::File};
 
 /// Reads what `-f` names: files, the YAML files of folders, stdin for `-`.
 pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Arc<File>>> {
+    let (files, diagnostics) = read_readable(paths);
+    if diagnostics.is_empty() { Ok(files) } else { Err(diagnostics) }
+}
+
+/// As [`read`], without the files that can't be read.
+pub(super) fn read_readable(paths: &[PathBuf]) -> (Vec<Arc<File>>, Vec<FileDiagnostic>) {
     let mut files = Vec::new();
     let mut diagnostics = Vec::new();
+    let unreadable =
+        |path: &Path, error: &io::Error| FileDiagnostic::new(format!("can't read {}: {error}", path.display()));
     for path in paths {
-        match read_one(path) {
-            Ok(found) => files.extend(found),
-            Err(error) => diagnostics.push(FileDiagnostic::new(format!("can't read {}: {error}", path.display()))),
+        let paths = files_of(path).unwrap_or_else(|error| {
+            diagnostics.push(unreadable(path, &error));
+            Vec::new()
+        });
+        for path in paths {
+            match read_one(&path) {
+                Ok(file) => files.push(file),
+                Err(error) => diagnostics.push(unreadable(&path, &error)),
+            }
         }
     }
     // A file that was named twice, such as by itself and by its folder, counts once.
     files.sort_by(|a, b| a.name.cmp(&b.name));
     files.dedup_by(|a, b| a.name == b.name);
-    if diagnostics.is_empty() { Ok(files) } else { Err(diagnostics) }
+    (files, diagnostics)
 }
 
 /// Reads and resolves a plan with its variants and the files that it names.
@@ -106,24 +120,30 @@ fn existing(folder: &Path, plan: &str, wanted: &BTreeMap<String, String>) -> Res
     Ok(found)
 }
 
-fn read_one(path: &Path) -> io::Result<Vec<Arc<File>>> {
-    let file = |name: String, bytes: Vec<u8>| {
-        let text = String::from_utf8(bytes).map_err(|_| io::Error::other("the file is not valid UTF-8"))?;
-        Ok::<_, io::Error>(Arc::new(File { name, text }))
-    };
-    if path == Path::new("-") {
+/// The path itself, or the YAML files of a folder.
+fn files_of(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut paths: Vec<_> = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    paths.retain(|path| is_yaml(path) && path.is_file());
+    Ok(paths)
+}
+
+fn read_one(path: &Path) -> io::Result<Arc<File>> {
+    let (name, bytes) = if path == Path::new("-") {
         let mut bytes = Vec::new();
         io::stdin().lock().read_to_end(&mut bytes)?;
-        return Ok(vec![file("stdin".into(), bytes)?]);
-    }
-    let mut paths = vec![path.to_owned()];
-    if path.is_dir() {
-        paths = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-        paths.retain(|path| is_yaml(path) && path.is_file());
-    }
-    paths.iter().map(|path| file(path.display().to_string(), fs::read(path)?)).collect()
+        ("stdin".into(), bytes)
+    } else {
+        (path.display().to_string(), fs::read(path)?)
+    };
+    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("the file is not valid UTF-8"))?;
+    Ok(Arc::new(File { name, text }))
 }
 
 fn is_yaml(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+    let extension = path.extension().unwrap_or_default();
+    let is_kustomization = path.file_name().is_some_and(|name| FILE_NAMES.iter().any(|one| name == *one));
+    extension == "yaml" || extension == "yml" || extension == "json" || is_kustomization
 }

@@ -8,8 +8,12 @@ use routing_plan::{
     resolve::{Expiry, parse_timestamp},
 };
 
-use super::{Exit, Result, files, note, print};
-use crate::{diagnostic::FileDiagnostic, documents::Documents, findings::Format};
+use super::{Exit, Result, files, manifests::ManifestArgs, note, print, show};
+use crate::{
+    diagnostic::FileDiagnostic,
+    documents::{Documents, ManifestInput},
+    findings::Format,
+};
 
 /// Find what would break or mislead on a real mesh.
 ///
@@ -24,9 +28,8 @@ pub(super) struct Args {
     /// The plan and its variant files: files, folders of YAML files, or `-` for stdin.
     #[arg(short = 'f', long = "file", value_name = "PATH", required_unless_present = "manifests")]
     files: Vec<PathBuf>,
-    /// Manifests of the mesh: `Service`, `Deployment`, `VirtualService`, …
-    #[arg(long, value_name = "PATH", num_args = 1..)]
-    manifests: Vec<PathBuf>,
+    #[command(flatten)]
+    manifests: ManifestArgs,
     /// Format of the output.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -42,15 +45,27 @@ impl Args {
             [] => None,
             files => Some(files::resolve(&mut documents, files, Expiry::Keep)?),
         };
-        let manifests = documents.read_manifests(&files::read(&self.manifests)?)?;
+        let (files, mut diagnostics) = files::read_readable(&self.manifests.manifests);
+        let ManifestInput { manifests, diagnostics: invalid, .. } = self.manifests.read(&files, &mut documents);
+        diagnostics.extend(invalid);
         if plan.is_none() && manifests.is_empty() {
-            return Err(vec![FileDiagnostic::new("expected Kubernetes resources in `--manifests`, found none")]);
+            diagnostics.push(FileDiagnostic::new("expected Kubernetes resources in `--manifests`, found none"));
+            return Err(diagnostics);
+        }
+        let assumed = manifests.iter().filter(|manifest| manifest.has_assumed_namespace()).count();
+        if assumed > 0 {
+            let resources = if assumed == 1 { "resource does" } else { "resources do" };
+            note(&format!("{assumed} {resources} not name a namespace: assumed `default` (--namespace)"));
         }
         let findings = lint::run(plan.as_ref(), manifests, self.now.unwrap_or_else(Timestamp::now));
         print(&self.format.write(&findings, &documents))?;
         let errors = findings.iter().filter(|finding| finding.lint.severity == Severity::Error).count();
         let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         note(&format!("{}, {}", count(errors, "error"), count(findings.len() - errors, "warning")));
+        if !diagnostics.is_empty() {
+            show(&diagnostics);
+            return Ok(Exit::Invalid);
+        }
         Ok(if errors > 0 { Exit::Findings } else { Exit::Done })
     }
 }

@@ -1,5 +1,7 @@
 //! JSON values to YAML text that every YAML reader reads as the same values.
 
+use std::fmt::Write;
+
 use serde_json::Value;
 
 use super::{Meaning, Scalar};
@@ -16,6 +18,12 @@ pub fn write(value: &Value) -> String {
         }
     }
     out
+}
+
+/// Writes a value as a document that can follow another one.
+#[must_use]
+pub fn document(value: &Value) -> String {
+    format!("---\n{}", write(value))
 }
 
 /// Writes the entries of a mapping or the items of a list on lines of their own. The first begins at the end of `out`.
@@ -99,8 +107,16 @@ fn text(out: &mut String, value: &str) {
         out.push_str(&value.replace('\'', "''"));
         out.push('\'');
     } else {
-        // A JSON string is a YAML string.
-        out.push_str(&Value::from(value).to_string());
+        // A JSON string is a YAML string, if what YAML does not print or takes for a line break is escaped.
+        for c in Value::from(value).to_string().chars() {
+            match c {
+                '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                    // Writing to a string can't fail.
+                    let _ = write!(out, "\\u{:04x}", u32::from(c));
+                }
+                c => out.push(c),
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod diff;
 mod explain;
 mod lint;
+mod lists;
 
 use std::sync::Arc;
 
