@@ -43,7 +43,7 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Number of generated sets of resources.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 200)]
     sets: u64,
     /// Only find or build the programs, and print their paths.
     #[arg(long)]

@@ -136,7 +136,7 @@ async fn shrink(mesh: &Mesh<'_>, set: &Set, refused: &Refused, request: &Request
         }
         mesh.delete(&renamed).await?;
     }
-    Ok(show(mesh, &smallest, &Refused::new(), request, answer))
+    Ok(show(mesh, &wanted, &smallest, &smallest.requests[0], answer))
 }
 
 /// What `explain` and the mesh answer, without names.
@@ -154,7 +154,7 @@ fn kind(mesh: &Mesh<'_>, known: &[Manifest], request: &Request, answer: &Answer)
             let filtered = headers.iter().any(|(name, _)| name == scene::REPORT);
             if filtered != explanation.filter.is_some() {
                 let filter = explanation.filter.as_deref().and_then(|id| id.split(' ').next());
-                return format!("explained: filter {}; happened: filtered {filtered}", filter.unwrap_or("none"));
+                return format!("{BY_FILTER}: {}, happened: {filtered}", filter.unwrap_or("none"));
             }
             format!("to {}", short(host))
         }
@@ -163,10 +163,10 @@ fn kind(mesh: &Mesh<'_>, known: &[Manifest], request: &Request, answer: &Answer)
     format!("{resource}, explained: {explained}; happened: {happened}")
 }
 
-fn show(mesh: &Mesh<'_>, set: &Set, refused: &Refused, request: &Request, answer: &Answer) -> String {
-    let filters = mesh.filters.iter().map(|filter| &filter.value);
+fn show(mesh: &Mesh<'_>, kind: &str, set: &Set, request: &Request, answer: &Answer) -> String {
+    let filters = mesh.filters.iter().map(|filter| &filter.value).filter(|_| kind.starts_with(BY_FILTER));
     let objects: Vec<_> = set.objects.iter().chain(filters).map(|object| write::write(&without_code(object))).collect();
-    let known = manifests(mesh, set, refused);
+    let known = manifests(mesh, set, &Refused::new());
     let explained = explanation(mesh, &known, request).to_text(&|location| location.path.to_string());
     format!(
         "--- {} ---\n{}\nrequest: {request:?}\nmesh: {answer:?}\nexplain:\n{explained}",
@@ -284,10 +284,12 @@ impl std::fmt::Display for Tally {
     }
 }
 
+/// How the kind of a disagreement about the filter itself begins.
+const BY_FILTER: &str = "filtered, explained";
 /// The lints that say that the API server refuses the resource.
 const REFUSED: [&str; 2] = ["wrong-type", "http-route-limits"];
 /// At most `mesh::SLOTS`.
-const SETS_AT_ONCE: u64 = 50;
+const SETS_AT_ONCE: u64 = 25;
 const REQUESTS: usize = 20;
 const REQUESTS_AT_ONCE: usize = 16;
 /// How many kinds of disagreements are made small.

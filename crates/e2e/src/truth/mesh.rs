@@ -231,7 +231,7 @@ fn workload_port(slot: usize, service: usize, port: u16) -> u16 {
 }
 
 /// How many sets can be applied at once.
-const SLOTS: usize = 50;
+const SLOTS: usize = 25;
 /// The last byte of the address of all workloads.
 const APPS: u8 = 70;
 const FIRST_PORT: u16 = 20_000;
