@@ -91,22 +91,25 @@ impl Cluster {
         Ok(())
     }
 
-    /// Creates or updates a resource that `explain` does not need to know. The inner result is the API server's answer: an
-    /// error is why it refuses the resource.
+    /// Creates or updates a resource without remembering it. The inner result is the API server's answer: the time at which
+    /// the resource was created, or why it is refused.
     ///
     /// # Errors
     ///
     /// If the API server does not answer.
-    pub async fn apply_unrecorded(&self, resource: &Value) -> Result<Result<(), String>> {
+    pub async fn apply_unrecorded(&self, resource: &Value) -> Result<Result<String, String>> {
         let (api, name) = self.api(resource)?;
         match api.patch(&name, &by_us(), &Patch::Apply(resource)).await {
-            Ok(_) => Ok(Ok(())),
+            Ok(applied) => {
+                let created = applied.metadata.creation_timestamp.context("a resource without a creation time")?;
+                Ok(Ok(created.0.to_string()))
+            }
             Err(kube::Error::Api(status)) => Ok(Err(status.message)),
             Err(error) => Err(error).with_context(|| format!("cannot apply {}", Self::id(resource))),
         }
     }
 
-    /// Deletes a resource if it exists, without waiting.
+    /// Deletes a resource if it exists, without waiting until it is gone.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use manifest_gen::yaml::write;
 use routing_plan::{
-    diagnostic::{Document, Location},
+    diagnostic::Document,
     explain,
     lint::{self, Severity},
     manifests::Manifest,
@@ -30,7 +30,7 @@ use serde_json::{Map, Value};
 use self::{
     compare::Verdict,
     generate::{Request, Set},
-    mesh::{Answer, Mesh, Refused},
+    mesh::{Answer, Applied, Mesh},
 };
 use crate::{scene, world::World};
 
@@ -89,19 +89,17 @@ fn explanation(mesh: &Mesh<'_>, known: &[Manifest], request: &Request) -> explai
 }
 
 /// What the API server has of a set and of all sets.
-fn manifests(mesh: &Mesh<'_>, set: &Set, refused: &Refused) -> Vec<Manifest> {
-    let accepted = set.objects.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
-    let accepted =
-        accepted.filter_map(|(index, object)| Manifest::new(object.clone(), Location::root(Document::Manifest(index))));
+fn known(mesh: &Mesh<'_>, applied: &Applied) -> Vec<Manifest> {
     let shared = mesh.world.cluster.manifests().into_iter().chain(mesh.filters.iter().cloned());
     // The sidecars' own resources hide nothing; they only give each a listener.
-    accepted.chain(shared.filter(|manifest| manifest.kind != "Sidecar")).collect()
+    let shared = shared.filter(|manifest| manifest.kind != "Sidecar");
+    mesh::manifests(&applied.objects, 0).into_iter().chain(shared).collect()
 }
 
 /// The smallest set that still shows the disagreement, with both answers. Both stay what they are, except for names.
-async fn shrink(mesh: &Mesh<'_>, set: &Set, refused: &Refused, request: &Request, answer: &Answer) -> Result<String> {
-    let wanted = kind(mesh, &manifests(mesh, set, refused), request, answer);
-    let accepted = set.objects.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
+async fn shrink(mesh: &Mesh<'_>, set: &Set, applied: &Applied, request: &Request, answer: &Answer) -> Result<String> {
+    let wanted = kind(mesh, &known(mesh, applied), request, answer);
+    let accepted = set.objects.iter().enumerate().filter(|(index, _)| !applied.refused.contains_key(index));
     let objects = accepted.map(|(_, object)| object.clone()).collect();
     let mut smallest = Set { tag: set.tag.clone(), objects, requests: vec![request.clone()] };
     let (mut next, mut round, mut shrunk) = (0, 0, false);
@@ -118,11 +116,11 @@ async fn shrink(mesh: &Mesh<'_>, set: &Set, refused: &Refused, request: &Request
         let names = (0..).map(|index| format!("{}-{round}-{index}", set.tag));
         let renamed: Vec<_> =
             rest.iter().zip(names).take(SHRUNK_AT_ONCE).map(|(one, name)| one.renamed(&name)).collect();
-        let refused = mesh.apply(&renamed).await?;
+        let applied = mesh.apply(&renamed).await?;
         let answers = send_all(mesh, &renamed).await?;
-        let found = answers.iter().find(|(slot, set, request, answer)| {
-            let known = manifests(mesh, set, &refused[*slot]);
-            refused[*slot].is_empty()
+        let found = answers.iter().find(|(slot, _, request, answer)| {
+            let known = known(mesh, &applied[*slot]);
+            applied[*slot].refused.is_empty()
                 && judge(mesh, &known, request, answer) == Verdict::Disagree
                 && kind(mesh, &known, request, answer) == wanted
         });
@@ -136,7 +134,8 @@ async fn shrink(mesh: &Mesh<'_>, set: &Set, refused: &Refused, request: &Request
         }
         mesh.delete(&renamed).await?;
     }
-    Ok(show(mesh, &wanted, &smallest, &smallest.requests[0], answer))
+    let applied = Applied { objects: smallest.objects.clone(), ..Applied::default() };
+    Ok(show(mesh, &wanted, &applied, &smallest.requests[0], answer))
 }
 
 /// What `explain` and the mesh answer, without names.
@@ -163,16 +162,13 @@ fn kind(mesh: &Mesh<'_>, known: &[Manifest], request: &Request, answer: &Answer)
     format!("{resource}, explained: {explained}; happened: {happened}")
 }
 
-fn show(mesh: &Mesh<'_>, kind: &str, set: &Set, request: &Request, answer: &Answer) -> String {
+fn show(mesh: &Mesh<'_>, kind: &str, applied: &Applied, request: &Request, answer: &Answer) -> String {
     let filters = mesh.filters.iter().map(|filter| &filter.value).filter(|_| kind.starts_with(BY_FILTER));
-    let objects: Vec<_> = set.objects.iter().chain(filters).map(|object| write::write(&without_code(object))).collect();
-    let known = manifests(mesh, set, &Refused::new());
-    let explained = explanation(mesh, &known, request).to_text(&|location| location.path.to_string());
-    format!(
-        "--- {} ---\n{}\nrequest: {request:?}\nmesh: {answer:?}\nexplain:\n{explained}",
-        set.tag,
-        objects.join("---\n")
-    )
+    let objects = applied.objects.iter().chain(filters);
+    let objects: Vec<_> = objects.map(|object| write::write(&without_code(object))).collect();
+    let explanation = explanation(mesh, &known(mesh, applied), request);
+    let explained = explanation.to_text(&|location| location.path.to_string());
+    format!("--- {kind} ---\n{}\nrequest: {request:?}\nmesh: {answer:?}\nexplain:\n{explained}", objects.join("---\n"))
 }
 
 /// A resource without its long texts, which are scripts.
@@ -197,14 +193,13 @@ fn reason(why: &str) -> String {
 impl Tally {
     /// Applies sets and sends their requests.
     async fn run(&mut self, mesh: &Mesh<'_>, batch: &[Set]) -> Result<()> {
-        let refused = mesh.apply(batch).await?;
-        for (set, refused) in batch.iter().zip(&refused) {
-            self.lint(set, refused);
+        let applied = mesh.apply(batch).await?;
+        for (set, applied) in batch.iter().zip(&applied) {
+            self.lint(set, &applied.refused);
         }
         let mut disagreements = Vec::new();
         for (slot, set, request, answer) in send_all(mesh, batch).await? {
-            let known = manifests(mesh, set, &refused[slot]);
-            match judge(mesh, &known, request, &answer) {
+            match judge(mesh, &known(mesh, &applied[slot]), request, &answer) {
                 Verdict::Agree => self.agree += 1,
                 Verdict::Unknown(why) => *self.unknown.entry(why).or_default() += 1,
                 Verdict::Disagree => disagreements.push((slot, set, request, answer)),
@@ -213,24 +208,19 @@ impl Tally {
         self.sets += batch.len() as u64;
         mesh.delete(batch).await?;
         for (slot, set, request, answer) in disagreements {
-            let kind = kind(mesh, &manifests(mesh, set, &refused[slot]), request, &answer);
+            let kind = kind(mesh, &known(mesh, &applied[slot]), request, &answer);
             let count = self.disagree.entry(kind).or_default();
             *count += 1;
             if *count == 1 && self.disagree.len() <= SHRUNK {
-                println!("{}", shrink(mesh, set, &refused[slot], request, &answer).await?);
+                println!("{}", shrink(mesh, set, &applied[slot], request, &answer).await?);
             }
         }
         Ok(())
     }
 
     /// Compares what `lint` says of each object with whether it was refused.
-    fn lint(&mut self, set: &Set, refused: &Refused) {
-        let manifests = set
-            .objects
-            .iter()
-            .enumerate()
-            .filter_map(|(index, object)| Manifest::new(object.clone(), Location::root(Document::Manifest(index))));
-        let findings = lint::run(None, manifests.collect(), Timestamp::now());
+    fn lint(&mut self, set: &Set, refused: &BTreeMap<usize, String>) {
+        let findings = lint::run(None, mesh::manifests(&set.objects, 0), Timestamp::now());
         for (index, object) in set.objects.iter().enumerate() {
             let of_object = findings.iter().filter(|finding| finding.location.document == Document::Manifest(index));
             let errors: Vec<_> = of_object.filter(|finding| finding.lint.severity == Severity::Error).collect();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 use e2e::{Proxy, app::App, settle};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use routing_plan::{
@@ -42,8 +42,14 @@ pub(super) enum Answer {
     Proxy(u16),
 }
 
-/// An object that the API server or Istio's validation refuses: its number in the set, and why.
-pub(super) type Refused = BTreeMap<usize, String>;
+/// What became of the objects of a set.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Applied {
+    /// The accepted ones, each with the time at which it was created.
+    pub(super) objects: Vec<Value>,
+    /// Why the API server or Istio's validation refuses the others, by their number in the set.
+    pub(super) refused: BTreeMap<usize, String>,
+}
 
 impl<'w> Mesh<'w> {
     /// Starts the workloads.
@@ -66,20 +72,15 @@ impl<'w> Mesh<'w> {
         if let Some(old) = self.installed.take() {
             self.delete(&[old]).await?;
         }
-        let refused = self.apply(std::slice::from_ref(&filters)).await?;
-        let accepted = filters.objects.iter().enumerate().filter(|(index, _)| !refused[0].contains_key(index));
-        self.filters = accepted
-            .filter_map(|(index, object)| {
-                Manifest::new(object.clone(), Location::root(Document::Manifest(FILTERS + index)))
-            })
-            .collect();
+        let applied = self.apply(std::slice::from_ref(&filters)).await?.swap_remove(0);
+        self.filters = manifests(&applied.objects, FILTERS);
         self.installed = Some(filters);
         Ok(())
     }
 
-    /// Applies sets, at most `SLOTS`, and waits until the proxies have them. Returns what was refused of each.
-    pub(super) async fn apply(&self, sets: &[Set]) -> Result<Vec<Refused>> {
-        let mut refused = self.validate(sets).await?;
+    /// Applies sets, at most `SLOTS`, and waits until the proxies have them.
+    pub(super) async fn apply(&self, sets: &[Set]) -> Result<Vec<Applied>> {
+        let invalid = self.validate(sets).await?;
         let cluster = &self.world.cluster;
         let namespaces = sets.iter().flat_map(|set| [set.tag.clone(), set.far()]);
         let namespaces =
@@ -89,28 +90,37 @@ impl<'w> Mesh<'w> {
             stream::iter(resources)
                 .map(async |resource: Value| cluster.apply_unrecorded(&resource).await?.map_err(anyhow::Error::msg))
                 .buffer_unordered(AT_ONCE)
-                .try_collect::<Vec<()>>()
+                .try_collect::<Vec<_>>()
                 .await?;
         }
         let objects = sets
             .iter()
             .enumerate()
             .flat_map(|(slot, set)| set.objects.iter().enumerate().map(move |(index, object)| (slot, index, object)));
-        let valid: Vec<_> = objects.filter(|(slot, index, _)| !refused[*slot].contains_key(index)).collect();
-        let answers: Vec<_> = stream::iter(valid)
+        let answers: Vec<_> = stream::iter(objects.collect::<Vec<_>>())
             .map(async |(slot, index, object)| {
-                anyhow::Ok((slot, index, cluster.apply_unrecorded(&self.bound(object)).await?))
+                let answer = match invalid.get(&istio_id(object)) {
+                    Some(why) => Err(why.clone()),
+                    None => cluster.apply_unrecorded(&self.bound(object)).await?,
+                };
+                anyhow::Ok((slot, index, object, answer))
             })
-            .buffer_unordered(AT_ONCE)
+            .buffered(AT_ONCE)
             .try_collect()
             .await?;
-        for (slot, index, answer) in answers {
-            if let Err(why) = answer {
-                refused[slot].insert(index, why);
+        let mut applied = vec![Applied::default(); sets.len()];
+        for (slot, index, object, answer) in answers {
+            match answer {
+                Ok(created) => {
+                    let mut object = object.clone();
+                    object["metadata"]["creationTimestamp"] = json!(created);
+                    applied[slot].objects.push(object);
+                }
+                Err(why) => drop(applied[slot].refused.insert(index, why)),
             }
         }
         settle(cluster, &self.world.proxies()).await?;
-        Ok(refused)
+        Ok(applied)
     }
 
     /// Deletes sets. The proxies notice at the next [`apply`](Self::apply).
@@ -124,34 +134,23 @@ impl<'w> Mesh<'w> {
             .await
     }
 
-    /// What Istio's validating webhook refuses. The webhook itself does not run here; `istioctl validate` is the same code.
-    async fn validate(&self, sets: &[Set]) -> Result<Vec<Refused>> {
+    /// What Istio's validating webhook refuses, and why, by [`istio_id`]. The webhook does not run here; `istioctl validate`
+    /// runs the same code.
+    async fn validate(&self, sets: &[Set]) -> Result<BTreeMap<String, String>> {
         let file = self.dir.join("sets.yaml");
         let objects = sets.iter().flat_map(|set| &set.objects).map(Value::to_string);
         fs::write(&file, objects.collect::<Vec<_>>().join("\n---\n"))?;
         let mut command = Command::new(&self.world.istioctl);
         let output = command.arg("validate").arg("-f").arg(&file).stdin(Stdio::null()).output().await?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = String::from_utf8_lossy(&output.stderr);
         // Warnings come first, in the same form.
-        let errors: BTreeMap<_, _> = said
-            .lines()
-            .skip_while(|line| !line.starts_with("Error: "))
+        let errors = said.lines().skip_while(|line| !line.starts_with("Error: "));
+        let errors: BTreeMap<_, _> = errors
             .filter_map(|line| line.trim().strip_prefix("* ")?.split_once(": "))
             .map(|(id, why)| (id.to_owned(), why.to_owned()))
             .collect();
-        if !output.status.success() && errors.is_empty() {
-            bail!("istioctl validate: {said}");
-        }
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let id = |object: &Value| {
-            let metadata = &object["metadata"];
-            format!("{}/{}/{}", text(&object["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
-        };
-        let refused = |set: &Set| {
-            let objects = set.objects.iter().enumerate();
-            objects.filter_map(|(index, object)| Some((index, errors.get(&id(object))?.clone()))).collect()
-        };
-        Ok(sets.iter().map(refused).collect())
+        ensure!(output.status.success() || !errors.is_empty(), "istioctl validate: {said}");
+        Ok(errors)
     }
 
     /// An object as this mesh needs it: a gateway listens on its own address.
@@ -223,6 +222,20 @@ impl<'w> Mesh<'w> {
         let port = said["version"].as_str().context("a service without a version")?.parse()?;
         Ok(Answer::Service { host, port, headers: lines })
     }
+}
+
+/// Objects as `explain` and `lint` take them, with document numbers from `first` on.
+pub(super) fn manifests(objects: &[Value], first: usize) -> Vec<Manifest> {
+    let location = |index| Location::root(Document::Manifest(first + index));
+    let manifests = objects.iter().enumerate().map(|(index, object)| Manifest::new(object.clone(), location(index)));
+    manifests.flatten().collect()
+}
+
+/// An object as `istioctl validate` names it.
+fn istio_id(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let metadata = &object["metadata"];
+    format!("{}/{}/{}", text(&object["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
 }
 
 fn workload_port(slot: usize, service: usize, port: u16) -> u16 {
