@@ -1,5 +1,6 @@
 //! What happens to a request, from the resources alone: the filter's decision, then the routes in the order of Envoy.
 
+mod bystanders;
 mod http_route;
 mod matching;
 mod virtual_service;
@@ -9,7 +10,7 @@ use std::{
     fmt::{self, Write},
 };
 
-use routing_claims::{Decider, TokenFormat};
+use routing_claims::{Decider, Policy, PolicyConfig, TokenFormat};
 use serde::Serialize;
 
 use self::matching::{Doubt, Matched};
@@ -118,6 +119,7 @@ pub fn explain(manifests: &[Manifest], request: &ExplainRequest, now: i64) -> Ex
         decide(filter, &mut request, now, &mut explanation);
     }
     route(manifests, &request, &mut explanation);
+    bystanders::name(manifests, &request, &mut explanation);
     explanation
 }
 
@@ -126,8 +128,7 @@ pub fn explain(manifests: &[Manifest], request: &ExplainRequest, now: i64) -> Ex
 pub fn unverified_header(manifests: &[Manifest], payload: &str) -> Option<(String, String)> {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
     let payload = BASE64.encode(payload);
-    let config = manifests.iter().find_map(Manifest::filter).map(|filter| filter.policy.config());
-    let token = match config.map(|config| config.format) {
+    let token = match policy_config(manifests).map(|config| config.format) {
         Some(TokenFormat::Payload) => payload,
         _ => format!("{}.{payload}.", BASE64.encode(r#"{"alg":"none"}"#)),
     };
@@ -137,8 +138,12 @@ pub fn unverified_header(manifests: &[Manifest], payload: &str) -> Option<(Strin
 /// The header line of a request that carries a token where the policy looks for it first.
 #[must_use]
 pub fn header_for(manifests: &[Manifest], token: &str) -> Option<(String, String)> {
-    let filter = manifests.iter().find_map(Manifest::filter)?;
-    token_source::header_line(filter.policy.config(), token)
+    token_source::header_line(policy_config(manifests)?, token)
+}
+
+/// The first policy that is valid.
+fn policy_config(manifests: &[Manifest]) -> Option<&PolicyConfig> {
+    manifests.iter().filter_map(Manifest::filter).find_map(|filter| filter.policy.as_ref()).map(Policy::config)
 }
 
 /// Without the values of headers: one is the token (R17).
@@ -299,12 +304,21 @@ fn choose_filter<'m>(
         explanation.assume(message, Some(manifest.location(&FieldPath::default())));
     }
     explanation.assume_without(manifest, manifest.unknown_under(&FieldPath::default()).cloned());
+    for path in &filter.conditions {
+        explanation.assume(format!("`{path}` holds for this request"), Some(manifest.location(path)));
+    }
+    if filter.policy.is_none() {
+        let path = filter.policy_faults.first().map_or_else(FieldPath::default, |fault| fault.path.clone());
+        let message = format!("what {} decides: its policy is not valid", manifest.id());
+        explanation.leave_open(message, Some(manifest.location(&path)));
+    }
     Some(filter)
 }
 
 /// Does with the request what the filter would.
 fn decide(filter: &RoutingFilter, request: &mut ExplainRequest, now: i64, explanation: &mut Explanation) {
-    let mut decider = Decider::new(filter.policy.clone());
+    let Some(policy) = &filter.policy else { return };
+    let mut decider = Decider::new(policy.clone());
     let lines = request.headers.clone();
     let decision = decider.decide(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), now);
     explanation.outcome = Some(decision.outcome().code());

@@ -1,74 +1,285 @@
 //! The filter of this project, as an `EnvoyFilter`, a `WasmPlugin` or a `TrafficExtension` inserts it.
 
-use routing_claims::{Policy, PolicyConfig};
+use std::collections::BTreeMap;
 
-use crate::views::{Labels, View, reader::Field, selector::LabelSelector, wasm_plugin::WasmModule};
+use routing_claims::{FieldSegment, Policy, PolicyDiagnostic};
+use serde_json::Value;
 
-/// A filter with a valid policy.
+use crate::{
+    attachment::Attachment,
+    diagnostic::FieldPath,
+    filter_names::{FilterKind, current_name},
+    views::{
+        EnvoyFilter, Labels, TrafficExtension, View,
+        envoy_filter::{ConfigPatch, NetworkFilterMatch, TypedConfig, WasmConfig},
+        reader::Field,
+        wasm_plugin::{TrafficSelector, WasmModule},
+    },
+};
+
+/// The filter of this project in a resource.
 #[derive(Debug, Clone)]
 pub(crate) struct RoutingFilter {
-    pub(crate) policy: Policy,
+    /// Its policy; none if it is not valid.
+    pub(crate) policy: Option<Policy>,
+    /// Why the policy is not valid.
+    pub(crate) policy_faults: Vec<Fault>,
+    /// Why the filter does not run where it should.
+    pub(crate) position_faults: Vec<Fault>,
+    /// Conditions of which it is not known whether they hold.
+    pub(crate) conditions: Vec<FieldPath>,
     /// Whether requests that a workload sends pass it.
     pub(crate) sidecar: bool,
     /// Whether requests that reach a gateway pass it.
     pub(crate) gateway: bool,
-    namespace: String,
-    labels: Labels,
+    /// The proxies that have it.
+    pub(crate) attachment: Attachment,
     script: Option<String>,
+}
+
+/// Something that is wrong at a path of the resource.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    pub(crate) path: FieldPath,
+    pub(crate) message: String,
 }
 
 impl RoutingFilter {
     /// The filter that a resource inserts. A Lua script does not give its policy away, so the annotation has it.
-    pub(crate) fn of(view: &View, namespace: &str, annotation: Option<&str>) -> Option<Self> {
-        let (config, labels, script, [sidecar, gateway]) = match view {
+    pub(crate) fn of(view: &View, namespace: &str, annotation: Option<Annotation<'_>>) -> Option<Self> {
+        let attachment = Attachment::of(view, namespace)?;
+        let (policy, place, script) = match view {
             View::EnvoyFilter(filter) => {
-                let config = filter.wasm().find_map(|wasm| wasm.configuration.known()?.value.text()).or(annotation)?;
-                let contexts = ["SIDECAR_OUTBOUND", "GATEWAY"].map(|context| filter.has_context(context));
-                (config.to_owned(), filter.labels(), filter.script(), contexts)
+                let wasm = filter.wasm().find_map(WrittenPolicy::of_envoy);
+                (ours(wasm, annotation)?, Place::of_envoy_filter(filter), filter.script())
             }
-            View::WasmPlugin(plugin) => (config_of(&plugin.module)?, labels_of(&plugin.selector), None, [true; 2]),
-            View::TrafficExtension(extension) => {
-                let config = match &extension.wasm {
-                    Field::Known(module) => config_of(module)?,
-                    Field::Absent | Field::Wrong(_) => annotation?.to_owned(),
-                };
-                let script = extension.lua.known().and_then(|lua| lua.inline_code.text());
-                (config, labels_of(&extension.selector), script, [true; 2])
+            View::WasmPlugin(plugin) => {
+                (ours(WrittenPolicy::of_module(&plugin.module), annotation)?, Place::of_plugin(&plugin.matches), None)
+            }
+            View::TrafficExtension(TrafficExtension { matches, wasm, lua, .. }) => {
+                let written = wasm.known().and_then(WrittenPolicy::of_module);
+                let script = lua.known().and_then(|lua| lua.inline_code.text());
+                (ours(written, annotation)?, Place::of_plugin(matches), script)
             }
             _ => return None,
         };
-        let config: PolicyConfig = serde_json::from_str(&config).ok()?;
-        Some(Self {
-            policy: Policy::new(config).ok()?,
-            sidecar,
-            gateway,
-            namespace: namespace.to_owned(),
-            labels: labels.cloned().unwrap_or_default(),
-            script: script.map(str::to_owned),
-        })
+        let (policy, policy_faults) = policy.read();
+        let Place { sidecar, gateway, faults, conditions } = place;
+        let script = script.map(str::to_owned);
+        Some(Self { policy, policy_faults, position_faults: faults, conditions, sidecar, gateway, attachment, script })
     }
 
     /// Whether a workload in this namespace with these labels has it; a namespace that is not known may be any.
     pub(crate) fn selects(&self, namespace: Option<&str>, labels: &Labels) -> bool {
-        let in_scope =
-            self.namespace == ROOT_NAMESPACE || namespace.is_none_or(|namespace| namespace == self.namespace);
-        in_scope && self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+        self.attachment.selects(namespace, Some(labels))
+    }
+
+    /// Whether a header's value comes from tokens.
+    pub(crate) fn is_managed(&self, header: &str) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.is_managed(header.as_bytes()))
     }
 
     /// Whether its script is what this version writes for the policy.
     pub(crate) fn script_is_known(&self) -> bool {
-        let script = self.script.as_ref();
-        script.is_none_or(|script| script.trim_end() == lua_filter::source(&self.policy).trim_end())
+        let (Some(script), Some(policy)) = (&self.script, &self.policy) else { return true };
+        script.trim_end() == lua_filter::source(policy).trim_end()
     }
 }
 
-fn config_of(module: &WasmModule) -> Option<String> {
-    module.plugin_config.known().map(ToString::to_string)
+/// The annotation with the policy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Annotation<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) key: &'static str,
 }
 
-fn labels_of(selector: &Field<LabelSelector>) -> Option<&Labels> {
-    selector.known()?.match_labels.known()
+/// A policy as it is written.
+struct WrittenPolicy {
+    json: String,
+    path: FieldPath,
+    /// Whether a path in the policy is one in the resource, too: it is written as YAML, not as a text.
+    has_paths: bool,
+    /// Whether nothing but this project's filter would be told this.
+    is_ours: bool,
 }
 
-/// Istio's root namespace, whose resources are for the whole mesh.
-pub(crate) const ROOT_NAMESPACE: &str = "istio-system";
+/// The policy of a filter of this project; none of another filter.
+fn ours(written: Option<WrittenPolicy>, annotation: Option<Annotation<'_>>) -> Option<WrittenPolicy> {
+    match (written, annotation) {
+        (Some(written), annotation) => (written.is_ours || annotation.is_some()).then_some(written),
+        (None, Some(Annotation { text, key })) => {
+            let path = FieldPath::default().field("metadata").field("annotations").field(key);
+            Some(WrittenPolicy { json: text.to_owned(), path, has_paths: false, is_ours: true })
+        }
+        (None, None) => None,
+    }
+}
+
+impl WrittenPolicy {
+    fn of_envoy(wasm: &WasmConfig) -> Option<Self> {
+        let configuration = wasm.configuration.known()?;
+        let json = configuration.value.text()?.to_owned();
+        let is_ours = is_policy(&json, wasm.name.text());
+        Some(Self { json, path: configuration.path.clone().field("value"), has_paths: false, is_ours })
+    }
+
+    fn of_module(module: &WasmModule) -> Option<Self> {
+        let empty = BTreeMap::new();
+        let config = match &module.plugin_config {
+            Field::Known(config) => config,
+            Field::Absent => &empty,
+            Field::Wrong(_) => return None,
+        };
+        let json = Value::Object(config.clone().into_iter().collect()).to_string();
+        let is_ours = is_policy(&json, module.url.text());
+        let path = module.path.clone().field("pluginConfig");
+        Some(Self { json, path, has_paths: true, is_ours })
+    }
+
+    fn read(&self) -> (Option<Policy>, Vec<Fault>) {
+        match Policy::from_json(self.json.as_bytes()) {
+            Ok(policy) => (Some(policy), Vec::new()),
+            Err(invalid) => (None, invalid.diagnostics().iter().map(|diagnostic| self.fault(diagnostic)).collect()),
+        }
+    }
+
+    fn fault(&self, diagnostic: &PolicyDiagnostic) -> Fault {
+        let path = self.path.clone();
+        let segments = if self.has_paths { diagnostic.path.segments() } else { &[] };
+        let path = segments.iter().fold(path, |path, segment| match segment {
+            FieldSegment::Field(name) => path.field(name.clone()),
+            FieldSegment::Index(index) => path.index(*index),
+        });
+        Fault { path, message: format!("the policy is not valid: {diagnostic}") }
+    }
+}
+
+/// Whether a configuration is one of this project's filter: by the name of its module, because it is a valid policy, or
+/// because it has a field that hardly another module has.
+fn is_policy(json: &str, module: Option<&str>) -> bool {
+    let has_own_field = || {
+        let config: Value = serde_json::from_str(json).unwrap_or_default();
+        ["claimPath", "fromCookies", "fromHeaders", "headerPrefix", "reportHeader"]
+            .iter()
+            .any(|name| config.get(name).is_some())
+    };
+    module.is_some_and(|module| module.contains(MODULE_NAME))
+        || Policy::from_json(json.as_bytes()).is_ok()
+        || has_own_field()
+}
+
+/// Where a filter runs.
+#[derive(Default)]
+struct Place {
+    sidecar: bool,
+    gateway: bool,
+    faults: Vec<Fault>,
+    conditions: Vec<FieldPath>,
+}
+
+impl Place {
+    /// By Istio's `matchMode` (`pilot/pkg/model/extensions.go`, read): a gateway counts as a client.
+    fn of_plugin(matches: &Field<Vec<TrafficSelector>>) -> Self {
+        let sends = |one: &TrafficSelector| !one.mode.is("SERVER");
+        let is_client = matches.items().is_empty() || matches.items().iter().any(sends);
+        let ports = matches.items().iter().filter(|one| !one.ports.is_absent());
+        let conditions = ports.map(|one| one.path.clone().field("ports")).collect();
+        Self { sidecar: is_client, gateway: is_client, faults: Vec::new(), conditions }
+    }
+
+    /// By Istio's `patchHTTPFilters` (`pilot/pkg/networking/core/envoyfilter/listener_patch.go`, read).
+    fn of_envoy_filter(filter: &EnvoyFilter) -> Self {
+        let mut place = Self::default();
+        let inserts_own = |patch: &&ConfigPatch| patch.apply_to.is("HTTP_FILTER") && inserts_own(patch);
+        let patches: Vec<_> = filter.config_patches.items().iter().filter(inserts_own).collect();
+        for patch in &patches {
+            place.add(patch);
+        }
+        if patches.is_empty() && filter.config_patches.known().is_some() {
+            let path = FieldPath::default().field("spec").field("configPatches");
+            place.fault(&path, "no patch of `HTTP_FILTER` inserts the filter");
+        }
+        place
+    }
+
+    fn add(&mut self, patch: &ConfigPatch) {
+        let empty = FieldPath::default();
+        let context = patch.matches.known().and_then(|matches| matches.context.text()).unwrap_or("ANY");
+        let at = patch.matches.known().map_or(&patch.path, |matches| &matches.path).clone();
+        if matches!(context, "ANY" | "SIDECAR_INBOUND") {
+            let message = format!("with the context `{context}` the filter runs on inbound requests");
+            self.fault(&at.field("context"), message);
+        }
+        let listener = patch.matches.known().and_then(|matches| matches.listener.known());
+        let chain = listener.and_then(|listener| listener.filter_chain.known());
+        let network = chain.and_then(|chain| chain.filter.known());
+        if let Some(NetworkFilterMatch { name: Field::Known(name), path, .. }) = network
+            && name != MANAGER
+        {
+            self.fault(
+                &path.clone().field("name"),
+                format!("no proxy has a network filter `{name}`: expected `{MANAGER}`"),
+            );
+            return;
+        }
+        let sub = network.and_then(|network| network.sub_filter.known());
+        let beside = sub.and_then(|sub| sub.name.text());
+        if let (Some(old), Some(sub)) = (beside, sub)
+            && let Some(current) = current_name(FilterKind::Http, old)
+        {
+            let message = format!("no proxy has an HTTP filter `{old}`: expected `{current}`");
+            self.fault(&sub.path.clone().field("name"), message);
+            return;
+        }
+        let operation = patch.patch.known().and_then(|patch| patch.operation.text()).unwrap_or("INVALID");
+        let operation_path = patch.patch.known().map_or(&empty, |patch| &patch.path).clone().field("operation");
+        let first = match (operation, beside) {
+            ("INSERT_FIRST", _) | ("INSERT_BEFORE", None) => true,
+            ("INSERT_BEFORE", Some(_)) => false,
+            ("INSERT_AFTER", Some(name)) if name != ROUTER => false,
+            ("INSERT_AFTER" | "ADD", _) => {
+                let message = format!("`{operation}` inserts the filter after the router, where no request reaches it");
+                self.fault(&operation_path, message);
+                return;
+            }
+            ("MERGE" | "MERGE_AND_REPLACE_LIST" | "REMOVE" | "REPLACE", _) => {
+                self.fault(&operation_path, format!("`{operation}` does not insert the filter"));
+                return;
+            }
+            // An unknown value has a finding of its own.
+            _ => return,
+        };
+        let at_gateway = matches!(context, "ANY" | "GATEWAY");
+        if first && at_gateway {
+            let message = format!("`{operation}` inserts the filter at the start, before Istio verifies the token");
+            let hint = if operation == "INSERT_FIRST" { "" } else { " (there is no `subFilter`)" };
+            self.fault(&operation_path, format!("{message}{hint}"));
+        }
+        self.sidecar |= matches!(context, "ANY" | "SIDECAR_OUTBOUND");
+        self.gateway |= at_gateway;
+        let proxy = patch.matches.known().filter(|matches| !matches.proxy.is_absent());
+        self.conditions.extend(proxy.map(|matches| matches.path.clone().field("proxy")));
+        self.conditions.extend(listener.into_iter().flat_map(|listener| listener.narrow.clone()));
+        self.conditions.extend(chain.into_iter().flat_map(|chain| chain.narrow.clone()));
+    }
+
+    fn fault(&mut self, path: &FieldPath, message: impl Into<String>) {
+        self.faults.push(Fault { path: path.clone(), message: message.into() });
+    }
+}
+
+/// Whether a patch is about a filter of a type that this project inserts.
+fn inserts_own(patch: &ConfigPatch) -> bool {
+    let value = patch.patch.known().and_then(|patch| patch.value.known());
+    value.is_some_and(|value| {
+        let is_typed = matches!(value.typed_config, Field::Known(TypedConfig::Lua(_) | TypedConfig::Wasm(_)));
+        is_typed || !value.config_discovery.is_absent()
+    })
+}
+
+/// Part of the names and addresses of the modules and resources of this project.
+const MODULE_NAME: &str = "routing-claims";
+/// The network filter that contains the HTTP filters.
+const MANAGER: &str = "envoy.filters.network.http_connection_manager";
+/// The last HTTP filter.
+const ROUTER: &str = "envoy.filters.http.router";

@@ -39,6 +39,7 @@
 pub mod diagnostic;
 pub mod diff;
 pub mod explain;
+pub mod filter_names;
 pub mod istio;
 pub mod lint;
 pub mod manifests;
@@ -47,6 +48,7 @@ pub mod resolve;
 pub mod resources;
 pub mod token_source;
 
+mod attachment;
 mod filter;
 mod names;
 mod views;

@@ -3,6 +3,7 @@
 //! Each lint is a row of one table, [`LINTS`], with the function that finds it.
 
 mod destinations;
+mod fields;
 mod filters;
 mod objects;
 mod routes;
@@ -116,7 +117,7 @@ impl<'s> Scope<'s> {
 
     /// Whether a token decides the header.
     fn is_managed(&self, header: &str) -> bool {
-        self.filters().any(|(_, filter)| filter.policy.is_managed(header.as_bytes()))
+        self.filters().any(|(_, filter)| filter.is_managed(header))
     }
 }
 

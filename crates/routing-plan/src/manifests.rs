@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     diagnostic::{FieldPath, Location, Segment},
-    filter::RoutingFilter,
+    filter::{Annotation, RoutingFilter},
     resources::{POLICY_ANNOTATION, Resource},
     views::{
         Labels, View, Viewed,
@@ -128,7 +128,7 @@ impl Manifest {
         let metadata = read_at::<Metadata>(&value, &["metadata"], &mut reading);
         let annotations = metadata.and_then(|metadata| metadata.annotations.known().cloned()).unwrap_or_default();
         let view = View::read(&value, &mut reading);
-        let policy = annotations.get(POLICY_ANNOTATION).map(String::as_str);
+        let policy = annotations.get(POLICY_ANNOTATION).map(|text| Annotation { text, key: POLICY_ANNOTATION });
         let filter = RoutingFilter::of(&view, &namespace, policy);
         Self {
             kind,

@@ -245,6 +245,7 @@ impl Resolver<'_> {
         let authentication = spec.authentication.as_ref().map(|spec| self.authentication(spec, istio));
         let policy = self.policy();
         let services = self.services(policy.as_ref());
+        self.script_size(policy.as_ref(), filter.as_ref());
         Some(ResolvedPlan {
             name: metadata.name.clone(),
             namespace: metadata.namespace.clone(),
@@ -285,6 +286,9 @@ impl Resolver<'_> {
         result.is_ok()
     }
 }
+
+/// The most bytes of Lua that a `TrafficExtension` may have: `maxLength` of its definition (read).
+pub(crate) const MAX_INLINE_CODE_BYTES: usize = 65_536;
 
 /// The plan's `spec`.
 fn spec() -> Location {

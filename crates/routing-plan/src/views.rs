@@ -4,16 +4,17 @@
 //! [`WrongType`](reader::WrongType), and the field is neither there nor absent. A field that it does not know is kept by its
 //! path. What no command looks at (`status`, the containers of a pod) is not read.
 
+mod authorization_policy;
 mod destination_rule;
 pub(crate) mod envoy_filter;
 mod gateway;
 pub(crate) mod http_route;
 pub(crate) mod reader;
-mod request_authentication;
+pub(crate) mod request_authentication;
 pub(crate) mod selector;
 mod service_entry;
 mod string_match;
-mod traffic_extension;
+pub(crate) mod traffic_extension;
 pub(crate) mod virtual_service;
 pub(crate) mod wasm_plugin;
 mod workload;
@@ -22,15 +23,16 @@ use serde_json::Value;
 
 use self::reader::{Read, Reading, read_at};
 pub(crate) use self::{
-    destination_rule::DestinationRule, envoy_filter::EnvoyFilter, gateway::Gateway, http_route::HttpRoute,
-    request_authentication::RequestAuthentication, selector::Labels, service_entry::ServiceEntry,
-    string_match::StringMatch, traffic_extension::TrafficExtension, virtual_service::VirtualService,
-    wasm_plugin::WasmPlugin, workload::Workload,
+    authorization_policy::AuthorizationPolicy, destination_rule::DestinationRule, envoy_filter::EnvoyFilter,
+    gateway::Gateway, http_route::HttpRoute, request_authentication::RequestAuthentication, selector::Labels,
+    service_entry::ServiceEntry, string_match::StringMatch, traffic_extension::TrafficExtension,
+    virtual_service::VirtualService, wasm_plugin::WasmPlugin, workload::Workload,
 };
 
 /// A resource as its kind has it.
 #[derive(Debug, Clone)]
 pub(crate) enum View {
+    AuthorizationPolicy(AuthorizationPolicy),
     DestinationRule(DestinationRule),
     EnvoyFilter(EnvoyFilter),
     Gateway(Gateway),
@@ -61,6 +63,7 @@ impl View {
             "Gateway" if is_of(NETWORKING) => at(value, spec, reading, Self::Gateway),
             "ServiceEntry" if is_of(NETWORKING) => at(value, spec, reading, Self::ServiceEntry),
             "VirtualService" if is_of(NETWORKING) => at(value, spec, reading, Self::VirtualService),
+            "AuthorizationPolicy" if is_of(SECURITY) => at(value, spec, reading, Self::AuthorizationPolicy),
             "RequestAuthentication" if is_of(SECURITY) => at(value, spec, reading, Self::RequestAuthentication),
             "TrafficExtension" if is_of(EXTENSIONS) => at(value, spec, reading, Self::TrafficExtension),
             "WasmPlugin" if is_of(EXTENSIONS) => at(value, spec, reading, Self::WasmPlugin),

@@ -3,6 +3,7 @@
 
 mod diff;
 mod explain;
+mod filters;
 mod lint;
 mod lists;
 

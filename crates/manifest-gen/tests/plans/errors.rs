@@ -69,6 +69,12 @@ fn resources_that_istio_lacks() {
         &plan("engine: lua, resource: WasmPlugin, istioVersion: '1.29'", A, ""),
         &["p:5:35 a WasmPlugin can't carry `engine: lua`"],
     );
+    let services: Vec<_> =
+        (0..600).map(|n| format!("  - {{name: service-with-a-long-name-{n:03}, namespace: a}}")).collect();
+    says(
+        &plan("engine: lua, resource: TrafficExtension, istioVersion: '1.30'", &services.join("\n"), ""),
+        &[" bytes, and a TrafficExtension takes at most 65536"],
+    );
     says(&plan("engine: lua, istioVersion: '1.5'", A, ""), &["p:5:39 expected Istio 1.20 or newer, found `1.5`"]);
     says(
         &plan("engine: lua, istioVersion: 'new'", A, ""),

@@ -29,21 +29,21 @@ pub(super) fn missing_service(scope: &Scope<'_>, findings: &mut Findings) {
 }
 
 pub(super) fn subset_missing(scope: &Scope<'_>, findings: &mut Findings) {
-    if scope.manifests.iter().all(Manifest::is_generated) {
-        return;
-    }
     let mut subsets: BTreeSet<(String, &str)> = BTreeSet::new();
+    // As long as no manifest has a DestinationRule of a host, none of its subsets is worth a word.
+    let mut hosts: BTreeSet<String> = BTreeSet::new();
     for (manifest, rule) in scope.all::<DestinationRule>() {
         let host = names::full_host(rule.host.text().unwrap_or_default(), &manifest.namespace);
         let names = rule.subsets.items().iter().filter_map(|subset| subset.name.text());
         subsets.extend(names.map(|name| (host.clone(), name)));
+        hosts.insert(host);
     }
     for (manifest, view) in scope.all::<VirtualService>() {
         for (index, route) in view.http.items().iter().enumerate() {
             for to in route.route.items().iter().filter_map(|to| to.destination.known()) {
                 let (Some(host), Some(subset)) = (to.host.text(), to.subset.text()) else { continue };
                 let host = names::full_host(host, &manifest.namespace);
-                if !subsets.contains(&(host.clone(), subset)) {
+                if hosts.contains(&host) && !subsets.contains(&(host.clone(), subset)) {
                     let message = format!("{} goes to the subset `{subset}` of `{host}`", route.title(index));
                     findings.add(manifest, &to.path.clone().field("subset"), message);
                 }

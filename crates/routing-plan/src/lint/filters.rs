@@ -1,14 +1,16 @@
 //! Resources that insert the filter.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use super::{Findings, Scope};
 use crate::{
+    attachment::Attachment,
     diagnostic::FieldPath,
-    filter::ROOT_NAMESPACE,
+    filter::Fault,
     manifests::Manifest,
     views::{
         EnvoyFilter, View,
+        envoy_filter::{ConfigPatch, Patch},
         reader::Field,
         wasm_plugin::{TrafficSelector, WasmModule},
     },
@@ -73,46 +75,127 @@ pub(super) fn wasm_unpinned(scope: &Scope<'_>, findings: &mut Findings) {
     }
 }
 
+pub(super) fn policy_invalid(scope: &Scope<'_>, findings: &mut Findings) {
+    for (manifest, filter) in scope.filters() {
+        for Fault { path, message } in &filter.policy_faults {
+            findings.add(manifest, path, message);
+        }
+    }
+}
+
+pub(super) fn filter_position(scope: &Scope<'_>, findings: &mut Findings) {
+    for (manifest, filter) in scope.filters() {
+        for Fault { path, message } in &filter.position_faults {
+            findings.add(manifest, path, message);
+        }
+    }
+}
+
+/// In the order in which Istio applies them: `EnvoyFilters` in `pilot/pkg/model/push_context.go` (read).
 pub(super) fn filter_priority(scope: &Scope<'_>, findings: &mut Findings) {
     for at_position in by_position(scope).values() {
-        for (manifest, filter) in at_position {
-            let mut others = at_position.iter().filter(|(other, _)| other.id() != manifest.id());
-            let other = others.find(|(other, view)| can_meet((manifest, filter), (other, view)));
-            if let Some((other, _)) = other
-                && matches!(filter.priority, Field::Absent | Field::Known(0))
-            {
-                let spec = FieldPath::default().field("spec");
-                let message =
-                    format!("{} has no `priority`, and {} inserts at the same position", manifest.id(), other.id());
-                findings.add_related((manifest, &spec), (other, &spec), message);
+        for (index, one) in at_position.iter().enumerate() {
+            let others = at_position.get(..index).unwrap_or_default();
+            if let Some(other) = others.iter().find(|other| one.order(other).is_none() && one.meets(other)) {
+                let message = format!(
+                    "{} and {} have the same priority {} and insert at the same position",
+                    other.manifest.id(),
+                    one.manifest.id(),
+                    one.priority()
+                );
+                findings.add_related((one.manifest, &one.place()), (other.manifest, &other.place()), message);
             }
         }
     }
 }
 
+pub(super) fn filter_overridden(scope: &Scope<'_>, findings: &mut Findings) {
+    let all: Vec<_> = scope.all::<EnvoyFilter>().filter_map(|(manifest, view)| Applied::of(manifest, view)).collect();
+    for own in all.iter().filter(|one| one.manifest.filter().is_some()) {
+        for other in all.iter().filter(|other| other.manifest.filter().is_none() && other.meets(own)) {
+            for patch in other.view.config_patches.items() {
+                let Some((path, operation)) = overrides(patch, &own.names()) else { continue };
+                // What is merged is merged after all filters are inserted.
+                let comes_later = operation.starts_with("MERGE") || own.order(other) != Some(Ordering::Greater);
+                if comes_later {
+                    let message = format!("`{operation}` changes the filter that {} inserts", own.manifest.id());
+                    findings.add_related((other.manifest, &path), (own.manifest, &own.place()), message);
+                }
+            }
+        }
+    }
+}
+
+/// An `EnvoyFilter` as Istio applies it.
+struct Applied<'s> {
+    manifest: &'s Manifest,
+    view: &'s EnvoyFilter,
+    attachment: Attachment,
+}
+
+impl<'s> Applied<'s> {
+    fn of(manifest: &'s Manifest, view: &'s EnvoyFilter) -> Option<Self> {
+        let attachment = Attachment::of(manifest.any_view(), &manifest.namespace)?;
+        (!view.priority.is_wrong()).then_some(Self { manifest, view, attachment })
+    }
+
+    fn priority(&self) -> i64 {
+        self.view.priority.known().copied().unwrap_or_default()
+    }
+
+    /// Which one is applied first: by priority, then those of the root namespace. Without a difference in these it is the
+    /// older one, which no manifest tells.
+    fn order(&self, other: &Self) -> Option<Ordering> {
+        let key = |one: &Self| (one.priority(), !one.attachment.is_root());
+        Some(key(self).cmp(&key(other))).filter(|order| order.is_ne())
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        self.attachment.meets(&other.attachment)
+    }
+
+    /// Names of the HTTP filters that it inserts.
+    fn names(&self) -> Vec<&str> {
+        let patches = self.view.config_patches.items().iter().filter(|patch| patch.apply_to.is("HTTP_FILTER"));
+        patches.filter_map(|patch| patch.patch.known()?.value.known()?.name.text()).collect()
+    }
+
+    fn place(&self) -> FieldPath {
+        let spec = FieldPath::default().field("spec");
+        if self.view.priority.is_absent() { spec } else { spec.field("priority") }
+    }
+}
+
+/// Path and operation of a patch that changes an HTTP filter of one of these names, or a filter whatever its name.
+fn overrides<'p>(patch: &'p ConfigPatch, names: &[&str]) -> Option<(FieldPath, &'p str)> {
+    let Patch { operation, path, .. } = patch.patch.known()?;
+    let operation = operation.text()?;
+    if !patch.apply_to.is("HTTP_FILTER") || !matches!(operation, "MERGE" | "REMOVE" | "REPLACE") {
+        return None;
+    }
+    let network = || patch.matches.known()?.listener.known()?.filter_chain.known()?.filter.known();
+    match network().and_then(|network| network.sub_filter.known()) {
+        Some(sub) => sub.name.text().is_some_and(|name| names.contains(&name)),
+        // Without a `subFilter`, only what is merged finds a filter.
+        None => operation == "MERGE",
+    }
+    .then(|| (path.clone().field("operation"), operation))
+}
+
 /// The resources that insert an HTTP filter, by where they insert it.
-fn by_position<'s>(scope: &Scope<'s>) -> BTreeMap<String, Vec<(&'s Manifest, &'s EnvoyFilter)>> {
-    let mut positions: BTreeMap<String, Vec<(&Manifest, &EnvoyFilter)>> = BTreeMap::new();
-    for (manifest, filter) in scope.all::<EnvoyFilter>() {
-        for patch in filter.config_patches.items().iter().filter(|patch| patch.apply_to.is("HTTP_FILTER")) {
+fn by_position<'s>(scope: &Scope<'s>) -> BTreeMap<String, Vec<Applied<'s>>> {
+    let mut positions: BTreeMap<String, Vec<Applied<'_>>> = BTreeMap::new();
+    for (manifest, view) in scope.all::<EnvoyFilter>() {
+        for patch in view.config_patches.items().iter().filter(|patch| patch.apply_to.is("HTTP_FILTER")) {
             let matches = patch.matches.known().and_then(|matches| manifest.value_at(&matches.path));
             let operation = patch.patch.known().and_then(|patch| patch.operation.text());
-            let position = format!("{matches:?} {operation:?}");
-            let at_position = positions.entry(position).or_default();
-            if !at_position.iter().any(|(other, _)| other.id() == manifest.id()) {
-                at_position.push((manifest, filter));
+            let at_position = positions.entry(format!("{matches:?} {operation:?}")).or_default();
+            if at_position.iter().all(|other| other.manifest.id() != manifest.id()) {
+                at_position.extend(Applied::of(manifest, view));
             }
         }
     }
     positions
-}
-
-/// Whether one workload can have both.
-fn can_meet((a, a_view): (&Manifest, &EnvoyFilter), (b, b_view): (&Manifest, &EnvoyFilter)) -> bool {
-    let in_scope = a.namespace == b.namespace || [a, b].iter().any(|one| one.namespace == ROOT_NAMESPACE);
-    let mut labels = a_view.labels().into_iter().flatten();
-    let others = b_view.labels();
-    in_scope && labels.all(|(key, value)| others.and_then(|others| others.get(key)).is_none_or(|other| other == value))
 }
 
 fn module(manifest: &Manifest) -> Option<&WasmModule> {

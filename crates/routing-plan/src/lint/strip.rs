@@ -30,7 +30,9 @@ fn callers(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, workload) in scope.all::<Workload>() {
         let none = Labels::new();
         let labels = workload.labels.known().unwrap_or(&none);
-        let is_selected = scope.filters().any(|(_, filter)| filter.selects(Some(&manifest.namespace), labels));
+        let mut filters = scope.filters();
+        let is_selected =
+            filters.any(|(_, filter)| filter.sidecar && filter.selects(Some(&manifest.namespace), labels));
         if workload.has_sidecar() && !is_selected && !workload.labels.is_wrong() {
             let path = workload.path.clone().field("labels");
             findings.add(manifest, &path, format!("requests that {} sends do not pass the filter", manifest.id()));

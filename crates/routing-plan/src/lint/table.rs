@@ -1,6 +1,6 @@
 //! The table of lints.
 
-use super::{Lint, Severity, destinations, filters, objects, routes, strip, tokens, variants};
+use super::{Lint, Severity, destinations, fields, filters, objects, routes, strip, tokens, variants};
 
 /// Every lint, in the order of the documentation.
 pub const LINTS: &[Lint] = &[
@@ -48,8 +48,8 @@ pub const LINTS: &[Lint] = &[
         code: "token-not-forwarded",
         severity: Severity::Error,
         wrong: "A RequestAuthentication does not forward the token",
-        effect: "Istio removes the token after it has verified it, so neither the filter nor a later hop finds one.",
-        remedy: "Set `forwardOriginalToken: true` in each of its `jwtRules`.",
+        effect: "Istio removes the token from the header in which it has verified it, so neither the filter nor a later hop finds one.",
+        remedy: "Set `forwardOriginalToken: true` in each of its `jwtRules`, or let the policy read the header of `outputPayloadToHeader` with `format: payload`.",
         find: tokens::token_not_forwarded,
     },
     Lint {
@@ -103,10 +103,50 @@ pub const LINTS: &[Lint] = &[
     Lint {
         code: "filter-priority",
         severity: Severity::Warning,
-        wrong: "An EnvoyFilter has no `priority` although another one inserts a filter at the same position",
-        effect: "Their order depends on when they were created, so it differs between clusters.",
-        remedy: "Set `priority` in both. The filter of this project has 10, which puts it closest to the router.",
+        wrong: "Two EnvoyFilters of one namespace insert a filter at the same position with the same `priority`",
+        effect: "Istio applies the older one first, so the order of the filters differs between clusters. (Different priorities fix the order, and so do different namespaces: of equal priorities, the root namespace comes first.)",
+        remedy: "Give one of them another `priority`; the default is 0. The filter of this project has 10, which puts it closest to the router.",
         find: filters::filter_priority,
+    },
+    Lint {
+        code: "policy-invalid",
+        severity: Severity::Error,
+        wrong: "The policy in a resource with the filter is not valid",
+        effect: "A WebAssembly module refuses it: Envoy keeps the policy before it, and a new proxy has no working filter. Of a Lua filter, the policy in the annotation is what `lint` and `explain` read.",
+        remedy: "Fix the field. [policy.md](policy.md) describes each one. Better: change the plan, and render again.",
+        find: filters::policy_invalid,
+    },
+    Lint {
+        code: "filter-position",
+        severity: Severity::Error,
+        wrong: "An EnvoyFilter does not insert the filter where outbound requests pass it",
+        effect: "The filter does not run, or it runs before Istio has verified the token, or it removes headers from inbound requests that the caller's filter has set.",
+        remedy: "Use `applyTo: HTTP_FILTER`, the context `SIDECAR_OUTBOUND` or `GATEWAY`, and `INSERT_BEFORE` with the `subFilter` `envoy.filters.http.router` in `envoy.filters.network.http_connection_manager`.",
+        find: filters::filter_position,
+    },
+    Lint {
+        code: "filter-overridden",
+        severity: Severity::Error,
+        wrong: "An EnvoyFilter merges into, replaces or removes the filter that another one inserts",
+        effect: "Requests pass another filter than the rendered one, or none: clients can forge headers.",
+        remedy: "Match another `subFilter`, or give the patch a lower `priority` than the filter has.",
+        find: filters::filter_overridden,
+    },
+    Lint {
+        code: "unknown-field",
+        severity: Severity::Error,
+        wrong: "A filter resource has a field that its kind does not have",
+        effect: "kubectl refuses the resource. A tool that does not validate has the field dropped: a selector without its labels selects every workload.",
+        remedy: "Fix the name of the field, or remove it.",
+        find: fields::unknown_field,
+    },
+    Lint {
+        code: "invalid-value",
+        severity: Severity::Error,
+        wrong: "A field of a filter resource has a value that the API server refuses",
+        effect: "The resource is not applied, so the mesh keeps what it had before.",
+        remedy: "Fix the value. A script of more than 65,536 bytes does not fit into a TrafficExtension: use `resource: EnvoyFilter`, `engine: wasm`, or fewer services.",
+        find: fields::invalid_value,
     },
     Lint {
         code: "variant-expired",

@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use routing_claims::Policy;
+
 use super::{
-    FilterCarrier, FilterEngine, ModuleSource, RemoteModule, ResolvedFilter, Resolver, WasmEngine, raise_version, spec,
+    FilterCarrier, FilterEngine, MAX_INLINE_CODE_BYTES, ModuleSource, RemoteModule, ResolvedFilter, Resolver,
+    WasmEngine, raise_version, spec,
 };
 use crate::{
     diagnostic::{Diagnostic, Location},
@@ -160,6 +163,23 @@ impl Resolver<'_> {
             return None;
         }
         Some(ModuleSource::Inline(bytes))
+    }
+
+    /// Checks that the script with the policy fits into the resource.
+    pub(super) fn script_size(&mut self, policy: Option<&Policy>, resolved: Option<&ResolvedFilter>) {
+        let (Some(policy), Some(resolved)) = (policy, resolved) else { return };
+        if !matches!(resolved.carrier, FilterCarrier::TrafficExtension(FilterEngine::Lua)) {
+            return;
+        }
+        let bytes = lua_filter::source(policy).len();
+        if bytes > MAX_INLINE_CODE_BYTES {
+            let message =
+                format!("the script has {bytes} bytes, and a TrafficExtension takes at most {MAX_INLINE_CODE_BYTES}");
+            let diagnostic = Diagnostic::new(filter().field("resource"), message);
+            self.report(diagnostic.with_help(
+                "use `resource: EnvoyFilter`, `engine: wasm`, or fewer services (`headerPrefix` in the policy needs none)",
+            ));
+        }
     }
 
     /// Reports a file that can't be read.

@@ -1,8 +1,10 @@
 //! Istio's `EnvoyFilter`, and of Envoy's configuration what this project inserts with it.
 
+use serde_json::Value;
+
 use super::{
     reader::{Field, Fields, ReadFields},
-    selector::Labels,
+    selector::{Labels, TargetRef},
 };
 use crate::diagnostic::FieldPath;
 
@@ -10,6 +12,7 @@ use crate::diagnostic::FieldPath;
 #[derive(Debug, Clone)]
 pub(crate) struct EnvoyFilter {
     pub(crate) workload_selector: Field<WorkloadSelector>,
+    pub(crate) target_refs: Field<Vec<TargetRef>>,
     pub(crate) priority: Field<i64>,
     pub(crate) config_patches: Field<Vec<ConfigPatch>>,
 }
@@ -26,12 +29,47 @@ pub(crate) struct ConfigPatch {
     pub(crate) apply_to: Field<String>,
     pub(crate) matches: Field<PatchMatch>,
     pub(crate) patch: Field<Patch>,
+    pub(crate) path: FieldPath,
 }
 
 /// What a patch is applied to.
 #[derive(Debug, Clone)]
 pub(crate) struct PatchMatch {
     pub(crate) context: Field<String>,
+    /// Versions of proxies, which nothing here can tell.
+    pub(crate) proxy: Field<Value>,
+    pub(crate) listener: Field<ListenerMatch>,
+    pub(crate) path: FieldPath,
+}
+
+/// A listener and what is in it.
+#[derive(Debug, Clone)]
+pub(crate) struct ListenerMatch {
+    pub(crate) filter_chain: Field<FilterChainMatch>,
+    /// Paths of what only some listeners fulfil.
+    pub(crate) narrow: Vec<FieldPath>,
+}
+
+/// A chain of a listener and what is in it.
+#[derive(Debug, Clone)]
+pub(crate) struct FilterChainMatch {
+    pub(crate) filter: Field<NetworkFilterMatch>,
+    /// Paths of what only some chains fulfil.
+    pub(crate) narrow: Vec<FieldPath>,
+}
+
+/// A network filter, and an HTTP filter in it.
+#[derive(Debug, Clone)]
+pub(crate) struct NetworkFilterMatch {
+    pub(crate) name: Field<String>,
+    pub(crate) sub_filter: Field<SubFilterMatch>,
+    pub(crate) path: FieldPath,
+}
+
+/// An HTTP filter.
+#[derive(Debug, Clone)]
+pub(crate) struct SubFilterMatch {
+    pub(crate) name: Field<String>,
     pub(crate) path: FieldPath,
 }
 
@@ -40,11 +78,15 @@ pub(crate) struct PatchMatch {
 pub(crate) struct Patch {
     pub(crate) operation: Field<String>,
     pub(crate) value: Field<PatchValue>,
+    pub(crate) path: FieldPath,
 }
 
 /// The configuration of any object of Envoy.
 #[derive(Debug, Clone)]
 pub(crate) struct PatchValue {
+    pub(crate) name: Field<String>,
+    /// Configuration that Envoy gets separately, from a patch of extension configurations.
+    pub(crate) config_discovery: Field<Value>,
     pub(crate) typed_config: Field<TypedConfig>,
 }
 
@@ -73,6 +115,7 @@ pub(crate) struct SourceCode {
 /// `config` of Envoy's WASM filter.
 #[derive(Debug, Clone)]
 pub(crate) struct WasmConfig {
+    pub(crate) name: Field<String>,
     pub(crate) configuration: Field<Configuration>,
     pub(crate) fail_open: Field<bool>,
     pub(crate) failure_policy: Field<String>,
@@ -84,6 +127,7 @@ pub(crate) struct WasmConfig {
 #[derive(Debug, Clone)]
 pub(crate) struct Configuration {
     pub(crate) value: Field<String>,
+    pub(crate) path: FieldPath,
 }
 
 /// The VM of a module.
@@ -116,14 +160,6 @@ impl EnvoyFilter {
     /// The labels of the workloads that it is for.
     pub(crate) fn labels(&self) -> Option<&Labels> {
         self.workload_selector.known()?.labels.known()
-    }
-
-    /// Whether a patch of it is for proxies of this context.
-    pub(crate) fn has_context(&self, context: &str) -> bool {
-        self.config_patches.items().iter().any(|patch| {
-            let found = patch.matches.known().and_then(|matches| matches.context.text());
-            found.is_none_or(|found| found == context || found == "ANY")
-        })
     }
 
     /// The configurations of the WASM filters that it inserts.
@@ -166,6 +202,7 @@ impl ReadFields for EnvoyFilter {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         Self {
             workload_selector: fields.field("workloadSelector"),
+            target_refs: fields.field("targetRefs"),
             priority: fields.field("priority"),
             config_patches: fields.field("configPatches"),
         }
@@ -180,28 +217,76 @@ impl ReadFields for WorkloadSelector {
 
 impl ReadFields for ConfigPatch {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        Self { apply_to: fields.field("applyTo"), matches: fields.field("match"), patch: fields.field("patch") }
+        Self {
+            apply_to: fields.field("applyTo"),
+            matches: fields.field("match"),
+            patch: fields.field("patch"),
+            path: fields.path(),
+        }
     }
 }
 
 impl ReadFields for PatchMatch {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        fields.inert(&["cluster", "listener", "proxy", "routeConfiguration"]);
-        Self { context: fields.field("context"), path: fields.path() }
+        fields.inert(&["cluster", "routeConfiguration", "waypoint"]);
+        Self {
+            context: fields.field("context"),
+            proxy: fields.field("proxy"),
+            listener: fields.field("listener"),
+            path: fields.path(),
+        }
     }
+}
+
+impl ReadFields for ListenerMatch {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self {
+            filter_chain: fields.field("filterChain"),
+            narrow: narrow(fields, &["listenerFilter", "name", "portName", "portNumber"]),
+        }
+    }
+}
+
+impl ReadFields for FilterChainMatch {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        let names = &["applicationProtocols", "destinationPort", "name", "sni", "transportProtocol"];
+        Self { filter: fields.field("filter"), narrow: narrow(fields, names) }
+    }
+}
+
+impl ReadFields for NetworkFilterMatch {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self { name: fields.field("name"), sub_filter: fields.field("subFilter"), path: fields.path() }
+    }
+}
+
+impl ReadFields for SubFilterMatch {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self { name: fields.field("name"), path: fields.path() }
+    }
+}
+
+/// Paths of the fields of these names that are written.
+fn narrow(fields: &mut Fields<'_>, names: &[&'static str]) -> Vec<FieldPath> {
+    let path = fields.path();
+    names.iter().filter(|name| !fields.field::<Value>(name).is_absent()).map(|name| path.clone().field(*name)).collect()
 }
 
 impl ReadFields for Patch {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         fields.inert(&["filterClass"]);
-        Self { operation: fields.field("operation"), value: fields.field("value") }
+        Self { operation: fields.field("operation"), value: fields.field("value"), path: fields.path() }
     }
 }
 
 impl ReadFields for PatchValue {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         fields.in_part();
-        Self { typed_config: fields.field("typed_config") }
+        Self {
+            name: fields.field("name"),
+            config_discovery: fields.field("config_discovery"),
+            typed_config: fields.field("typed_config"),
+        }
     }
 }
 
@@ -229,8 +314,9 @@ impl ReadFields for SourceCode {
 
 impl ReadFields for WasmConfig {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        fields.inert(&["name", "root_id"]);
+        fields.inert(&["root_id"]);
         Self {
+            name: fields.field("name"),
             configuration: fields.field("configuration"),
             fail_open: fields.field("fail_open"),
             failure_policy: fields.field("failure_policy"),
@@ -243,7 +329,7 @@ impl ReadFields for WasmConfig {
 impl ReadFields for Configuration {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         fields.inert(&["@type"]);
-        Self { value: fields.field("value") }
+        Self { value: fields.field("value"), path: fields.path() }
     }
 }
 

@@ -13,6 +13,19 @@ pub(crate) struct LabelSelector {
     pub(crate) match_labels: Field<Labels>,
 }
 
+/// An object that a resource is attached to.
+#[derive(Debug, Clone)]
+pub(crate) struct TargetRef {
+    pub(crate) name: Field<String>,
+}
+
+impl ReadFields for TargetRef {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        fields.inert(&["group", "kind", "namespace"]);
+        Self { name: fields.field("name") }
+    }
+}
+
 impl ReadFields for LabelSelector {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         Self { match_labels: fields.field("matchLabels") }

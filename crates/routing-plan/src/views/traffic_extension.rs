@@ -2,14 +2,16 @@
 
 use super::{
     reader::{Field, Fields, ReadFields},
-    selector::LabelSelector,
+    selector::{LabelSelector, TargetRef},
     wasm_plugin::{TrafficSelector, WasmModule},
 };
+use crate::diagnostic::FieldPath;
 
 /// Its `spec`.
 #[derive(Debug, Clone)]
 pub(crate) struct TrafficExtension {
     pub(crate) selector: Field<LabelSelector>,
+    pub(crate) target_refs: Field<Vec<TargetRef>>,
     pub(crate) matches: Field<Vec<TrafficSelector>>,
     pub(crate) lua: Field<LuaCode>,
     pub(crate) wasm: Field<WasmModule>,
@@ -19,6 +21,7 @@ pub(crate) struct TrafficExtension {
 #[derive(Debug, Clone)]
 pub(crate) struct LuaCode {
     pub(crate) inline_code: Field<String>,
+    pub(crate) path: FieldPath,
 }
 
 impl ReadFields for TrafficExtension {
@@ -26,6 +29,7 @@ impl ReadFields for TrafficExtension {
         fields.inert(&["phase", "priority"]);
         Self {
             selector: fields.field("selector"),
+            target_refs: fields.field("targetRefs"),
             matches: fields.field("match"),
             lua: fields.field("lua"),
             wasm: fields.field("wasm"),
@@ -35,6 +39,6 @@ impl ReadFields for TrafficExtension {
 
 impl ReadFields for LuaCode {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        Self { inline_code: fields.field("inlineCode") }
+        Self { inline_code: fields.field("inlineCode"), path: fields.path() }
     }
 }

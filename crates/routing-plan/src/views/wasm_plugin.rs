@@ -1,10 +1,12 @@
 //! Istio's `WasmPlugin`.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::{
     reader::{Field, Fields, ReadFields},
-    selector::LabelSelector,
+    selector::{LabelSelector, TargetRef},
 };
 use crate::diagnostic::FieldPath;
 
@@ -12,6 +14,8 @@ use crate::diagnostic::FieldPath;
 #[derive(Debug, Clone)]
 pub(crate) struct WasmPlugin {
     pub(crate) selector: Field<LabelSelector>,
+    pub(crate) target_ref: Field<TargetRef>,
+    pub(crate) target_refs: Field<Vec<TargetRef>>,
     pub(crate) matches: Field<Vec<TrafficSelector>>,
     pub(crate) module: WasmModule,
 }
@@ -22,7 +26,8 @@ pub(crate) struct WasmModule {
     pub(crate) url: Field<String>,
     pub(crate) sha256: Field<String>,
     pub(crate) fail_strategy: Field<String>,
-    pub(crate) plugin_config: Field<Value>,
+    pub(crate) kind: Field<String>,
+    pub(crate) plugin_config: Field<BTreeMap<String, Value>>,
     pub(crate) path: FieldPath,
 }
 
@@ -30,6 +35,8 @@ pub(crate) struct WasmModule {
 #[derive(Debug, Clone)]
 pub(crate) struct TrafficSelector {
     pub(crate) mode: Field<String>,
+    pub(crate) ports: Field<Value>,
+    pub(crate) path: FieldPath,
 }
 
 impl ReadFields for WasmPlugin {
@@ -37,6 +44,8 @@ impl ReadFields for WasmPlugin {
         fields.inert(&["phase", "priority"]);
         Self {
             selector: fields.field("selector"),
+            target_ref: fields.field("targetRef"),
+            target_refs: fields.field("targetRefs"),
             matches: fields.field("match"),
             module: WasmModule::read_fields(fields),
         }
@@ -45,11 +54,12 @@ impl ReadFields for WasmPlugin {
 
 impl ReadFields for WasmModule {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        fields.inert(&["imagePullPolicy", "imagePullSecret", "pluginName", "type", "verificationKey", "vmConfig"]);
+        fields.inert(&["imagePullPolicy", "imagePullSecret", "pluginName", "verificationKey", "vmConfig"]);
         Self {
             url: fields.field("url"),
             sha256: fields.field("sha256"),
             fail_strategy: fields.field("failStrategy"),
+            kind: fields.field("type"),
             plugin_config: fields.field("pluginConfig"),
             path: fields.path(),
         }
@@ -58,7 +68,6 @@ impl ReadFields for WasmModule {
 
 impl ReadFields for TrafficSelector {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        fields.inert(&["ports"]);
-        Self { mode: fields.field("mode") }
+        Self { mode: fields.field("mode"), ports: fields.field("ports"), path: fields.path() }
     }
 }
