@@ -232,6 +232,7 @@ impl<'w> Scene<'w> {
             method: "GET".to_owned(),
             headers,
             port: Some(PORT),
+            scheme: Some("http".to_owned()),
             gateway: at_gateway.then(|| "istio-system/public".to_owned()),
             namespace: Some(sender.namespace.clone()),
             labels: Some(sender.labels.iter().cloned().collect()),

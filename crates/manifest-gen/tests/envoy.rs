@@ -203,6 +203,7 @@ impl RandomPlan {
             method: "GET".into(),
             headers,
             port: None,
+            scheme: None,
             gateway: None,
             namespace: None,
             labels: None,

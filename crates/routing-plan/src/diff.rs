@@ -127,7 +127,7 @@ fn routes(manifests: &[Manifest]) -> BTreeMap<(String, String), String> {
             }
             View::HttpRoute(view) => {
                 let rules = view.rules.items().iter().map(|rule| of_http_route(manifest, rule));
-                (view.service_parent(&manifest.namespace).into_iter().collect(), rules.collect())
+                (view.services(&manifest.namespace).into_iter().map(|(host, _)| host).collect(), rules.collect())
             }
             _ => continue,
         };

@@ -1,25 +1,36 @@
 //! What happens to a request, from the resources alone: the filter's decision, then the routes in the order of Envoy.
 
 mod bystanders;
+mod delegates;
+mod hosts;
 mod http_route;
 mod matching;
+mod table;
 mod virtual_service;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Write},
 };
 
 use routing_claims::{Decider, Policy, PolicyConfig, TokenFormat};
 use serde::Serialize;
 
-use self::matching::{Doubt, Matched};
+pub(crate) use self::virtual_service::is_claim;
+use self::{
+    hosts::Listeners,
+    matching::{Doubt, Matched},
+};
 use crate::{
+    attachment::ROOT_NAMESPACE,
     diagnostic::{FieldPath, Location},
     filter::RoutingFilter,
     manifests::Manifest,
     names, token_source,
-    views::reader::{Field, UnusableField},
+    views::{
+        View,
+        reader::{Field, UnusableField},
+    },
 };
 
 /// A request as it leaves a workload or reaches a gateway.
@@ -35,11 +46,13 @@ pub struct ExplainRequest {
     pub headers: Vec<(String, String)>,
     /// The port that it is sent to.
     pub port: Option<u16>,
+    /// `http` or `https`, if known.
+    pub scheme: Option<String>,
     /// The gateway that it reaches, `namespace/name`; none: it leaves a workload.
     pub gateway: Option<String>,
-    /// Namespace of the workload that sends it, if known.
+    /// Namespace of the workload that sends it, or of the gateway's workload, if known.
     pub namespace: Option<String>,
-    /// Labels of the workload that sends it, if known.
+    /// Labels of the workload that sends it, or of the gateway's workload, if known.
     pub labels: Option<BTreeMap<String, String>>,
 }
 
@@ -240,7 +253,10 @@ impl Explanation {
     }
 
     fn assume(&mut self, message: impl Into<String>, location: Option<Location>) {
-        self.assumed.push(Caveat { message: message.into(), location });
+        let caveat = Caveat { message: message.into(), location };
+        if !self.assumed.contains(&caveat) {
+            self.assumed.push(caveat);
+        }
     }
 
     /// Notes that fields of a resource are assumed to change nothing.
@@ -332,30 +348,55 @@ fn decide(filter: &RoutingFilter, request: &mut ExplainRequest, now: i64, explan
 }
 
 fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Explanation) {
-    let by_virtual_service = virtual_service::find(manifests, request, explanation);
-    let by_http_routes = if request.gateway.is_none() { http_route::find(manifests, request) } else { Vec::new() };
-    match (by_virtual_service, &by_http_routes[..]) {
-        (Some((manifest, view)), []) => virtual_service::walk(manifest, view, request, explanation),
-        (None, []) if request.gateway.is_some() => {
-            explanation.instead = Some("404: no VirtualService binds this host to the gateway".into());
-        }
-        (None, []) => {
-            let port = request.port.map(u64::from);
-            explanation.destinations =
-                vec![Destination { host: request.host.clone(), port, subset: None, weight: None }];
-        }
-        (None, routes) => http_route::walk(routes, request, explanation),
-        (Some((manifest, _)), [(other, _), ..]) => {
-            let (one, other) = (manifest.id(), other.id());
-            explanation.leave_open(format!("which of {one} and {other} Istio follows: both are for this host"), None);
-        }
+    let listeners = match Listeners::of(manifests, request) {
+        Ok(listeners) => listeners,
+        Err(field) => return explanation.leave_open(format!("what the gateway listens for: {field}"), None),
+    };
+    let mut sources = virtual_service::sources(manifests, &listeners, request, explanation);
+    sources.extend(http_route::sources(manifests, request, explanation));
+    if request.gateway.is_none() {
+        sidecars(manifests, request, explanation);
+        table::in_mesh(sources, hosts::is_service(manifests, request), request, explanation);
+    } else if listeners.redirect(request, explanation) {
+        explanation.instead = Some("301: the gateway redirects to HTTPS".into());
+    } else {
+        table::at_gateway(sources, request, explanation);
+    }
+    if explanation.resource.is_some() {
+        check_destinations(manifests, explanation);
     }
 }
 
-/// The host in the forms that a resource may name it by: Envoy takes the short ones of a Service too.
-fn same_service(named: &str, host: &str) -> bool {
-    named == host
-        || [".cluster.local", ".svc.cluster.local"]
-            .iter()
-            .any(|rest| named.strip_suffix(rest) == Some(host) && host.contains('.'))
+/// A Sidecar can hide resources from its proxies.
+fn sidecars(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Explanation) {
+    let is_for = |manifest: &&Manifest| {
+        let caller = request.namespace.as_deref();
+        manifest.namespace == ROOT_NAMESPACE || caller.is_none_or(|caller| caller == manifest.namespace)
+    };
+    for manifest in manifests.iter().filter(|manifest| manifest.is_sidecar()).filter(is_for) {
+        let message = format!("{} lets the caller see the host and its routes", manifest.id());
+        explanation.assume(message, Some(manifest.location(&FieldPath::default())));
+    }
+}
+
+/// Whether the mesh knows the hosts that the request goes to, where the manifests have Services at all.
+fn check_destinations(manifests: &[Manifest], explanation: &mut Explanation) {
+    let services = manifests.iter().filter(|manifest| matches!(manifest.any_view(), View::Service));
+    if services.clone().all(Manifest::is_generated) {
+        return;
+    }
+    let known: BTreeSet<String> = hosts::known(manifests).collect();
+    let unknown: Vec<_> =
+        explanation.destinations.iter().map(|to| to.host.clone()).filter(|host| !known.contains(host)).collect();
+    for host in unknown {
+        if known.contains(&format!("{host}.svc.cluster.local")) && explanation.destinations.len() == 1 {
+            explanation.destinations.clear();
+            explanation.instead = Some(format!("503: Istio takes `{host}` for a whole host, which no Service has"));
+        } else if names::kubernetes_service(&host).is_some() || known.contains(&format!("{host}.svc.cluster.local")) {
+            let message = format!(
+                "the mesh has the host `{host}`, which no manifest has (without it: 503, or 500 by an HTTPRoute)"
+            );
+            explanation.assume(message, None);
+        }
+    }
 }

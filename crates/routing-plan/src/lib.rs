@@ -51,4 +51,5 @@ pub mod token_source;
 mod attachment;
 mod filter;
 mod names;
+mod re2;
 mod views;

@@ -27,6 +27,7 @@ pub struct Manifest {
     generated: bool,
     assumed_namespace: bool,
     annotations: Labels,
+    created: Option<String>,
     view: View,
     reading: Reading,
     filter: Option<RoutingFilter>,
@@ -105,6 +106,16 @@ impl Manifest {
         self.annotations.get(key).map(String::as_str)
     }
 
+    /// Whether it is Istio's `Sidecar`, of which nothing more is read.
+    pub(crate) fn is_sidecar(&self) -> bool {
+        self.kind == "Sidecar"
+    }
+
+    /// When it was created (`metadata.creationTimestamp`, in whole seconds), if it comes from a cluster.
+    pub(crate) fn created(&self) -> Option<&str> {
+        self.created.as_deref()
+    }
+
     /// Values whose type is not the one of their field.
     pub(crate) fn wrong_types(&self) -> &[WrongType] {
         &self.reading.wrong
@@ -126,7 +137,9 @@ impl Manifest {
     fn read(kind: String, namespace: String, name: String, value: Value, location: Location) -> Self {
         let mut reading = Reading::default();
         let metadata = read_at::<Metadata>(&value, &["metadata"], &mut reading);
-        let annotations = metadata.and_then(|metadata| metadata.annotations.known().cloned()).unwrap_or_default();
+        let annotations =
+            metadata.as_ref().and_then(|metadata| metadata.annotations.known().cloned()).unwrap_or_default();
+        let created = metadata.and_then(|metadata| metadata.created.text().map(str::to_owned));
         let view = View::read(&value, &mut reading);
         let policy = annotations.get(POLICY_ANNOTATION).map(|text| Annotation { text, key: POLICY_ANNOTATION });
         let filter = RoutingFilter::of(&view, &namespace, policy);
@@ -139,6 +152,7 @@ impl Manifest {
             generated: false,
             assumed_namespace: false,
             annotations,
+            created,
             view,
             reading,
             filter,
@@ -149,11 +163,12 @@ impl Manifest {
 /// What every resource has, the part that is read.
 struct Metadata {
     annotations: Field<Labels>,
+    created: Field<String>,
 }
 
 impl ReadFields for Metadata {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         fields.in_part();
-        Self { annotations: fields.field("annotations") }
+        Self { annotations: fields.field("annotations"), created: fields.field("creationTimestamp") }
     }
 }

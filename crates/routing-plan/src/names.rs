@@ -22,7 +22,7 @@ pub(crate) fn public_host(text: &str) -> Result<(), &'static str> {
 }
 
 /// A gateway as a `VirtualService` names it.
-pub(crate) fn gateway(text: &str) -> Result<(), &'static str> {
+pub(crate) fn gateway_name(text: &str) -> Result<(), &'static str> {
     let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
     if label(namespace).is_ok() && host(name).is_ok() { Ok(()) } else { Err("`namespace/name` or `name` of a Gateway") }
 }
@@ -66,12 +66,30 @@ pub(crate) fn kubernetes_service(host: &str) -> Option<(&str, &str)> {
 
 /// The full form of a host that may be short, as a resource in the namespace means it.
 pub(crate) fn full_host(name: &str, namespace: &str) -> String {
-    if name.contains('.') || name == "*" { name.to_owned() } else { format!("{name}.{namespace}.svc.cluster.local") }
+    if name.contains(['.', ':']) || name == "*" {
+        name.to_owned()
+    } else {
+        format!("{name}.{namespace}.svc.cluster.local")
+    }
 }
 
 /// Whether a host that may be short, in a resource in the namespace, is this one.
 pub(crate) fn same_host(name: &str, namespace: &str, host: &str) -> bool {
     full_host(name, namespace) == host
+}
+
+/// `namespace/name` of a gateway, as a `VirtualService` in the namespace means its name: also `./name`, `name`, and the old
+/// `name.namespace.svc.cluster.local`. (`resolveGatewayName` in Istio's `config.go`.)
+pub(crate) fn gateway(name: &str, namespace: &str) -> String {
+    match name.split_once('/') {
+        Some((".", own)) => format!("{namespace}/{own}"),
+        Some(_) => name.to_owned(),
+        None if name == "mesh" => name.to_owned(),
+        None => match name.split_once('.') {
+            Some((own, rest)) => format!("{}/{own}", rest.split('.').next().unwrap_or_default()),
+            None => format!("{namespace}/{name}"),
+        },
+    }
 }
 
 /// A name for a resource from any text: in lower case, with `-` for each character that is not allowed.
@@ -92,7 +110,11 @@ mod tests {
         assert!(
             version("PR-1").is_ok() && version("1.2_3").is_ok() && version("-1").is_err() && version("a b").is_err()
         );
-        assert!(gateway("istio-system/public").is_ok() && gateway("a/b/c").is_err());
+        assert!(gateway_name("istio-system/public").is_ok() && gateway_name("a/b/c").is_err());
+        for name in ["g", "./g", "n/g", "g.n", "g.n.svc.cluster.local"] {
+            assert_eq!(gateway(name, "n"), "n/g", "{name}");
+        }
+        assert_eq!(gateway("mesh", "n"), "mesh");
         assert!(label_key("routing-claims.dev/router").is_ok() && label_key("/x").is_err());
         assert_eq!(kubernetes_service("a.b.svc.cluster.local"), Some(("a", "b")));
         assert_eq!(kubernetes_service("shop.example.com"), None);

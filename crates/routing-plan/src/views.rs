@@ -7,7 +7,8 @@
 mod authorization_policy;
 mod destination_rule;
 pub(crate) mod envoy_filter;
-mod gateway;
+pub(crate) mod gateway;
+mod grpc_route;
 pub(crate) mod http_route;
 pub(crate) mod reader;
 pub(crate) mod request_authentication;
@@ -21,12 +22,15 @@ mod workload;
 
 use serde_json::Value;
 
-use self::reader::{Read, Reading, read_at};
 pub(crate) use self::{
     authorization_policy::AuthorizationPolicy, destination_rule::DestinationRule, envoy_filter::EnvoyFilter,
     gateway::Gateway, http_route::HttpRoute, request_authentication::RequestAuthentication, selector::Labels,
     service_entry::ServiceEntry, string_match::StringMatch, traffic_extension::TrafficExtension,
     virtual_service::VirtualService, wasm_plugin::WasmPlugin, workload::Workload,
+};
+use self::{
+    grpc_route::GrpcRoute,
+    reader::{Read, Reading, read_at},
 };
 
 /// A resource as its kind has it.
@@ -36,6 +40,7 @@ pub(crate) enum View {
     DestinationRule(DestinationRule),
     EnvoyFilter(EnvoyFilter),
     Gateway(Gateway),
+    /// An `HTTPRoute` or a `GRPCRoute`.
     HttpRoute(HttpRoute),
     /// A `ReferenceGrant`, of which only its namespace is asked.
     ReferenceGrant,
@@ -67,6 +72,9 @@ impl View {
             "RequestAuthentication" if is_of(SECURITY) => at(value, spec, reading, Self::RequestAuthentication),
             "TrafficExtension" if is_of(EXTENSIONS) => at(value, spec, reading, Self::TrafficExtension),
             "WasmPlugin" if is_of(EXTENSIONS) => at(value, spec, reading, Self::WasmPlugin),
+            "GRPCRoute" if is_of(GATEWAY_API) => {
+                at(value, spec, reading, |route: GrpcRoute| Self::HttpRoute(route.into()))
+            }
             "HTTPRoute" if is_of(GATEWAY_API) => at(value, spec, reading, Self::HttpRoute),
             "ReferenceGrant" if is_of(GATEWAY_API) => Self::ReferenceGrant,
             "Service" if is_of(CORE) => Self::Service,

@@ -30,6 +30,7 @@ pub(super) fn question(request: &Request, namespace: &str, labels: &[(String, St
         method: request.method.to_owned(),
         headers: request.headers.clone(),
         port: Some(request.port),
+        scheme: Some("http".to_owned()),
         gateway: if let Caller::Gateway(name) = &request.from { Some(name.clone()) } else { None },
         namespace: Some(namespace.to_owned()),
         labels: Some(labels.iter().cloned().collect()),

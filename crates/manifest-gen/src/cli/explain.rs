@@ -22,8 +22,8 @@ use crate::{
 /// Explain where a request goes, from the YAML alone.
 ///
 /// Shows what the filter decides, the headers it sets, the rules of the host in order, why each matches or not, and the
-/// destination. Your own `VirtualService`s and `HTTPRoute`s count too. Where something is unknown, the output says what is
-/// assumed.
+/// destination. Your own `VirtualService`s, `HTTPRoute`s and `GRPCRoute`s count too. Where something is unknown, the output
+/// says what is assumed, or that the answer is unknown.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -47,6 +47,9 @@ pub(super) struct Args {
     /// Port of the request.
     #[arg(long)]
     port: Option<u16>,
+    /// Scheme of the request as the proxy sees it.
+    #[arg(long, value_parser = ["http", "https"])]
+    scheme: Option<String>,
     /// A header line; can be given several times.
     #[arg(long, value_name = "NAME: VALUE", value_parser = parse_header)]
     header: Vec<(String, String)>,
@@ -59,10 +62,10 @@ pub(super) struct Args {
     /// The gateway that receives the request; default: a workload sends it within the mesh.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     gateway: Option<String>,
-    /// Namespace of the workload that sends the request.
+    /// Namespace of the workload that sends the request, or of the gateway's workload.
     #[arg(long, value_name = "NAMESPACE")]
     from_namespace: Option<String>,
-    /// Labels of the workload that sends the request, or of the gateway.
+    /// Labels of the workload that sends the request, or of the gateway's workload.
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse_label)]
     from_labels: Option<Vec<(String, String)>>,
     /// Judge the token's `exp` and `nbf` at this time (RFC 3339) instead of now.
@@ -97,6 +100,7 @@ impl Args {
             method: self.method.clone(),
             headers,
             port: self.port,
+            scheme: self.scheme.clone(),
             gateway: self.gateway.clone(),
             namespace: self.from_namespace.clone(),
             labels: self.from_labels.clone().map(BTreeMap::from_iter),

@@ -20,6 +20,7 @@ fn request(path: &str) -> ExplainRequest {
         method: "GET".into(),
         headers: Vec::new(),
         port: None,
+        scheme: None,
         gateway: None,
         namespace: None,
         labels: None,
@@ -88,7 +89,7 @@ fn conditions_hold_as_in_envoy() {
         ("headers: {a: {}}", true),
         ("headers: {b: {}}", false),
         ("headers: {a: {prefix: PR-}}", true),
-        ("headers: {A: {exact: PR-1}}", false),
+        ("headers: {A: {exact: PR-1}}", true),
         ("withoutHeaders: {a: {exact: PR-2}}", true),
         ("withoutHeaders: {a: {}}", false),
         ("queryParams: {x: {exact: '1'}}", true),
@@ -154,13 +155,13 @@ fn an_unknown_field_is_assumed_to_change_nothing() {
 #[test]
 fn the_most_specific_rule_of_merged_http_routes_wins() {
     let route = |name: &str, rules: &str| {
-        let parent = "parentRefs: [{kind: Service, name: a}]";
+        let parent = "parentRefs: [{group: '', kind: Service, name: a}]";
         format!(
             "kind: HTTPRoute\nmetadata: {{name: {name}, namespace: a}}\nspec: {{{parent}, rules: [{rules}]}}\n---\n"
         )
     };
     let version = "{matches: [{headers: [{name: A, value: PR-1}]}], backendRefs: [{name: pr-1, port: 80}]}";
-    let deep = "{matches: [{path: {value: /deep/er}}], backendRefs: [{name: deep}]}";
+    let deep = "{matches: [{path: {value: /deep/er}}], backendRefs: [{name: deep, port: 80}]}";
     let text = route("one", "{backendRefs: [{name: a, port: 80}]}") + &route("two", &format!("{version}, {deep}"));
     let to = |path: &str, claims: &str| explained(&text, &request(path), claims).destinations[0].host.clone();
     assert_eq!(to("/", "{}"), "a.a.svc.cluster.local");
@@ -194,7 +195,7 @@ fn a_token_is_not_told_where_a_rule_is_about_it() {
     let token = request("/");
     let rules = [
         "kind: VirtualService\nmetadata: {name: v, namespace: a}\nspec: {hosts: [a], http: [{match: [{headers: {authorization: {regex: 'Basic .*'}}}]}]}\n",
-        "kind: HTTPRoute\nmetadata: {name: h, namespace: a}\nspec: {parentRefs: [{kind: Service, name: a}], rules: [{matches: [{headers: [{name: Authorization, value: x}]}]}]}\n",
+        "kind: HTTPRoute\nmetadata: {name: h, namespace: a}\nspec: {parentRefs: [{group: '', kind: Service, name: a}], rules: [{matches: [{headers: [{name: Authorization, value: x}]}]}]}\n",
     ];
     for rules in rules {
         let explanation = explained(rules, &token, r#"{"microservice-a": "PR-1", "email": "tester@example.com"}"#);

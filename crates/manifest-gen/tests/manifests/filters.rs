@@ -24,6 +24,7 @@ fn explained(manifests: &str, gateway: Option<&str>) -> Explanation {
         path: "/".into(),
         method: "GET".into(),
         headers: Vec::new(),
+        scheme: None,
         port: None,
         gateway: gateway.map(str::to_owned),
         namespace: Some("shop".into()).filter(|_| gateway.is_none()),

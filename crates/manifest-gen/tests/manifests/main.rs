@@ -6,6 +6,7 @@ mod explain;
 mod filters;
 mod lint;
 mod lists;
+mod routes;
 
 use std::sync::Arc;
 

@@ -1,11 +1,10 @@
 //! Conditions on a request, each of which holds, does not, or can't be judged from here.
 
-use regex::Regex;
-
 use super::ExplainRequest;
 use crate::{
     diagnostic::FieldPath,
     names,
+    re2::Pattern,
     views::{
         StringMatch,
         reader::{Field, UnusableField, Written},
@@ -97,11 +96,19 @@ impl Matched {
 pub(super) fn compare(what: &str, wanted: &StringMatch, values: &[&str]) -> Matched {
     let holds = match wanted {
         StringMatch::Present => !values.is_empty(),
+        StringMatch::Regex(_) if wanted.is_present() => !values.is_empty(),
         StringMatch::Exact(text) => values.contains(&text.as_str()),
         StringMatch::Prefix(text) => values.iter().any(|value| value.starts_with(text.as_str())),
-        StringMatch::Regex(text) => match Regex::new(&format!("^(?:{text})$")) {
-            Ok(regex) => values.iter().any(|value| regex.is_match(value)),
-            Err(_) => return Matched::not_given(format!("`{text}` is not a regular expression that can be read here")),
+        StringMatch::Regex(_) if values.is_empty() => false,
+        StringMatch::Regex(text) => match Pattern::new(text) {
+            Ok(pattern) => {
+                let matches: Vec<_> = values.iter().map(|value| pattern.is_match(value)).collect();
+                if !matches.contains(&Some(true)) && matches.contains(&None) {
+                    return Matched::not_given(format!("whether {what} is {wanted} (it is not ASCII)"));
+                }
+                matches.contains(&Some(true))
+            }
+            Err(error) => return Matched::not_given(format!("the regex `{text}` can't be judged: {error}")),
         },
     };
     Matched::of(holds, || match values {

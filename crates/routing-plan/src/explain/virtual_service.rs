@@ -1,11 +1,12 @@
 //! `VirtualService`: the first route that matches wins.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use super::{
-    Destination, ExplainRequest, Explanation,
+    Destination, ExplainRequest, Explanation, delegates,
+    hosts::{self, Listeners},
     matching::{Doubt, Matched, compare, compare_header},
-    same_service,
+    table::{Action, Candidate, Source, Visibility},
 };
 use crate::{
     manifests::Manifest,
@@ -17,79 +18,147 @@ use crate::{
     },
 };
 
-/// The one that Envoy's routes have for the host: an exact host before a wildcard, a longer one before a shorter.
-pub(super) fn find<'m>(
+/// Every one that has the host of the request.
+pub(super) fn sources<'m>(
     manifests: &'m [Manifest],
+    listeners: &Listeners<'m>,
     request: &ExplainRequest,
     explanation: &mut Explanation,
-) -> Option<(&'m Manifest, &'m VirtualService)> {
-    let mut found: Vec<(usize, &Manifest, &VirtualService)> = Vec::new();
+) -> Vec<Source<'m>> {
+    let here = request.gateway.as_deref().unwrap_or(MESH);
+    let is_mesh = request.gateway.is_none();
+    let mut sources = Vec::new();
     for manifest in manifests {
         let Some(view) = manifest.view::<VirtualService>() else { continue };
-        match view.is_bound(&manifest.namespace, request) {
-            Matched::Yes => {
-                let ranks = view.hosts.items().iter().filter_map(|host| rank(host, &manifest.namespace, request));
-                found.extend(ranks.max().map(|rank| (rank, manifest, view)));
-            }
-            Matched::No(_) => {}
-            Matched::Unknown(Doubt { why, path }) => {
-                let location = path.map(|path| manifest.location(&path));
-                explanation.assume(format!("{} is not for this request ({why})", manifest.id()), location);
-            }
+        let namespace = &manifest.namespace;
+        let usable =
+            [&view.hosts, &view.gateways, &view.export_to].into_iter().try_for_each(|field| field.optional().map(drop));
+        if let Err(field) = usable {
+            let message = format!("{} is not for this request ({field})", manifest.id());
+            explanation.assume(message, Some(manifest.location(field.path())));
+            continue;
         }
+        if !view.gateways(namespace).iter().any(|gateway| gateway == here) {
+            continue;
+        }
+        let ranks = view.hosts.items().iter().filter_map(|host| match &request.gateway {
+            Some(_) => listeners.rank(host, namespace, request),
+            None => hosts::rank_in_mesh(host, namespace, request),
+        });
+        let Some(rank) = ranks.max() else { continue };
+        if !is_mesh && !listeners.are_known() {
+            let message =
+                format!("the gateway `{here}` listens for the host on behalf of {namespace} (no manifest has it)");
+            explanation.assume(message, None);
+        }
+        let (visibility, is_visible) = visibility(view, manifest, request);
+        if matches!(is_visible, Matched::No(_)) {
+            continue;
+        }
+        explanation.assume_without(manifest, view.written.unknown_paths());
+        let mut candidates = candidates(manifests, manifest, view, request);
+        for candidate in &mut candidates {
+            candidate.in_proxy = Matched::all([is_visible.clone(), candidate.in_proxy.clone()]);
+        }
+        let name = (manifest.name.clone(), namespace.clone());
+        sources.push(Source { manifests: vec![manifest], rank, visibility, name, candidates });
     }
-    found.sort_by_key(|(rank, ..)| Reverse(*rank));
-    if let [(first, one, _), (second, other, _), ..] = &found[..]
-        && first == second
-    {
-        let (one, other) = (one.id(), other.id());
-        explanation.leave_open(format!("which of {one} and {other} Istio follows: both are for this host"), None);
-    }
-    found.first().map(|(_, manifest, view)| (*manifest, *view))
+    sources
 }
 
-pub(super) fn walk(
-    manifest: &Manifest,
-    view: &VirtualService,
+/// Whether `exportTo` shows it to the proxy, and among which others.
+fn visibility(view: &VirtualService, manifest: &Manifest, request: &ExplainRequest) -> (Visibility, Matched) {
+    let namespaces = view.export_to.items();
+    let has = |name: &str| namespaces.iter().any(|namespace| namespace == name);
+    if namespaces.is_empty() || has("*") {
+        return (Visibility::Public, Matched::Yes);
+    }
+    let own = &manifest.namespace;
+    let no = || Matched::No(vec![format!("{} is exported to {} only", manifest.id(), namespaces.join(", "))]);
+    if has("~") {
+        return (Visibility::Public, no());
+    }
+    let path = view.written.path.clone().field("exportTo");
+    match &request.namespace {
+        None => {
+            let why = "it depends on the namespace of the caller or gateway, which is not known (--from-namespace)";
+            (Visibility::Private, Matched::Unknown(Doubt { why: why.to_owned(), path: Some(path) }))
+        }
+        Some(proxy) if proxy == own && (has(".") || has(own)) => (Visibility::Private, Matched::Yes),
+        Some(proxy) if proxy != own && has(proxy) => (Visibility::Exported, Matched::Yes),
+        Some(_) => (Visibility::Public, no()),
+    }
+}
+
+/// Its routes, up to the first that takes every request.
+/// (`BuildHTTPRoutesForVirtualService` in Istio's `route.go`.)
+fn candidates<'m>(
+    manifests: &'m [Manifest],
+    manifest: &'m Manifest,
+    view: &'m VirtualService,
     request: &ExplainRequest,
-    explanation: &mut Explanation,
-) {
-    explanation.resource = Some(manifest.id());
-    explanation.assume_without(manifest, view.written.unknown_paths());
+) -> Vec<Candidate<'m>> {
     let routes = match view.http.optional() {
         Ok(routes) => routes.map_or(&[][..], Vec::as_slice),
-        Err(field) => return explanation.leave_open_at(manifest, "where the request goes", &field.into()),
+        Err(field) => {
+            let path = view.written.path.clone();
+            return vec![Candidate::unknown(manifest, "1".to_owned(), path, field.into())];
+        }
     };
-    for (index, route) in routes.iter().enumerate() {
-        let matched = route.matches(request);
-        let name = route.name.text().map_or_else(|| format!("{}", index + 1), str::to_owned);
-        explanation.tried(name, manifest.location(&route.written.path), &matched);
-        match matched {
-            Matched::Yes => return follow(manifest, route, explanation),
-            Matched::No(_) => {}
-            Matched::Unknown(doubt) => {
-                let what = format!("whether rule {} matches, so where the request goes", index + 1);
-                return explanation.leave_open_at(manifest, &what, &doubt);
+    let mut candidates: Vec<Candidate<'m>> = Vec::new();
+    // A route that takes every request, if the proxy has it.
+    let mut perhaps_last: Option<Doubt> = None;
+    for merged in delegates::expand(manifests, manifest, routes) {
+        let delegates::Merged { manifest, index, route } = merged;
+        let number = (index + 1).to_string();
+        let route = match route {
+            Ok(route) => route,
+            Err((root, doubt)) => {
+                let name = root.name.text().map_or(number, str::to_owned);
+                let path = root.written.path.clone();
+                let takes = Matched::all([root.matches(manifest, request), Matched::Unknown(doubt.clone())]);
+                candidates.push(Candidate { takes, ..Candidate::unknown(manifest, name, path, doubt) });
+                continue;
+            }
+        };
+        let name = route.name.text().map_or(number, str::to_owned);
+        let path = route.written.path.clone();
+        for Taken { mut in_proxy, takes, catches_all } in route.split(&manifest.namespace, request) {
+            if let Some(doubt) = &perhaps_last {
+                in_proxy = Matched::all([in_proxy, Matched::Unknown(doubt.clone())]);
+            }
+            let is_last = catches_all && in_proxy == Matched::Yes;
+            if let (true, Matched::Unknown(doubt)) = (catches_all, &in_proxy) {
+                perhaps_last = Some(doubt.clone());
+            }
+            let action = Action::VirtualService(route.clone());
+            let (name, path) = (name.clone(), path.clone());
+            candidates.push(Candidate { manifest, name, path, in_proxy, takes, catches_all, precedence: None, action });
+            if is_last {
+                return candidates;
             }
         }
     }
-    explanation.instead = Some("404: no rule matches".into());
+    candidates
 }
 
-fn follow(manifest: &Manifest, route: &IstioRoute, explanation: &mut Explanation) {
+pub(super) fn follow(manifest: &Manifest, route: &IstioRoute, explanation: &mut Explanation) {
     explanation.assume_without(manifest, route.written.unknown_paths());
     let destinations = route.written.path.clone().field("route");
     explanation.assume_without(manifest, manifest.unknown_under(&destinations).cloned());
-    explanation.send_to(manifest, &route.route, |to| to.resolve(&manifest.namespace));
-    let elsewhere = [
-        (&route.redirect, "a redirect"),
-        (&route.direct_response, "a response of the proxy itself"),
-        (&route.delegate, "another VirtualService, which is not followed here"),
-    ];
-    for (field, what) in elsewhere {
-        if let Some(value) = field.known() {
-            explanation.instead = Some(format!("{what}: {value}"));
+    let elsewhere = [(&route.redirect, "a redirect"), (&route.direct_response, "a response of the proxy itself")];
+    match elsewhere.into_iter().find_map(|(field, what)| Some((field.known()?, what))) {
+        Some((value, what)) => explanation.instead = Some(format!("{what}: {value}")),
+        None if route.route.items().is_empty() && !route.route.is_wrong() => {
+            let why = "the route has no `route`, `redirect` or `directResponse`, which Istio refuses";
+            let location = manifest.location(&route.written.path);
+            explanation.leave_open(format!("where the request goes: {why}"), Some(location));
         }
+        None => explanation.send_to(manifest, &route.route, |to| to.resolve(&manifest.namespace)),
+    }
+    if explanation.destinations.len() > 1 {
+        // Of several, one without weight gets nothing (`applyHTTPRouteDestination` in Istio's `route.go`).
+        explanation.destinations.retain(|to| to.weight.unwrap_or_default() > 0);
     }
     if !route.fault.is_absent() {
         let fault = manifest.location(&route.written.path.clone().field("fault"));
@@ -97,45 +166,83 @@ fn follow(manifest: &Manifest, route: &IstioRoute, explanation: &mut Explanation
     }
 }
 
-impl VirtualService {
-    /// Whether its `gateways` let the request in.
-    fn is_bound(&self, namespace: &str, request: &ExplainRequest) -> Matched {
-        let qualified = |name: &String| {
-            if name == MESH || name.contains('/') { name.clone() } else { format!("{namespace}/{name}") }
-        };
-        let gateways = match &self.gateways {
-            Field::Absent => Matched::of(request.gateway.is_none(), || "it is for the mesh only".into()),
-            gateways => {
-                Matched::stated(gateways, |names| is_through(&names.iter().map(qualified).collect::<Vec<_>>(), request))
-            }
-        };
-        Matched::all([gateways, Matched::stated(&self.hosts, |_| Matched::Yes)])
-    }
+/// Matches of a route that Istio keeps together.
+struct Taken {
+    in_proxy: Matched,
+    takes: Matched,
+    catches_all: bool,
 }
 
 impl IstioRoute {
-    /// Whether it takes the request: without a `match` it does.
-    fn matches(&self, request: &ExplainRequest) -> Matched {
+    /// Whether it takes the request, wherever it is: without a `match` it does.
+    fn matches(&self, manifest: &Manifest, request: &ExplainRequest) -> Matched {
+        let namespace = &manifest.namespace;
         Matched::stated(&self.matches, |entries| match &entries[..] {
             [] => Matched::Yes,
-            entries => Matched::any(entries.iter().map(|entry| entry.matches(request))),
+            entries => Matched::any(
+                entries.iter().map(|entry| Matched::all([entry.in_proxy(namespace, request), entry.takes(request)])),
+            ),
         })
+    }
+
+    /// Its matches, those that take every request apart: a gateway has them last, and no match after them.
+    fn split(&self, namespace: &str, request: &ExplainRequest) -> Vec<Taken> {
+        let entries = match self.matches.optional() {
+            Ok(entries) => entries.map_or(&[][..], Vec::as_slice),
+            Err(field) => {
+                let doubt = Matched::Unknown(field.into());
+                return vec![Taken { in_proxy: Matched::Yes, takes: doubt, catches_all: false }];
+            }
+        };
+        if entries.is_empty() {
+            return vec![Taken { in_proxy: Matched::Yes, takes: Matched::Yes, catches_all: true }];
+        }
+        let mut apart = Vec::new();
+        let mut others = Vec::new();
+        for entry in entries {
+            let (in_proxy, holds) = (entry.in_proxy(namespace, request), entry.takes(request));
+            if !entry.is_catch_all() || matches!(in_proxy, Matched::No(_)) {
+                others.push((in_proxy, holds));
+                continue;
+            }
+            let is_last = in_proxy == Matched::Yes;
+            apart.push(Taken { in_proxy, takes: holds, catches_all: true });
+            if is_last {
+                break;
+            }
+        }
+        if !others.is_empty() {
+            let in_proxy = Matched::any(others.iter().map(|(in_proxy, _)| in_proxy.clone()));
+            let takes = Matched::any(others.into_iter().map(|(in_proxy, holds)| Matched::all([in_proxy, holds])));
+            apart.insert(0, Taken { in_proxy, takes, catches_all: false });
+        }
+        apart
     }
 }
 
 impl RouteMatch {
-    /// Whether all of its conditions hold.
-    fn matches(&self, request: &ExplainRequest) -> Matched {
+    /// Whether istiod gives it to the proxy. (`TranslateRoute` and `sourceMatchHTTP` in Istio's `route.go`.)
+    fn in_proxy(&self, namespace: &str, request: &ExplainRequest) -> Matched {
+        let source = match self.gateways.optional() {
+            // Beside gateways the caller does not count.
+            Ok(Some(gateways)) if !gateways.is_empty() => is_through(gateways, namespace, request),
+            Ok(_) => Matched::all([
+                Matched::stated(&self.source_labels, |labels| has_labels(labels, request)),
+                Matched::stated(&self.source_namespace, |namespace| is_from(namespace, request)),
+            ]),
+            Err(field) => Matched::Unknown(field.into()),
+        };
+        Matched::all([Matched::stated(&self.port, |port| has_port(*port, request)), source])
+    }
+
+    /// Whether its conditions on the request hold.
+    fn takes(&self, request: &ExplainRequest) -> Matched {
         Matched::all([
             Matched::stated(&self.authority, |authority| string("authority", authority, &request.host)),
-            Matched::stated(&self.gateways, |gateways| is_through(gateways, request)),
             each(&self.headers, |name, wanted| header(name, wanted, request)),
             Matched::stated(&self.method, |method| string("method", method, &request.method)),
-            Matched::stated(&self.port, |port| has_port(*port, request)),
             each(&self.query_params, |name, wanted| query_param(name, wanted, request)),
-            Matched::stated(&self.scheme, |scheme| string("scheme", scheme, "http")),
-            Matched::stated(&self.source_labels, |labels| has_labels(labels, request)),
-            Matched::stated(&self.source_namespace, |namespace| is_from(namespace, request)),
+            Matched::stated(&self.scheme, |scheme| has_scheme(scheme, request)),
             self.has_uri(request),
             each(&self.without_headers, |name, unwanted| lacks_header(name, unwanted, request)),
             Matched::unknown_fields(&self.written),
@@ -144,10 +251,12 @@ impl RouteMatch {
 
     fn has_uri(&self, request: &ExplainRequest) -> Matched {
         let path = request.path_without_query();
-        Matched::stated(&self.uri, |uri| match self.ignore_uri_case.optional() {
-            Ok(Some(true)) => string("uri", &uri.to_lowercase(), &path.to_lowercase()),
-            Ok(Some(false) | None) => string("uri", uri, path),
-            Err(field) => Matched::Unknown(field.into()),
+        Matched::stated(&self.uri, |uri| match (self.ignore_uri_case.optional(), uri) {
+            (Ok(Some(true)), StringMatch::Exact(_) | StringMatch::Prefix(_)) => {
+                string("uri", &uri.to_lowercase(), &path.to_lowercase())
+            }
+            (Ok(_), uri) => string("uri", uri, path),
+            (Err(field), _) => Matched::Unknown(field.into()),
         })
     }
 }
@@ -166,15 +275,6 @@ impl WeightedDestination {
     }
 }
 
-fn rank(host: &str, namespace: &str, request: &ExplainRequest) -> Option<usize> {
-    let named = names::full_host(host, namespace);
-    let asked = request.full_host();
-    match named.strip_prefix('*') {
-        Some(rest) => (asked.len() > rest.len() && asked.ends_with(rest)).then_some(named.len()),
-        None => same_service(&named, &asked).then_some(usize::MAX),
-    }
-}
-
 fn each(
     conditions: &Field<BTreeMap<String, Field<StringMatch>>>,
     judge: impl Fn(&str, &StringMatch) -> Matched,
@@ -190,18 +290,40 @@ fn string(what: &str, wanted: &StringMatch, value: &str) -> Matched {
 }
 
 fn header(name: &str, wanted: &StringMatch, request: &ExplainRequest) -> Matched {
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Matched::No(vec![format!("the header name `{name}` has upper-case letters: it never matches")]);
+    if is_claim(name) {
+        return match request.gateway {
+            None => {
+                Matched::No(vec![format!("`{name}` is about a token that was verified, which is so at gateways only")])
+            }
+            Some(_) => Matched::not_given(format!("`{name}` is about the claims of a verified token")),
+        };
     }
-    match name {
-        ":authority" => compare(name, wanted, &[&request.host]),
+    // Envoy looks headers up without regard to case.
+    match &*name.to_ascii_lowercase() {
+        ":authority" | "host" => compare(name, wanted, &[&request.host]),
         ":method" => compare(name, wanted, &[&request.method]),
         ":path" => compare(name, wanted, &[&request.path]),
-        _ => compare_header(name, wanted, request),
+        ":scheme" => has_scheme(wanted, request),
+        name => compare_header(name, wanted, request),
     }
 }
 
+/// Whether a name is not one of a header but of a claim of the verified token. (`ToRoutingClaim` in Istio's `pkg/jwt`.)
+pub(crate) fn is_claim(name: &str) -> bool {
+    name.get(..CLAIMS.len()).is_some_and(|start| start.eq_ignore_ascii_case(CLAIMS))
+}
+
 fn lacks_header(name: &str, unwanted: &StringMatch, request: &ExplainRequest) -> Matched {
+    let is_absent = !is_claim(name) && !name.starts_with(':') && request.header(&name.to_ascii_lowercase()).is_empty();
+    if is_absent && !unwanted.is_present() && !name.eq_ignore_ascii_case("host") {
+        // Envoy takes an absent header for an empty one.
+        return match unwanted.matches("") {
+            Some(excluded) => Matched::of(!excluded, || {
+                format!("`withoutHeaders` also excludes an absent `{name}`: {unwanted} matches an empty text")
+            }),
+            None => Matched::not_given(format!("whether {unwanted} matches the absent header `{name}`")),
+        };
+    }
     match header(name, unwanted, request) {
         Matched::Yes => Matched::No(vec![format!("the header `{name}` is as `withoutHeaders` excludes it")]),
         Matched::No(_) => Matched::Yes,
@@ -210,41 +332,54 @@ fn lacks_header(name: &str, unwanted: &StringMatch, request: &ExplainRequest) ->
 }
 
 fn query_param(name: &str, wanted: &StringMatch, request: &ExplainRequest) -> Matched {
-    match wanted {
-        StringMatch::Present => Matched::Yes,
-        wanted => compare(&format!("query parameter {name}"), wanted, &Vec::from_iter(request.query(name))),
+    compare(&format!("query parameter {name}"), wanted, &Vec::from_iter(request.query(name)))
+}
+
+fn has_scheme(wanted: &StringMatch, request: &ExplainRequest) -> Matched {
+    match &request.scheme {
+        Some(scheme) => string("scheme", wanted, scheme),
+        None => Matched::not_given("it depends on the scheme, which is not known (--scheme)"),
     }
 }
 
-fn is_through(gateways: &[String], request: &ExplainRequest) -> Matched {
+fn is_through(gateways: &[String], namespace: &str, request: &ExplainRequest) -> Matched {
     let here = request.gateway.as_deref().unwrap_or(MESH);
-    Matched::of(gateways.iter().any(|gateway| gateway == here), || {
+    Matched::of(gateways.iter().any(|gateway| names::gateway(gateway, namespace) == here), || {
         format!("it is for {}, not {here}", gateways.join(", "))
     })
 }
 
 fn has_port(wanted: u64, request: &ExplainRequest) -> Matched {
     match request.port {
+        _ if wanted == 0 => Matched::Yes,
         Some(port) => Matched::of(wanted == u64::from(port), || format!("port is `{port}`, expected `{wanted}`")),
         None => Matched::not_given("it depends on the port, which is not known (--port)"),
     }
 }
 
+/// Of the caller, or at a gateway of the gateway itself.
 fn has_labels(wanted: &Labels, request: &ExplainRequest) -> Matched {
-    match (&request.labels, &request.gateway) {
-        (_, Some(_)) => Matched::not_given("`sourceLabels` at a gateway can't be judged from here"),
-        (Some(labels), None) => Matched::all(wanted.iter().map(|(key, value)| {
-            Matched::of(labels.get(key) == Some(value), || format!("the caller does not have the label {key}: {value}"))
+    let who = if request.gateway.is_some() { "gateway" } else { "caller" };
+    match &request.labels {
+        _ if wanted.is_empty() => Matched::Yes,
+        Some(labels) => Matched::all(wanted.iter().map(|(key, value)| {
+            Matched::of(labels.get(key) == Some(value), || format!("the {who} does not have the label {key}: {value}"))
         })),
-        (None, None) => Matched::not_given("it depends on the caller's labels, which are not known (--from-labels)"),
+        None => Matched::not_given(format!("it depends on the {who}'s labels, which are not known (--from-labels)")),
     }
 }
 
 fn is_from(wanted: &str, request: &ExplainRequest) -> Matched {
+    let who = if request.gateway.is_some() { "gateway" } else { "caller" };
     match &request.namespace {
+        _ if wanted.is_empty() => Matched::Yes,
         Some(namespace) => {
-            Matched::of(wanted == namespace, || format!("the caller's namespace is `{namespace}`, expected `{wanted}`"))
+            Matched::of(wanted == namespace, || format!("the {who}'s namespace is `{namespace}`, expected `{wanted}`"))
         }
-        None => Matched::not_given("it depends on the caller's namespace, which is not known (--from-namespace)"),
+        None => {
+            Matched::not_given(format!("it depends on the {who}'s namespace, which is not known (--from-namespace)"))
+        }
     }
 }
+
+const CLAIMS: &str = "@request.auth.claims";

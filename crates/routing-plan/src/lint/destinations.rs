@@ -20,10 +20,20 @@ pub(super) fn missing_service(scope: &Scope<'_>, findings: &mut Findings) {
     let entries = scope.all::<ServiceEntry>().flat_map(|(_, entry)| entry.hosts.items()).cloned();
     let hosts: BTreeSet<String> =
         services.map(|service| names::full_host(&service.name, &service.namespace)).chain(entries).collect();
-    for destination in destinations(scope) {
-        let RoutedHost { manifest, path, route, host, .. } = destination;
-        if names::kubernetes_service(&host).is_some() && !hosts.contains(&host) {
+    let namespaces: BTreeSet<&str> = scope.manifests.iter().map(|manifest| &*manifest.namespace).collect();
+    for RoutedHost { manifest, path, route, host } in destinations(scope) {
+        if hosts.contains(&host) {
+            continue;
+        }
+        if names::kubernetes_service(&host).is_some() {
             findings.add(manifest, &path, format!("{route} goes to `{host}`, which no manifest has"));
+        } else if let Some((_, namespace)) = host.split_once('.')
+            && namespaces.contains(namespace)
+        {
+            let message = format!(
+                "{route} goes to `{host}`, which Istio takes for a whole host: write `{host}.svc.cluster.local`"
+            );
+            findings.add(manifest, &path, message);
         }
     }
 }
@@ -55,7 +65,8 @@ pub(super) fn subset_missing(scope: &Scope<'_>, findings: &mut Findings) {
 pub(super) fn cross_namespace_backend(scope: &Scope<'_>, findings: &mut Findings) {
     let grants = scope.manifests.iter().filter(|manifest| matches!(manifest.any_view(), View::ReferenceGrant));
     let grants: BTreeSet<&str> = grants.map(|grant| &*grant.namespace).collect();
-    for (manifest, view) in scope.all::<HttpRoute>() {
+    let at_gateways = scope.all::<HttpRoute>().filter(|(manifest, view)| view.has_gateway(&manifest.namespace));
+    for (manifest, view) in at_gateways {
         for (index, rule) in view.rules.items().iter().enumerate() {
             for backend in rule.backend_refs.items() {
                 let foreign = backend.namespace.text().filter(|namespace| *namespace != manifest.namespace);

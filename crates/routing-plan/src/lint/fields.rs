@@ -1,4 +1,4 @@
-//! Fields of filter resources that the API server refuses, or drops because it does not know them.
+//! Fields of resources that the API server refuses, or drops because it does not know them.
 
 use super::{Findings, Scope};
 use crate::{
@@ -13,14 +13,27 @@ use crate::{
 };
 
 pub(super) fn unknown_field(scope: &Scope<'_>, findings: &mut Findings) {
-    let is_filter_resource = |manifest: &&Manifest| {
+    let is_complete = |manifest: &&Manifest| {
         matches!(
             manifest.any_view(),
-            View::EnvoyFilter(_) | View::RequestAuthentication(_) | View::TrafficExtension(_) | View::WasmPlugin(_)
+            View::DestinationRule(_)
+                | View::EnvoyFilter(_)
+                | View::Gateway(_)
+                | View::HttpRoute(_)
+                | View::RequestAuthentication(_)
+                | View::ServiceEntry(_)
+                | View::TrafficExtension(_)
+                | View::VirtualService(_)
+                | View::WasmPlugin(_)
         )
     };
-    for manifest in scope.manifests.iter().filter(is_filter_resource) {
-        for path in manifest.unknown_under(&FieldPath::default()).filter(|path| !is_of_envoy(path)) {
+    for manifest in scope.manifests.iter().filter(is_complete) {
+        // A kind of match that does not exist makes the match one of a wrong type.
+        let is_told = |path: &FieldPath| {
+            manifest.wrong_types().iter().any(|wrong| path.segments().starts_with(wrong.path.segments()))
+        };
+        let root = FieldPath::default();
+        for path in manifest.unknown_under(&root).filter(|path| !is_of_envoy(path) && !is_told(path)) {
             let [.., parent, Segment::Field(name)] = path.segments() else { continue };
             let selects_all = match parent {
                 Segment::Field(parent) if parent == "workloadSelector" => Some("labels"),

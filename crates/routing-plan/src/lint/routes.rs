@@ -1,45 +1,104 @@
 //! The routes of `VirtualService`s and `HTTPRoute`s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Findings, Scope};
 use crate::{
     diagnostic::FieldPath,
+    explain::is_claim,
     manifests::Manifest,
     names,
+    re2::{Pattern, PatternError},
     resources::ROUTE_PREFIX,
-    views::{HttpRoute, StringMatch, View, VirtualService, http_route, reader::Field, virtual_service},
+    views::{
+        HttpRoute, StringMatch, View, VirtualService, http_route,
+        reader::Field,
+        virtual_service::{self, IstioRoute, MESH},
+    },
 };
 
 pub(super) fn duplicate_host(scope: &Scope<'_>, findings: &mut Findings) {
-    let mut hosts: BTreeMap<String, (&Manifest, FieldPath)> = BTreeMap::new();
+    let mut hosts: BTreeMap<String, Vec<HostOwner<'_>>> = BTreeMap::new();
     for (manifest, view) in scope.all::<VirtualService>().filter(|(_, view)| view.is_for_mesh()) {
         for (index, host) in view.hosts.items().iter().enumerate() {
-            let host = names::full_host(host, &manifest.namespace);
             let path = view.written.path.clone().field("hosts").index(index);
-            match hosts.get(&host) {
-                None => {
-                    hosts.insert(host, (manifest, path));
-                }
-                Some((first, _)) if first.id() == manifest.id() => {}
-                Some((first, first_path)) => {
-                    let message = format!("{} and {} have the same host `{host}`", first.id(), manifest.id());
-                    findings.add_related((manifest, &path), (first, first_path), message);
+            let audience = audience(view, &manifest.namespace);
+            let others = hosts.entry(names::full_host(host, &manifest.namespace)).or_default();
+            match others.iter().find(|other| !other.audience.is_disjoint(&audience)) {
+                None => others.push(HostOwner { manifest, path, audience }),
+                Some(first) if first.manifest.id() == manifest.id() => {}
+                Some(first) => {
+                    let message = format!("{} and {} have the same host `{host}`", first.manifest.id(), manifest.id());
+                    findings.add_related((manifest, &path), (first.manifest, &first.path), message);
                 }
             }
         }
     }
 }
 
+/// A `VirtualService` that has a host.
+struct HostOwner<'s> {
+    manifest: &'s Manifest,
+    path: FieldPath,
+    audience: BTreeSet<Audience<'s>>,
+}
+
+/// Who a `VirtualService` is exported to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Audience<'v> {
+    All,
+    /// Its own namespace, where it goes before those that are exported to it.
+    Own(&'v str),
+    /// Another namespace, where it goes before those for all.
+    Other(&'v str),
+}
+
+fn audience<'v>(view: &'v VirtualService, namespace: &'v str) -> BTreeSet<Audience<'v>> {
+    let of = |name: &'v String| match &**name {
+        "*" => Some(Audience::All),
+        "~" => None,
+        "." => Some(Audience::Own(namespace)),
+        name if name == namespace => Some(Audience::Own(namespace)),
+        name => Some(Audience::Other(name)),
+    };
+    match &view.export_to {
+        Field::Known(names) if names.iter().any(|name| name == "*") => BTreeSet::from([Audience::All]),
+        Field::Known(names) if !names.is_empty() => names.iter().filter_map(of).collect(),
+        Field::Absent | Field::Known(_) => BTreeSet::from([Audience::All]),
+        Field::Wrong(_) => BTreeSet::new(),
+    }
+}
+
 pub(super) fn default_missing(scope: &Scope<'_>, findings: &mut Findings) {
-    for (manifest, view) in scope.all::<VirtualService>() {
-        let has_default = view.http.items().iter().any(virtual_service::IstioRoute::takes_all);
-        if routes_by_version(scope, manifest) && !has_default {
+    for (manifest, view) in scope.all::<VirtualService>().filter(|(_, view)| !view.is_delegate()) {
+        // What a delegate that is not there takes is not known.
+        let Some(delegates) = delegates(scope, manifest, view) else { continue };
+        let by_version = routes_by_version(scope, manifest)
+            || delegates.iter().any(|delegate| routes_by_version(scope, delegate.manifest));
+        if !by_version {
+            continue;
+        }
+        let is_without = |gateway: &String| {
+            let takes_all = |(manifest, view): (&Manifest, &VirtualService)| {
+                view.http.items().iter().any(|route| route.takes_all_at(gateway, &manifest.namespace))
+            };
+            let by_delegate = |one: &Delegate<'_>| one.root.has_catch_all() && takes_all((one.manifest, one.view));
+            // A gateway merges the VirtualServices of a host.
+            let shares = |(other, others): &(&Manifest, &VirtualService)| {
+                gateway != MESH
+                    && others.gateways(&other.namespace).contains(gateway)
+                    && shares_a_host((manifest, view), (other, others))
+            };
+            !takes_all((manifest, view))
+                && !delegates.iter().any(by_delegate)
+                && !scope.all::<VirtualService>().filter(shares).any(takes_all)
+        };
+        if view.gateways(&manifest.namespace).iter().any(is_without) {
             let http = view.written.path.clone().field("http");
             findings.add(manifest, &http, format!("{} has no default route", manifest.id()));
         }
     }
-    for routes in by_parent(scope).values() {
+    for routes in by_service(scope).values() {
         let mut versions = rules(routes).filter(|(_, rule)| rule_by_version(scope, rule));
         let has_default = rules(routes).any(|(_, rule)| rule.takes_all());
         if let Some((manifest, _)) = versions.next().filter(|_| !has_default) {
@@ -47,6 +106,32 @@ pub(super) fn default_missing(scope: &Scope<'_>, findings: &mut Findings) {
             findings.add(manifest, &spec_rules(), message);
         }
     }
+}
+
+/// A `VirtualService` whose routes take the place of a route of another.
+struct Delegate<'s> {
+    root: &'s IstioRoute,
+    manifest: &'s Manifest,
+    view: &'s VirtualService,
+}
+
+/// The delegates of a `VirtualService`, if the manifests have all of them.
+fn delegates<'s>(scope: &Scope<'s>, manifest: &Manifest, view: &'s VirtualService) -> Option<Vec<Delegate<'s>>> {
+    let roots = view.http.items().iter().filter_map(|root| Some((root, root.delegate.known()?)));
+    let delegates = roots.map(|(root, to)| {
+        let namespace = to.namespace.text().unwrap_or(&manifest.namespace);
+        let mut all = scope.all::<VirtualService>().filter(|(_, view)| view.is_delegate());
+        let (manifest, view) = all.find(|(other, _)| to.name.is(&other.name) && other.namespace == namespace)?;
+        Some(Delegate { root, manifest, view })
+    });
+    delegates.collect()
+}
+
+fn shares_a_host((one, view): (&Manifest, &VirtualService), (other, others): (&Manifest, &VirtualService)) -> bool {
+    let hosts = |manifest: &Manifest, view: &VirtualService| -> BTreeSet<String> {
+        view.hosts.items().iter().map(|host| names::full_host(host, &manifest.namespace)).collect()
+    };
+    !hosts(one, view).is_disjoint(&hosts(other, others))
 }
 
 pub(super) fn default_not_last(scope: &Scope<'_>, findings: &mut Findings) {
@@ -74,7 +159,7 @@ pub(super) fn variant_is_default(scope: &Scope<'_>, findings: &mut Findings) {
             }
         }
     }
-    for routes in by_parent(scope).values() {
+    for routes in by_service(scope).values() {
         let target = |(manifest, rule): (&'_ Manifest, &http_route::Rule)| {
             manifest.value_at(&rule.written.path.clone().field("backendRefs")).cloned()
         };
@@ -90,29 +175,56 @@ pub(super) fn variant_is_default(scope: &Scope<'_>, findings: &mut Findings) {
     }
 }
 
-pub(super) fn header_key_case(scope: &Scope<'_>, findings: &mut Findings) {
-    for (manifest, view) in scope.all::<VirtualService>() {
-        for condition in view.http.items().iter().flat_map(|route| route.matches.items()) {
-            for (field, headers) in [("headers", &condition.headers), ("withoutHeaders", &condition.without_headers)] {
-                for name in headers.known().into_iter().flat_map(BTreeMap::keys).filter(|name| has_upper_case(name)) {
-                    let path = condition.written.path.clone().field(field).field(name.clone());
-                    findings.add(manifest, &path, format!("the condition on `{name}` never matches"));
-                }
+pub(super) fn rule_unreachable(scope: &Scope<'_>, findings: &mut Findings) {
+    for routes in by_service(scope).values() {
+        let takes_all = |rule: &http_route::Rule| {
+            rule.matches.is_absent() || rule.matches.items().iter().any(|one| one.takes_all() && !has_regex_path(one))
+        };
+        if !routes.iter().any(|(_, view)| !view.is_grpc && view.rules.items().iter().any(takes_all)) {
+            continue;
+        }
+        for (manifest, rule) in rules(routes) {
+            for condition in rule.matches.items().iter().filter(|condition| has_regex_path(condition)) {
+                let path = condition.written.path.clone().field("path");
+                findings.add(
+                    manifest,
+                    &path,
+                    "no request reaches the regular expression: another rule takes all first",
+                );
             }
         }
     }
 }
 
+fn has_regex_path(condition: &http_route::RuleMatch) -> bool {
+    condition.path.known().is_some_and(|path| path.kind.is("RegularExpression"))
+}
+
 pub(super) fn value_never_matches(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, view) in scope.all::<VirtualService>() {
+        let is_in_mesh_only = !view.is_delegate() && view.gateways(&manifest.namespace).iter().all(|name| name == MESH);
         for condition in view.http.items().iter().flat_map(|route| route.matches.items()) {
             for (name, wanted) in condition.headers.known().into_iter().flatten() {
-                if let Field::Known(StringMatch::Exact(value)) = wanted
-                    && !has_upper_case(name)
+                let path = condition.written.path.clone().field("headers").field(name.clone());
+                if is_claim(name) {
+                    if is_in_mesh_only {
+                        let message = format!("`{name}` is about a verified token, which only gateways know of");
+                        findings.add(manifest, &path, message);
+                    }
+                } else if let Field::Known(StringMatch::Exact(value)) = wanted
                     && is_never(scope, name, value)
                 {
-                    let path = condition.written.path.clone().field("headers").field(name.clone());
                     findings.add(manifest, &path, format!("`{name}` is never `{value}`"));
+                }
+            }
+            for (name, unwanted) in condition.without_headers.known().into_iter().flatten() {
+                if let Field::Known(StringMatch::Regex(regex)) = unwanted
+                    && matches!(&**regex, ".*" | "^.*$")
+                {
+                    let path = condition.written.path.clone().field("withoutHeaders").field(name.clone());
+                    let message =
+                        format!("`{regex}` excludes an absent `{name}` too: to ask for absence, write `{{}}`");
+                    findings.add(manifest, &path, message);
                 }
             }
         }
@@ -129,6 +241,95 @@ pub(super) fn value_never_matches(scope: &Scope<'_>, findings: &mut Findings) {
     }
 }
 
+pub(super) fn refused_match(scope: &Scope<'_>, findings: &mut Findings) {
+    for (manifest, view) in scope.all::<VirtualService>() {
+        for condition in view.http.items().iter().flat_map(|route| route.matches.items()) {
+            let texts = [
+                ("authority", &condition.authority),
+                ("method", &condition.method),
+                ("scheme", &condition.scheme),
+                ("uri", &condition.uri),
+            ];
+            let texts = texts.into_iter().filter_map(|(field, text)| {
+                Some((condition.written.path.clone().field(field), text.known()?, field == "uri", false))
+            });
+            let maps = [
+                ("headers", &condition.headers),
+                ("queryParams", &condition.query_params),
+                ("withoutHeaders", &condition.without_headers),
+            ];
+            let maps = maps.into_iter().flat_map(|(field, map)| {
+                let path = condition.written.path.clone().field(field);
+                map.known().into_iter().flatten().filter_map(move |(name, text)| {
+                    Some((path.clone().field(name.clone()), text.known()?, false, field == "withoutHeaders"))
+                })
+            });
+            for (path, text, is_uri, takes_star) in texts.chain(maps) {
+                let why = match text {
+                    StringMatch::Prefix(prefix) if prefix.is_empty() && !is_uri => "the prefix is empty".to_owned(),
+                    StringMatch::Regex(regex) if regex == "*" && takes_star => continue,
+                    StringMatch::Regex(regex) => match refused_regex(regex) {
+                        Some(why) => why,
+                        None => continue,
+                    },
+                    _ => continue,
+                };
+                findings.add(manifest, &path, why);
+            }
+        }
+    }
+    for (manifest, view) in scope.all::<HttpRoute>() {
+        for condition in view.rules.items().iter().flat_map(|rule| rule.matches.items()) {
+            let path = condition.path.known().map(|path| (&path.kind, &path.value, &path.written.path));
+            let named = condition.headers.items().iter().chain(condition.query_params.items());
+            let named = named.map(|one| (&one.kind, &one.value, &one.written.path));
+            for (_, value, path) in path.into_iter().chain(named).filter(|(kind, ..)| kind.is("RegularExpression")) {
+                if let Some(why) = value.text().and_then(refused_regex) {
+                    findings.add(manifest, path, why);
+                }
+            }
+        }
+    }
+}
+
+/// Why Istio refuses a regular expression. (`validateStringMatchRegexp` in Istio's `validation.go`.)
+fn refused_regex(regex: &str) -> Option<String> {
+    if regex.is_empty() {
+        return Some("the regular expression is empty".to_owned());
+    }
+    if regex.len() > MAX_REGEX {
+        return Some(format!("the regular expression has {} bytes, expected at most {MAX_REGEX}", regex.len()));
+    }
+    match Pattern::new(regex) {
+        Err(PatternError::Refused(why)) => Some(format!("RE2 refuses `{regex}`: {why}")),
+        Ok(_) | Err(PatternError::Unclear(_)) => None,
+    }
+}
+
+pub(super) fn unsupported_parent(scope: &Scope<'_>, findings: &mut Findings) {
+    for (manifest, view) in scope.all::<HttpRoute>() {
+        for parent in view.parent_refs.items() {
+            let fields = [&parent.group, &parent.kind, &parent.name];
+            if parent.target(&manifest.namespace).is_some()
+                || parent.name.is_absent()
+                || fields.iter().any(|field| field.is_wrong())
+            {
+                continue;
+            }
+            let group = parent
+                .group
+                .text()
+                .map_or("no group (so `gateway.networking.k8s.io`)".to_owned(), |group| format!("the group `{group}`"));
+            let kind = parent.kind.text().unwrap_or("Gateway");
+            findings.add(
+                manifest,
+                &parent.written.path,
+                format!("Istio ignores a parent of the kind `{kind}` with {group}"),
+            );
+        }
+    }
+}
+
 /// Whether a rule of the resource looks at a header that tokens decide.
 pub(super) fn routes_by_version(scope: &Scope<'_>, manifest: &Manifest) -> bool {
     match manifest.any_view() {
@@ -140,7 +341,8 @@ pub(super) fn routes_by_version(scope: &Scope<'_>, manifest: &Manifest) -> bool 
 
 fn route_by_version(scope: &Scope<'_>, route: &virtual_service::IstioRoute) -> bool {
     let headers = route.matches.items().iter().filter_map(|condition| condition.headers.known());
-    is_generated(&route.name) || headers.flat_map(BTreeMap::keys).any(|header| scope.is_managed(header))
+    is_generated(&route.name)
+        || headers.flat_map(BTreeMap::keys).any(|header| scope.is_managed(&header.to_ascii_lowercase()))
 }
 
 fn rule_by_version(scope: &Scope<'_>, rule: &http_route::Rule) -> bool {
@@ -153,22 +355,21 @@ fn is_generated(name: &Field<String>) -> bool {
 }
 
 fn is_never(scope: &Scope<'_>, header: &str, value: &str) -> bool {
-    scope.is_managed(header) && names::version(value).is_err()
+    scope.is_managed(&header.to_ascii_lowercase()) && names::version(value).is_err()
 }
 
-fn has_upper_case(name: &str) -> bool {
-    name.bytes().any(|byte| byte.is_ascii_uppercase())
-}
+/// Host of the Service, port of it, namespace of the routes.
+type MergeKey<'s> = (String, Option<u64>, &'s str);
 
-/// Istio merges the routes of one Service.
-fn by_parent<'s>(scope: &Scope<'s>) -> BTreeMap<String, Vec<(&'s Manifest, &'s HttpRoute)>> {
-    let mut parents: BTreeMap<String, Vec<_>> = BTreeMap::new();
+/// Istio merges the routes of one namespace that are for one Service, and for the same of its ports.
+fn by_service<'s>(scope: &Scope<'s>) -> BTreeMap<MergeKey<'s>, Vec<(&'s Manifest, &'s HttpRoute)>> {
+    let mut services: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (manifest, view) in scope.all::<HttpRoute>() {
-        if let Some(parent) = view.service_parent(&manifest.namespace) {
-            parents.entry(parent).or_default().push((manifest, view));
+        for (host, port) in view.services(&manifest.namespace) {
+            services.entry((host, port, &*manifest.namespace)).or_default().push((manifest, view));
         }
     }
-    parents
+    services
 }
 
 fn rules<'r>(
@@ -180,3 +381,6 @@ fn rules<'r>(
 fn spec_rules() -> FieldPath {
     FieldPath::default().field("spec").field("rules")
 }
+
+/// Istio's limit on the length of a regular expression.
+const MAX_REGEX: usize = 1024;

@@ -5,6 +5,7 @@ use crate::{
     diagnostic::FieldPath,
     filter::RoutingFilter,
     manifests::Manifest,
+    names,
     views::{EnvoyFilter, Gateway, Labels, VirtualService, Workload, virtual_service::MESH},
 };
 
@@ -54,8 +55,8 @@ fn gateways(scope: &Scope<'_>, manifest: &Manifest, findings: &mut Findings) {
 
 /// Whether a gateway has the filter; if the Gateway's manifest is not there to tell, any filter for gateways counts.
 fn is_at(scope: &Scope<'_>, (carrier, filter): (&Manifest, &RoutingFilter), route: &Manifest, gateway: &str) -> bool {
-    let (namespace, name) = gateway.split_once('/').unwrap_or((&route.namespace, gateway));
-    let known = scope.all::<Gateway>().find(|(one, _)| one.namespace == namespace && one.name == name);
+    let id = names::gateway(gateway, &route.namespace);
+    let known = scope.all::<Gateway>().find(|(one, _)| format!("{}/{}", one.namespace, one.name) == id);
     match known {
         Some((_, gateway)) => filter.selects(None, gateway.selector.known().unwrap_or(&Labels::new())),
         // A plugin does not tell where it is, but this project's labels are those of workloads.

@@ -115,7 +115,7 @@ impl Resolver<'_> {
                 let diagnostic = Diagnostic::new(location, "the mesh always routes the service");
                 self.report(diagnostic.with_help("remove `mesh`"));
             } else {
-                self.check(location, gateway, names::gateway);
+                self.check(location, gateway, names::gateway_name);
             }
         }
         for (item, public) in written.hosts.iter().enumerate() {

@@ -1,4 +1,6 @@
-//! The Gateway API's `HTTPRoute`.
+//! The Gateway API's `HTTPRoute`, and its `GRPCRoute`, which Istio turns into the same routes.
+
+use std::collections::BTreeSet;
 
 use super::reader::{Field, Fields, ReadFields, Written};
 use crate::{diagnostic::FieldPath, names};
@@ -7,16 +9,32 @@ use crate::{diagnostic::FieldPath, names};
 #[derive(Debug, Clone)]
 pub(crate) struct HttpRoute {
     pub(crate) parent_refs: Field<Vec<ParentRef>>,
+    pub(crate) hostnames: Field<Vec<String>>,
     pub(crate) rules: Field<Vec<Rule>>,
     pub(crate) written: Written,
+    /// Whether it is a `GRPCRoute`.
+    pub(crate) is_grpc: bool,
 }
 
 /// What a route is attached to.
 #[derive(Debug, Clone)]
 pub(crate) struct ParentRef {
+    pub(crate) group: Field<String>,
     pub(crate) kind: Field<String>,
     pub(crate) name: Field<String>,
     pub(crate) namespace: Field<String>,
+    pub(crate) port: Field<u64>,
+    pub(crate) written: Written,
+}
+
+/// A parent of a kind that Istio knows; the name of each is `(namespace, name)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parent<'r> {
+    Service(&'r str, &'r str),
+    ServiceEntry(&'r str, &'r str),
+    Gateway(&'r str, &'r str),
+    /// A set of listeners that a Gateway takes over.
+    ListenerSet,
 }
 
 /// An entry of `rules`.
@@ -32,6 +50,7 @@ pub(crate) struct Rule {
 /// An entry of a rule's `matches`: all of its conditions hold, or it does not match.
 #[derive(Debug, Clone)]
 pub(crate) struct RuleMatch {
+    /// Of a `GRPCRoute`: what its `method` means for the path.
     pub(crate) path: Field<PathMatch>,
     pub(crate) method: Field<String>,
     pub(crate) headers: Field<Vec<NamedMatch>>,
@@ -60,23 +79,56 @@ pub(crate) struct NamedMatch {
 #[derive(Debug, Clone)]
 pub(crate) struct RuleFilter {
     pub(crate) kind: Field<String>,
+    pub(crate) path: FieldPath,
 }
 
 /// Where a rule sends a request.
 #[derive(Debug, Clone)]
 pub(crate) struct BackendRef {
+    pub(crate) group: Field<String>,
+    pub(crate) kind: Field<String>,
     pub(crate) name: Field<String>,
     pub(crate) namespace: Field<String>,
     pub(crate) port: Field<u64>,
     pub(crate) weight: Field<u64>,
+    pub(crate) filters: Field<Vec<RuleFilter>>,
     pub(crate) path: FieldPath,
 }
 
 impl HttpRoute {
-    /// Host of the Service that it is for, in a resource of the namespace.
-    pub(crate) fn service_parent(&self, namespace: &str) -> Option<String> {
-        let parent = self.parent_refs.items().iter().find(|parent| parent.kind.is("Service"))?;
-        Some(names::full_host(parent.name.text()?, parent.namespace.text().unwrap_or(namespace)))
+    /// Hosts of the Services that it is for, each with the port if it is for one, in a resource of the namespace.
+    pub(crate) fn services(&self, namespace: &str) -> BTreeSet<(String, Option<u64>)> {
+        let parents = self.parent_refs.items().iter();
+        let services = parents.filter_map(|parent| match parent.target(namespace)? {
+            Parent::Service(of, name) => Some((names::full_host(name, of), parent.port.known().copied())),
+            _ => None,
+        });
+        services.collect()
+    }
+
+    /// Whether it is attached to a gateway.
+    pub(crate) fn has_gateway(&self, namespace: &str) -> bool {
+        let mut parents = self.parent_refs.items().iter().filter_map(|parent| parent.target(namespace));
+        parents.any(|parent| matches!(parent, Parent::Gateway(..) | Parent::ListenerSet))
+    }
+}
+
+impl ParentRef {
+    /// What it names, in a resource of the namespace, if Istio knows its kind. Without a group the group is the Gateway
+    /// API's, so a Service needs `group: ""`. (`NormalizeReference` and `allowedParentReferences` in Istio's gateway code.)
+    pub(crate) fn target<'r>(&'r self, namespace: &'r str) -> Option<Parent<'r>> {
+        let name = self.name.text()?;
+        let namespace = self.namespace.text().unwrap_or(namespace);
+        if self.group.is_wrong() || self.kind.is_wrong() {
+            return None;
+        }
+        match (self.group.text().unwrap_or(super::GATEWAY_API), self.kind.text().unwrap_or("Gateway")) {
+            (super::CORE, "Service") => Some(Parent::Service(namespace, name)),
+            (super::NETWORKING, "ServiceEntry") => Some(Parent::ServiceEntry(namespace, name)),
+            (super::GATEWAY_API, "Gateway") => Some(Parent::Gateway(namespace, name)),
+            (super::GATEWAY_API, "ListenerSet") => Some(Parent::ListenerSet),
+            _ => None,
+        }
     }
 }
 
@@ -92,16 +144,21 @@ impl Rule {
 }
 
 impl RuleMatch {
-    fn takes_all(&self) -> bool {
+    /// Whether it takes every request.
+    pub(crate) fn takes_all(&self) -> bool {
         let Self { path, method, headers, query_params, written } = self;
         let any_path = match path {
             Field::Absent => true,
-            Field::Known(path) => path.value.is("/") && !path.kind.is("Exact"),
+            Field::Known(path) => match path.kind.text().unwrap_or("PathPrefix") {
+                "PathPrefix" => path.value.text().is_none_or(|value| value == "/") && !path.value.is_wrong(),
+                "RegularExpression" => path.value.is(".*"),
+                _ => false,
+            },
             Field::Wrong(_) => false,
         };
         any_path
             && method.is_absent()
-            && [headers, query_params].into_iter().all(Field::is_absent)
+            && [headers, query_params].into_iter().all(|field| !field.is_wrong() && field.items().is_empty())
             && written.unknown.is_empty()
     }
 }
@@ -115,23 +172,36 @@ impl BackendRef {
 
 impl ReadFields for HttpRoute {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        // Of no effect on a route whose parent is a Service.
-        fields.inert(&["hostnames"]);
-        Self { parent_refs: fields.field("parentRefs"), rules: fields.field("rules"), written: fields.written() }
+        fields.inert(&["useDefaultGateways"]);
+        Self {
+            parent_refs: fields.field("parentRefs"),
+            hostnames: fields.field("hostnames"),
+            rules: fields.field("rules"),
+            written: fields.written(),
+            is_grpc: false,
+        }
     }
 }
 
 impl ReadFields for ParentRef {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        fields.inert(&["group", "port"]);
-        Self { kind: fields.field("kind"), name: fields.field("name"), namespace: fields.field("namespace") }
+        // Of a Gateway, whose listeners are not looked at; Istio ignores it beside a Service.
+        fields.inert(&["sectionName"]);
+        Self {
+            group: fields.field("group"),
+            kind: fields.field("kind"),
+            name: fields.field("name"),
+            namespace: fields.field("namespace"),
+            port: fields.field("port"),
+            written: fields.written(),
+        }
     }
 }
 
 impl ReadFields for Rule {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         // What happens on the way.
-        fields.inert(&["retry", "timeouts"]);
+        fields.inert(&["retry", "sessionPersistence", "timeouts"]);
         Self {
             matches: fields.field("matches"),
             filters: fields.field("filters"),
@@ -175,18 +245,20 @@ impl ReadFields for RuleFilter {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         // What a filter of any type is told.
         fields.in_part();
-        Self { kind: fields.field("type") }
+        Self { kind: fields.field("type"), path: fields.path() }
     }
 }
 
 impl ReadFields for BackendRef {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        fields.inert(&["filters", "group", "kind"]);
         Self {
+            group: fields.field("group"),
+            kind: fields.field("kind"),
             name: fields.field("name"),
             namespace: fields.field("namespace"),
             port: fields.field("port"),
             weight: fields.field("weight"),
+            filters: fields.field("filters"),
             path: fields.path(),
         }
     }

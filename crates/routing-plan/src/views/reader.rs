@@ -38,6 +38,9 @@ pub(crate) enum UnusableField {
     /// It is not there, though the resource is not valid without it.
     #[error("`{0}` is missing")]
     Missing(FieldPath),
+    /// Its value is of a kind that is not understood.
+    #[error("`{0}` is not understood")]
+    NotUnderstood(FieldPath),
 }
 
 /// What reading a view tells of the value beside the view.
@@ -134,6 +137,15 @@ impl<T> Field<T> {
         matches!(self, Self::Wrong(_))
     }
 
+    /// The same field with another value.
+    pub(crate) fn map<U>(self, map: impl FnOnce(T) -> U) -> Field<U> {
+        match self {
+            Self::Absent => Field::Absent,
+            Self::Known(value) => Field::Known(map(value)),
+            Self::Wrong(path) => Field::Wrong(path),
+        }
+    }
+
     /// The value, if there is one of the expected type.
     pub(crate) fn known(&self) -> Option<&T> {
         match self {
@@ -187,7 +199,7 @@ impl Field<String> {
 impl UnusableField {
     pub(crate) fn path(&self) -> &FieldPath {
         match self {
-            Self::WrongType(path) | Self::Missing(path) => path,
+            Self::WrongType(path) | Self::Missing(path) | Self::NotUnderstood(path) => path,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::reader::{Field, Fields, Read, ReadFields, Reading, Written, WrongType};
-use crate::diagnostic::FieldPath;
+use crate::{diagnostic::FieldPath, re2::Pattern};
 
 /// How a text must be. Two kinds at once, or one that Istio does not have, are of a wrong type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,13 +42,30 @@ impl Read for StringMatch {
 }
 
 impl StringMatch {
-    /// The same for a text that was brought to lower case.
+    /// Whether Istio takes it for presence: also the regex `*`, which is not RE2.
+    /// (`canBeConvertedToPresentMatch` in Istio's `route.go`.)
+    pub(crate) fn is_present(&self) -> bool {
+        matches!(self, Self::Present) || *self == Self::Regex("*".to_owned())
+    }
+
+    /// Whether a text is as wanted; none: it can't be told.
+    pub(crate) fn matches(&self, text: &str) -> Option<bool> {
+        match self {
+            Self::Present => Some(true),
+            Self::Exact(wanted) => Some(text == wanted),
+            Self::Prefix(wanted) => Some(text.starts_with(wanted.as_str())),
+            Self::Regex(wanted) => Pattern::new(wanted).ok()?.is_match(text),
+        }
+    }
+
+    /// The same for a text that was brought to lower case. A regex stays as it is: Envoy ignores the case of exact and
+    /// prefix paths only.
     pub(crate) fn to_lowercase(&self) -> Self {
         match self {
             Self::Present => Self::Present,
             Self::Exact(text) => Self::Exact(text.to_lowercase()),
             Self::Prefix(text) => Self::Prefix(text.to_lowercase()),
-            Self::Regex(regex) => Self::Regex(format!("(?i){regex}")),
+            Self::Regex(regex) => Self::Regex(regex.clone()),
         }
     }
 }

@@ -8,13 +8,14 @@ use super::{
     reader::{Field, Fields, ReadFields, Written},
     string_match::StringMatch,
 };
-use crate::diagnostic::FieldPath;
+use crate::{diagnostic::FieldPath, names};
 
 /// Its `spec`.
 #[derive(Debug, Clone)]
 pub(crate) struct VirtualService {
     pub(crate) hosts: Field<Vec<String>>,
     pub(crate) gateways: Field<Vec<String>>,
+    pub(crate) export_to: Field<Vec<String>>,
     pub(crate) http: Field<Vec<IstioRoute>>,
     pub(crate) written: Written,
 }
@@ -27,9 +28,17 @@ pub(crate) struct IstioRoute {
     pub(crate) route: Field<Vec<WeightedDestination>>,
     pub(crate) redirect: Field<Value>,
     pub(crate) direct_response: Field<Value>,
-    pub(crate) delegate: Field<Value>,
+    pub(crate) delegate: Field<DelegateRef>,
     pub(crate) fault: Field<Value>,
     pub(crate) written: Written,
+}
+
+/// The `VirtualService` whose routes take a route's place.
+#[derive(Debug, Clone)]
+pub(crate) struct DelegateRef {
+    pub(crate) name: Field<String>,
+    pub(crate) namespace: Field<String>,
+    pub(crate) path: FieldPath,
 }
 
 /// An entry of a route's `match`: all of its conditions hold, or it does not match.
@@ -74,9 +83,25 @@ pub(crate) struct PortNumber {
 }
 
 impl VirtualService {
-    /// Whether it is for requests between workloads: with no `gateways` it is.
+    /// The gateways that it is for, as a resource of the namespace names them: with none written, the mesh.
+    pub(crate) fn gateways(&self, namespace: &str) -> Vec<String> {
+        match &self.gateways {
+            Field::Known(names) if !names.is_empty() => {
+                names.iter().map(|name| names::gateway(name, namespace)).collect()
+            }
+            Field::Absent | Field::Known(_) => vec![MESH.to_owned()],
+            Field::Wrong(_) => Vec::new(),
+        }
+    }
+
+    /// Whether it is for requests between workloads.
     pub(crate) fn is_for_mesh(&self) -> bool {
-        self.gateways.known().is_none_or(|gateways| gateways.iter().any(|gateway| gateway == MESH))
+        self.gateways("").iter().any(|name| name == MESH)
+    }
+
+    /// Whether its routes only take the places of routes of other `VirtualService`s.
+    pub(crate) fn is_delegate(&self) -> bool {
+        matches!(&self.hosts, Field::Absent) || matches!(&self.hosts, Field::Known(hosts) if hosts.is_empty())
     }
 }
 
@@ -88,31 +113,64 @@ impl IstioRoute {
 
     /// Whether it takes every request, whatever it is.
     pub(crate) fn takes_all(&self) -> bool {
-        match &self.matches {
-            Field::Absent => true,
-            Field::Known(matches) => matches.is_empty() || matches.iter().any(RouteMatch::takes_all),
-            Field::Wrong(_) => false,
-        }
+        self.takes_all_if(|condition| condition.gateways.items().is_empty())
+    }
+
+    /// Whether it takes every request that reaches a gateway, or in the mesh.
+    pub(crate) fn takes_all_at(&self, gateway: &str, namespace: &str) -> bool {
+        self.takes_all_if(|condition| {
+            let names = condition.gateways.items();
+            names.is_empty() || names.iter().any(|name| names::gateway(name, namespace) == gateway)
+        })
+    }
+
+    /// Whether every request meets one of its matches, wherever it goes then.
+    pub(crate) fn has_catch_all(&self) -> bool {
+        let matches = self.matches.items();
+        !self.matches.is_wrong()
+            && (matches.is_empty() || matches.iter().any(|one| one.is_for_everyone() && one.is_catch_all()))
+    }
+
+    fn takes_all_if(&self, is_here: impl Fn(&RouteMatch) -> bool) -> bool {
+        // What a delegate does not take goes on to the next route.
+        self.delegate.is_absent()
+            && match &self.matches {
+                Field::Absent => true,
+                Field::Known(matches) => {
+                    matches.is_empty()
+                        || matches.iter().any(|one| one.is_for_everyone() && one.is_catch_all() && is_here(one))
+                }
+                Field::Wrong(_) => false,
+            }
     }
 }
 
 impl RouteMatch {
-    fn takes_all(&self) -> bool {
+    /// Whether Istio takes it for one that every request meets (`IsCatchAllRoute` in Istio's `route.go`).
+    pub(crate) fn is_catch_all(&self) -> bool {
         let any_uri = match &self.uri {
-            Field::Absent => true,
-            Field::Known(uri) => *uri == StringMatch::Prefix("/".into()),
-            Field::Wrong(_) => false,
+            Field::Absent | Field::Known(StringMatch::Present) => true,
+            Field::Known(StringMatch::Prefix(prefix)) => prefix == "/",
+            Field::Known(StringMatch::Regex(regex)) => regex == ".*",
+            Field::Known(StringMatch::Exact(_)) | Field::Wrong(_) => false,
         };
-        let Self { authority, gateways, headers, ignore_uri_case: _, method, port, query_params, scheme, .. } = self;
-        let Self { source_labels, source_namespace, uri: _, without_headers, written, .. } = self;
         any_uri
-            && [authority, method, scheme].into_iter().all(Field::is_absent)
-            && [headers, query_params, without_headers].into_iter().all(Field::is_absent)
-            && gateways.is_absent()
-            && port.is_absent()
-            && source_labels.is_absent()
-            && source_namespace.is_absent()
-            && written.unknown.is_empty()
+            && [&self.authority, &self.method, &self.scheme].into_iter().all(Field::is_absent)
+            && [&self.headers, &self.query_params, &self.without_headers].into_iter().all(is_empty)
+            && self.written.unknown.is_empty()
+    }
+
+    /// Whether it is for every caller on every port.
+    fn is_for_everyone(&self) -> bool {
+        self.port.is_absent() && self.source_labels.is_absent() && self.source_namespace.is_absent()
+    }
+}
+
+fn is_empty<T>(map: &Field<BTreeMap<String, T>>) -> bool {
+    match map {
+        Field::Absent => true,
+        Field::Known(map) => map.is_empty(),
+        Field::Wrong(_) => false,
     }
 }
 
@@ -123,6 +181,7 @@ impl ReadFields for VirtualService {
         Self {
             hosts: fields.field("hosts"),
             gateways: fields.field("gateways"),
+            export_to: fields.field("exportTo"),
             http: fields.field("http"),
             written: fields.written(),
         }
@@ -144,6 +203,12 @@ impl ReadFields for IstioRoute {
             fault: fields.field("fault"),
             written: fields.written(),
         }
+    }
+}
+
+impl ReadFields for DelegateRef {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self { name: fields.field("name"), namespace: fields.field("namespace"), path: fields.path() }
     }
 }
 

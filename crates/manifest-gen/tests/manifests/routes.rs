@@ -1,0 +1,467 @@
+//! Which route a request takes, as istiod and Envoy would have it. Each rule is from Istio's source: `route.go`,
+//! `httproute.go`, `gateway.go`, `virtualservice.go` and its Gateway API controller.
+
+use std::collections::BTreeMap;
+
+use routing_plan::explain::{ExplainRequest, Explanation, explain};
+
+use crate::read;
+
+/// A request for `shop.a` from an `app: web` in the namespace `web`, on port 80.
+fn request() -> ExplainRequest {
+    ExplainRequest {
+        host: "shop.a.svc.cluster.local".into(),
+        path: "/".into(),
+        method: "GET".into(),
+        headers: Vec::new(),
+        port: Some(80),
+        scheme: Some("http".into()),
+        gateway: None,
+        namespace: Some("web".into()),
+        labels: Some(BTreeMap::from([("app".into(), "web".into())])),
+    }
+}
+
+fn at_gateway(host: &str) -> ExplainRequest {
+    ExplainRequest {
+        host: host.into(),
+        gateway: Some("edge/public".into()),
+        namespace: Some("edge".into()),
+        labels: Some(BTreeMap::from([("istio".into(), "gateway".into())])),
+        ..request()
+    }
+}
+
+fn with_header(name: &str, value: &str) -> ExplainRequest {
+    ExplainRequest { headers: vec![(name.into(), value.into())], ..request() }
+}
+
+fn with_path(path: &str) -> ExplainRequest {
+    ExplainRequest { path: path.into(), ..request() }
+}
+
+fn from(namespace: &str) -> ExplainRequest {
+    ExplainRequest { namespace: Some(namespace.into()), ..request() }
+}
+
+/// A `VirtualService` in the namespace `a`.
+fn virtual_service(name: &str, spec: &str) -> String {
+    resource("networking.istio.io/v1", "VirtualService", &format!("name: {name}, namespace: a"), spec)
+}
+
+/// An `HTTPRoute` in the namespace `a` of the Service `shop`.
+fn http_route(name: &str, rules: &str) -> String {
+    let spec = format!("parentRefs: [{{group: '', kind: Service, name: shop}}], rules: [{rules}]");
+    resource("gateway.networking.k8s.io/v1", "HTTPRoute", &format!("name: {name}, namespace: a"), &spec)
+}
+
+fn resource(version: &str, kind: &str, metadata: &str, spec: &str) -> String {
+    format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{{metadata}}}\nspec: {{{spec}}}\n---\n")
+}
+
+fn to(host: &str) -> String {
+    format!("route: [{{destination: {{host: {host}}}}}]")
+}
+
+fn explained(manifests: &str, request: &ExplainRequest) -> Explanation {
+    explain(&read(manifests), request, 0)
+}
+
+/// The first part of the destination's host, or what happens instead; `unknown`, if that can't be told.
+fn goes(manifests: &str, request: &ExplainRequest) -> String {
+    let explanation = explained(manifests, request);
+    assert!(explanation.unknown.is_empty() || explanation.destinations.is_empty(), "{explanation:?}");
+    match (&explanation.destinations[..], &explanation.instead) {
+        _ if !explanation.unknown.is_empty() => "unknown".to_owned(),
+        ([to], None) => to.host.split('.').next().unwrap().to_owned(),
+        ([], Some(instead)) => instead.split([':', ' ']).next().unwrap().to_owned(),
+        _ => panic!("{explanation:?}"),
+    }
+}
+
+/// Where the answer says that something is assumed or unknown.
+fn caveats(manifests: &str, request: &ExplainRequest) -> Vec<String> {
+    let explanation = explained(manifests, request);
+    let caveats = explanation.assumed.into_iter().chain(explanation.unknown);
+    caveats.filter_map(|caveat| Some(caveat.location?.path.to_string())).collect()
+}
+
+#[test]
+fn a_match_decides_as_in_envoy() {
+    let web = request();
+    let query = with_path("/?debug&x=");
+    for (condition, request, wanted) in [
+        ("withoutHeaders: {x-user: {regex: '.*'}}", &web, "other"),
+        ("withoutHeaders: {x-user: {regex: '.+'}}", &web, "hit"),
+        ("withoutHeaders: {x-user: {exact: ''}}", &web, "other"),
+        ("withoutHeaders: {x-user: {exact: ''}}", &with_header("x-user", "kim"), "hit"),
+        ("withoutHeaders: {x-user: {prefix: k}}", &with_header("x-user", "kim"), "other"),
+        ("withoutHeaders: {x-user: {regex: '*'}}", &web, "hit"),
+        ("withoutHeaders: {X-User: {regex: '*'}}", &with_header("x-user", ""), "other"),
+        ("withoutHeaders: {x-user: {}}", &web, "hit"),
+        ("headers: {x-user: {regex: '*'}}", &with_header("x-user", "kim"), "hit"),
+        ("headers: {X-User: {exact: kim}}", &with_header("x-user", "kim"), "hit"),
+        ("headers: {x-user: {exact: ''}}", &web, "other"),
+        ("headers: {host: {prefix: shop}}", &web, "hit"),
+        ("headers: {x-id: {regex: '/a/{id}'}}", &with_header("x-id", "/a/{id}"), "hit"),
+        ("headers: {x-id: {regex: '(?=a)a'}}", &with_header("x-id", "a"), "unknown"),
+        ("headers: {x-id: {regex: '(?=a)a'}}", &web, "other"),
+        ("headers: {'@request.auth.claims.team': {exact: beta}}", &web, "other"),
+        ("withoutHeaders: {'@request.auth.claims.team': {exact: beta}}", &web, "hit"),
+        ("queryParams: {debug: {}}", &web, "other"),
+        ("queryParams: {debug: {}}", &query, "hit"),
+        ("queryParams: {x: {exact: ''}}", &query, "hit"),
+        ("queryParams: {y: {exact: ''}}", &query, "other"),
+        ("uri: {regex: '/A.*'}, ignoreUriCase: true", &with_path("/ab"), "other"),
+        ("uri: {regex: '/a.*'}, ignoreUriCase: true", &with_path("/AB"), "other"),
+        ("uri: {exact: /A}, ignoreUriCase: true", &with_path("/a"), "hit"),
+        ("uri: {prefix: ''}", &web, "hit"),
+        ("scheme: {exact: http}", &web, "hit"),
+        ("scheme: {exact: https}", &web, "other"),
+        ("scheme: {exact: http}", &ExplainRequest { scheme: None, ..request() }, "unknown"),
+        ("authority: {exact: shop.a.svc.cluster.local}, method: {exact: GET}", &web, "hit"),
+        ("port: 80", &web, "hit"),
+        ("port: 81", &web, "other"),
+        ("sourceNamespace: web, sourceLabels: {app: web}", &web, "hit"),
+        ("sourceNamespace: api", &web, "other"),
+        ("sourceNamespace: web", &ExplainRequest { namespace: None, ..request() }, "unknown"),
+        // Beside gateways the caller does not count.
+        ("gateways: [mesh], sourceLabels: {app: api}, sourceNamespace: api", &web, "hit"),
+        ("gateways: [edge/public], sourceLabels: {app: web}", &web, "other"),
+    ] {
+        let hit = format!("{{match: [{{{condition}}}], {}}}", to("hit"));
+        let text = virtual_service("v", &format!("hosts: [shop], http: [{hit}, {{{}}}]", to("other")));
+        assert_eq!(goes(&text, request), wanted, "{condition}");
+    }
+}
+
+#[test]
+fn gateways_have_many_names() {
+    let gateway = at_gateway("shop.example");
+    for (names, request, wanted) in [
+        ("[edge/public]", &gateway, "hit"),
+        ("[public]", &gateway, "404"),
+        ("[public.edge]", &gateway, "hit"),
+        ("[public.edge.svc.cluster.local]", &gateway, "hit"),
+        ("[mesh]", &gateway, "404"),
+        ("[]", &gateway, "404"),
+    ] {
+        let route = format!("{{match: [{{gateways: {names}}}], {}}}", to("hit"));
+        for spec in [
+            format!("hosts: [shop.example], gateways: {names}, http: [{{{}}}]", to("hit")),
+            format!("hosts: [shop.example], gateways: [edge/public], http: [{route}]"),
+        ] {
+            // An empty list in a match is no condition.
+            let is_match = spec.contains("match") && names == "[]";
+            assert_eq!(goes(&virtual_service("v", &spec), request), if is_match { "hit" } else { wanted }, "{spec}");
+        }
+    }
+    for (names, wanted) in [("[]", "hit"), ("[mesh]", "hit"), ("[mesh, edge/public]", "hit"), ("[edge/public]", "shop")]
+    {
+        let text = virtual_service("v", &format!("hosts: [shop], gateways: {names}, http: [{{{}}}]", to("hit")));
+        assert_eq!(goes(&text, &request()), wanted, "{names}");
+    }
+    let own = virtual_service("v", &format!("hosts: [x.example], gateways: [./own], http: [{{{}}}]", to("hit")));
+    let at_own = ExplainRequest { gateway: Some("a/own".into()), ..at_gateway("x.example") };
+    assert_eq!(goes(&own, &at_own), "hit");
+}
+
+#[test]
+fn without_a_rule_for_the_caller_the_service_itself_answers() {
+    for rules in [
+        format!("http: [{{match: [{{sourceLabels: {{app: api}}, uri: {{exact: /x}}}}], {}}}]", to("hit")),
+        format!(
+            "http: [{{match: [{{port: 81}}], {}}}, {{match: [{{gateways: [edge/public]}}], {}}}]",
+            to("b"),
+            to("c")
+        ),
+        format!("tcp: [{{{}}}]", to("hit")),
+        "http: []".to_owned(),
+    ] {
+        let text = virtual_service("v", &format!("hosts: [shop], {rules}"));
+        assert_eq!(goes(&text, &request()), "shop", "{rules}");
+        // The next VirtualService of the host has its turn.
+        let next = virtual_service("w", &format!("hosts: [shop], http: [{{{}}}]", to("next")));
+        assert_eq!(goes(&(text + &next), &request()), "next", "{rules}");
+    }
+    let one = format!("http: [{{match: [{{sourceLabels: {{app: web}}, uri: {{exact: /x}}}}], {}}}]", to("hit"));
+    let text = virtual_service("v", &format!("hosts: [shop], {one}"));
+    assert_eq!(goes(&text, &request()), "404");
+    assert_eq!(goes(&text, &ExplainRequest { labels: None, ..request() }), "unknown");
+    // The more general host has no turn: its VirtualService is not the one of the Service.
+    let wildcard = virtual_service("w", &format!("hosts: ['*.svc.cluster.local'], http: [{{{}}}]", to("general")));
+    assert_eq!(goes(&wildcard, &request()), "general");
+    let none = virtual_service("v", "hosts: [shop], http: []");
+    assert_eq!(goes(&(none + &wildcard), &request()), "shop");
+}
+
+#[test]
+fn export_to_hides_a_virtual_service() {
+    let one = |name: &str, namespace: &str, export: &str, host: &str| {
+        let spec = format!("hosts: [shop.a.svc.cluster.local], {export} http: [{{{}}}]", to(host));
+        resource("networking.istio.io/v1", "VirtualService", &format!("name: {name}, namespace: {namespace}"), &spec)
+    };
+    let text = one("public", "a", "", "public")
+        + &one("own", "red", "exportTo: ['.'],", "red")
+        + &one("given", "a", "exportTo: [blue],", "blue")
+        + &one("off", "a", "exportTo: ['~'],", "off");
+    for (namespace, wanted) in [("red", "red"), ("blue", "blue"), ("web", "public")] {
+        assert_eq!(goes(&text, &from(namespace)), wanted);
+    }
+    let unknown = ExplainRequest { namespace: None, ..request() };
+    assert_eq!(goes(&text, &unknown), "unknown");
+    assert_eq!(caveats(&text, &unknown), ["spec.exportTo"]);
+    assert_eq!(goes(&one("own", "red", "exportTo: ['.'],", "red"), &request()), "shop");
+}
+
+#[test]
+fn in_the_mesh_the_oldest_virtual_service_wins() {
+    let one = |name: &str, created: &str, host: &str| {
+        let metadata = format!("name: {name}, namespace: a{created}");
+        resource(
+            "networking.istio.io/v1",
+            "VirtualService",
+            &metadata,
+            &format!("hosts: [shop], http: [{{{}}}]", to(host)),
+        )
+    };
+    let at = |second: u8| format!(", creationTimestamp: '2026-01-01T00:00:0{second}Z'");
+    assert_eq!(goes(&(one("x", &at(2), "young") + &one("y", &at(1), "old")), &request()), "old");
+    assert_eq!(goes(&(one("y", &at(1), "y") + &one("x", &at(1), "x")), &request()), "x");
+    assert_eq!(goes(&(one("x", "", "x") + &one("y", "", "y")), &request()), "unknown");
+}
+
+#[test]
+fn a_gateway_merges_virtual_services_and_has_catch_alls_last() {
+    let one = |name: &str, rules: &str| {
+        virtual_service(name, &format!("hosts: [shop.example], gateways: [edge/public], http: [{rules}]"))
+    };
+    let (all, api) = (format!("{{{}}}", to("all")), format!("{{match: [{{uri: {{prefix: /api}}}}], {}}}", to("api")));
+    let star = format!("{{match: [{{uri: {{exact: /star}}}}, {{uri: {{regex: '.*'}}}}], {}}}", to("star"));
+    let at = |path: &str| ExplainRequest { path: path.into(), ..at_gateway("shop.example") };
+    assert_eq!(goes(&(one("v", &all) + &one("w", &api)), &at("/api/x")), "api");
+    assert_eq!(goes(&(one("v", &all) + &one("w", &api)), &at("/x")), "all");
+    assert_eq!(goes(&(one("v", &star) + &one("w", &api)), &at("/api/x")), "api");
+    assert_eq!(goes(&(one("v", &star) + &one("w", &api)), &at("/star")), "star");
+    // In one VirtualService nothing comes after a catch-all.
+    assert_eq!(goes(&one("v", &format!("{all}, {api}")), &at("/api/x")), "all");
+    // Which of two catch-alls, or of two others, is first depends on their age.
+    assert_eq!(goes(&(one("v", &all) + &one("w", &star)), &at("/x")), "unknown");
+    assert_eq!(goes(&(one("v", &api) + &one("w", &api)), &at("/api")), "unknown");
+    // The narrowest host has all requests, even those that none of its routes takes.
+    let wildcard = virtual_service("g", &format!("hosts: ['*.example'], gateways: [edge/public], http: [{all}]"));
+    assert_eq!(goes(&(one("w", &api) + &wildcard), &at("/x")), "404");
+    assert_eq!(goes(&wildcard, &at("/x")), "all");
+    // The gateway's own labels and namespace are those that count.
+    let labelled = format!("{{match: [{{sourceLabels: {{istio: gateway}}, sourceNamespace: edge}}], {}}}", to("own"));
+    assert_eq!(goes(&one("v", &labelled), &at("/")), "own");
+    let claim =
+        format!("{{match: [{{headers: {{'@request.auth.claims[a][bC]': {{exact: x}}}}}}], {}}}, {all}", to("c"));
+    assert_eq!(goes(&one("v", &claim), &at("/")), "unknown");
+}
+
+#[test]
+fn a_gateway_answers_for_its_own_hosts_only() {
+    let routes =
+        virtual_service("v", &format!("hosts: ['*.example'], gateways: [edge/public], http: [{{{}}}]", to("hit")));
+    let gateway = |servers: &str| {
+        resource("networking.istio.io/v1", "Gateway", "name: public, namespace: edge", &format!("servers: [{servers}]"))
+    };
+    let http = "port: {number: 80, name: http, protocol: HTTP}";
+    for (servers, wanted) in [
+        (format!("{{{http}, hosts: [shop.example]}}"), "hit"),
+        (format!("{{{http}, hosts: ['*']}}"), "hit"),
+        (format!("{{{http}, hosts: [a/*.example]}}"), "hit"),
+        (format!("{{{http}, hosts: [./*.example]}}"), "404"),
+        (format!("{{{http}, hosts: [other.example]}}"), "404"),
+        ("{port: {number: 81, name: http, protocol: HTTP}, hosts: ['*']}".to_owned(), "404"),
+        ("{port: {number: 80, name: tls, protocol: TLS}, hosts: ['*']}".to_owned(), "404"),
+        (format!("{{{http}, hosts: ['*'], tls: {{httpsRedirect: true}}}}"), "301"),
+    ] {
+        let text = routes.clone() + &gateway(&servers);
+        assert_eq!(goes(&text, &at_gateway("shop.example")), wanted, "{servers}");
+    }
+}
+
+#[test]
+fn delegates_are_followed() {
+    let root = |rules: &str| virtual_service("root", &format!("hosts: [shop], http: [{rules}]"));
+    let delegate = |spec: &str| virtual_service("previews", spec);
+    let default = format!("{{{}}}", to("main"));
+    let rules = format!("http: [{{match: [{{headers: {{x-pr: {{exact: '1'}}}}}}], {}}}]", to("pr"));
+    let text = root(&format!("{{delegate: {{name: previews}}}}, {default}")) + &delegate(&rules);
+    assert_eq!(goes(&text, &with_header("x-pr", "1")), "pr");
+    assert_eq!(goes(&text, &request()), "main");
+    // The conditions of both hold.
+    let both = root(&format!("{{match: [{{uri: {{prefix: /a}}}}], delegate: {{name: previews}}}}, {default}"))
+        + &delegate(&rules);
+    assert_eq!(goes(&both, &with_header("x-pr", "1")), "main");
+    assert_eq!(goes(&both, &ExplainRequest { path: "/ab".into(), ..with_header("x-pr", "1") }), "pr");
+    // A path of the delegate that is not a part of the root's: the route is dropped.
+    let outside = delegate(&format!("http: [{{match: [{{uri: {{prefix: /}}}}], {}}}]", to("pr")));
+    let narrow = root(&format!("{{match: [{{uri: {{prefix: /a}}}}], delegate: {{name: previews}}}}, {default}"));
+    assert_eq!(goes(&(narrow + &outside), &with_path("/a")), "main");
+    // Not visible to the root: ignored. Not there: it can't be told.
+    let hidden = root(&format!("{{delegate: {{name: previews}}}}, {default}"))
+        + &delegate(&format!("exportTo: [elsewhere], {rules}"));
+    assert_eq!(goes(&hidden, &with_header("x-pr", "1")), "main");
+    let absent = root(&format!("{{delegate: {{name: previews}}}}, {default}"));
+    assert_eq!(goes(&absent, &request()), "unknown");
+    assert_eq!(caveats(&absent, &request()), ["spec.http[0].delegate"]);
+}
+
+#[test]
+fn of_several_destinations_those_without_weight_get_nothing() {
+    let two = "route: [{destination: {host: x}, weight: 100}, {destination: {host: y}, weight: 0}]";
+    let text = virtual_service("v", &format!("hosts: [shop], http: [{{{two}}}]"));
+    assert_eq!(goes(&text, &request()), "x");
+    for (action, wanted) in
+        [("redirect: {uri: /x}", "a"), ("directResponse: {status: 418}", "a"), ("timeout: 1s", "unknown")]
+    {
+        let text = virtual_service("v", &format!("hosts: [shop], http: [{{{action}}}]"));
+        assert_eq!(goes(&text, &request()), wanted, "{action}");
+    }
+}
+
+#[test]
+fn a_destination_is_a_host_that_istio_knows() {
+    let services =
+        ["shop", "pr"].map(|name| format!("kind: Service\nmetadata: {{name: {name}, namespace: a}}\n---\n")).concat();
+    let text =
+        |host: &str| services.clone() + &virtual_service("v", &format!("hosts: [shop], http: [{{{}}}]", to(host)));
+    assert_eq!(goes(&text("pr"), &request()), "pr");
+    assert_eq!(goes(&text("pr.a"), &request()), "503");
+    assert!(explained(&text("pr"), &request()).assumed.is_empty());
+    assert_eq!(explained(&text("nope"), &request()).assumed.len(), 1);
+    assert!(explained(&text("elsewhere.example"), &request()).assumed.is_empty());
+}
+
+#[test]
+fn an_http_route_counts_for_each_parent() {
+    let route = |parents: &str| {
+        let spec = format!(
+            "parentRefs: [{parents}], hostnames: [shop.example], rules: [{{backendRefs: [{{name: hit, port: 80}}]}}]"
+        );
+        resource("gateway.networking.k8s.io/v1", "HTTPRoute", "name: r, namespace: a", &spec)
+    };
+    let service = "{group: '', kind: Service, name: shop}";
+    let alias = ExplainRequest { host: "alias.a.svc.cluster.local".into(), ..request() };
+    for (parents, request, wanted) in [
+        (format!("{service}, {{group: '', kind: Service, name: alias}}"), &alias, "hit"),
+        (service.to_owned(), &alias, "alias"),
+        ("{kind: Service, name: shop}".to_owned(), &request(), "shop"),
+        ("{group: core, kind: Service, name: shop}".to_owned(), &request(), "shop"),
+        ("{group: '', kind: Service, name: shop, port: 80}".to_owned(), &request(), "hit"),
+        ("{group: '', kind: Service, name: shop, port: 8080}".to_owned(), &request(), "shop"),
+        ("{group: '', kind: Service, name: shop, sectionName: web}".to_owned(), &request(), "hit"),
+        ("{name: public, namespace: edge}".to_owned(), &at_gateway("shop.example"), "hit"),
+        ("{name: public, namespace: edge}".to_owned(), &at_gateway("other.example"), "404"),
+        ("{name: other, namespace: edge}".to_owned(), &at_gateway("shop.example"), "404"),
+    ] {
+        assert_eq!(goes(&route(&parents), request), wanted, "{parents}");
+    }
+    let gateway = route("{name: public, namespace: edge}");
+    assert_eq!(caveats(&gateway, &at_gateway("shop.example")), ["spec.parentRefs[0]"]);
+    // A port that is not given is taken for the one that the routes are for.
+    let without = ExplainRequest { port: None, ..request() };
+    let one = route("{group: '', kind: Service, name: shop, port: 80}");
+    assert_eq!(goes(&one, &without), "hit");
+    assert_eq!(caveats(&one, &without), ["spec.parentRefs[0].port"]);
+}
+
+/// A route in the namespace of its Service is for all callers, one in another namespace for the callers there.
+#[test]
+fn routes_of_producers_and_consumers() {
+    let producer = http_route("p", "{backendRefs: [{name: p, port: 80}]}");
+    let spec = "parentRefs: [{group: '', kind: Service, name: shop, namespace: a}], rules: [{backendRefs: [{name: c, port: 80}]}]";
+    let consumer = resource("gateway.networking.k8s.io/v1", "HTTPRoute", "name: c, namespace: web", spec);
+    assert_eq!(goes(&(producer.clone() + &consumer), &from("web")), "c");
+    assert_eq!(goes(&(producer + &consumer), &from("other")), "p");
+    assert_eq!(goes(&consumer, &from("other")), "shop");
+    assert_eq!(goes(&consumer, &ExplainRequest { namespace: None, ..request() }), "unknown");
+}
+
+#[test]
+fn precedence_of_http_routes() {
+    let rule =
+        |condition: &str, to: &str| format!("{{matches: [{{{condition}}}], backendRefs: [{{name: {to}, port: 80}}]}}");
+    let regex = rule("path: {type: RegularExpression, value: '/items/[0-9]+'}", "regex");
+    let prefix = rule("path: {type: PathPrefix, value: /}", "prefix");
+    let deep = rule("path: {value: /items}", "deep");
+    let exact = rule("path: {type: Exact, value: /items/7}", "exact");
+    let header = rule("headers: [{name: X-A, value: b}]", "header");
+    let default = "{backendRefs: [{name: default, port: 80}]}".to_owned();
+    let path = with_path("/items/7");
+    for (rules, request, wanted) in [
+        (vec![&regex, &prefix], &path, "prefix"),
+        (vec![&regex, &default], &path, "default"),
+        (vec![&regex, &rule("path: {value: /other}", "other")], &path, "regex"),
+        (vec![&prefix, &deep], &path, "deep"),
+        (vec![&deep, &exact], &path, "exact"),
+        (vec![&header, &deep], &ExplainRequest { path: "/items".into(), ..with_header("x-a", "b") }, "deep"),
+        (vec![&default, &header], &with_header("x-a", "b"), "header"),
+        (vec![&default], &request(), "default"),
+        (vec![&deep], &request(), "404"),
+    ] {
+        let rules: Vec<_> = rules.into_iter().map(String::as_str).collect();
+        assert_eq!(goes(&http_route("r", &rules.join(", ")), request), wanted, "{rules:?}");
+    }
+    // Two resources with equal matches: the older one's wins, and their ages are not known.
+    let (one, other) = (rule("path: {value: /items}", "x"), rule("path: {value: /items}", "y"));
+    assert_eq!(goes(&(http_route("r", &one) + &http_route("s", &other)), &path), "unknown");
+}
+
+#[test]
+fn a_rule_without_a_backend_answers_500() {
+    let service = |backend: &str| http_route("r", &format!("{{backendRefs: [{backend}]}}"));
+    assert_eq!(goes(&service(""), &request()), "500");
+    assert_eq!(goes(&service("{name: x, port: 80, weight: 0}"), &request()), "500");
+    assert_eq!(goes(&service("{name: x, port: 80, weight: 0}, {name: y, port: 80}"), &request()), "y");
+    assert_eq!(goes(&http_route("r", "{filters: [{type: RequestRedirect}]}"), &request()), "a");
+    // Istio ignores a route with anything that it does not support.
+    assert_eq!(goes(&service("{name: x.a, port: 80}"), &request()), "shop");
+    let extension = "{filters: [{type: ExtensionRef}], backendRefs: [{name: x, port: 80}]}";
+    assert_eq!(goes(&http_route("r", extension), &request()), "shop");
+    assert_eq!(goes(&service("{name: x, port: 80, kind: Bucket, group: example.com}"), &request()), "unknown");
+    // In the mesh no ReferenceGrant is asked for.
+    let foreign = service("{name: x, namespace: b, port: 80}");
+    assert_eq!((goes(&foreign, &request()), caveats(&foreign, &request())), ("x".to_owned(), Vec::new()));
+}
+
+#[test]
+fn a_method_of_a_grpc_route_is_a_path() {
+    let route = |conditions: &str| {
+        let rules = format!(
+            "{{matches: [{{{conditions}}}], backendRefs: [{{name: hit, port: 80}}]}}, {{backendRefs: [{{name: other, port: 80}}]}}"
+        );
+        let spec = format!("parentRefs: [{{group: '', kind: Service, name: shop}}], rules: [{rules}]");
+        resource("gateway.networking.k8s.io/v1", "GRPCRoute", "name: r, namespace: a", &spec)
+    };
+    let call = with_path("/shop.Orders/Get");
+    for (condition, request, wanted) in [
+        ("method: {service: shop.Orders, method: Get}", &call, "hit"),
+        ("method: {service: shop.Orders, method: List}", &call, "other"),
+        ("method: {service: shop.Orders}", &call, "hit"),
+        ("method: {method: Get}", &call, "hit"),
+        ("method: {type: RegularExpression, service: 'shop[.].*', method: 'G.*'}", &call, "hit"),
+        ("headers: [{name: X-A, value: b}]", &with_header("x-a", "b"), "hit"),
+        ("headers: [{name: X-A, value: b}]", &call, "other"),
+        ("method: {service: 2}", &call, "unknown"),
+    ] {
+        assert_eq!(goes(&route(condition), request), wanted, "{condition}");
+    }
+    // It is merged with the HTTPRoutes of the Service.
+    let http = http_route("h", "{matches: [{path: {value: /}}], backendRefs: [{name: http, port: 80}]}");
+    assert_eq!(goes(&(route("method: {service: shop.Orders, method: Get}") + &http), &call), "hit");
+}
+
+#[test]
+fn what_the_cluster_refuses_is_not_certain() {
+    let wrong = format!("{{match: [{{uri: {{exact: 1}}, method: {{exact: POST}}}}], {}}}, {{{}}}", to("x"), to("y"));
+    let text = virtual_service("v", &format!("hosts: [shop], http: [{wrong}]"));
+    assert_eq!(goes(&text, &request()), "y");
+    assert_eq!(caveats(&text, &request()), ["spec.http[0].match[0].uri.exact"]);
+    let sidecar = resource("networking.istio.io/v1", "Sidecar", "name: s, namespace: web", "egress: [{hosts: [a/*]}]");
+    assert_eq!(explained(&sidecar, &request()).assumed.len(), 1);
+    assert!(explained(&sidecar, &from("a")).assumed.is_empty());
+}
