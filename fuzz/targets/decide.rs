@@ -5,10 +5,9 @@
 //! is replaced by the token with that payload.
 #![no_main]
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};
-use routing_claims::{ClaimFault, Decider, Decision, Outcome, Policy, PolicyConfig, TokenFormat};
-use routing_claims_fuzz::{line, request};
+use routing_claims::{ClaimFault, Decider, Decision, Outcome, Policy, PolicyConfig};
+use routing_claims_fuzz::{Lines, line, request, token, with_token};
 
 fuzz_target!(|input: &[u8]| -> Corpus {
     let (policy, rest) = line(input);
@@ -34,21 +33,6 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     }
     rest + fuzzer_mutate(&mut data[rest..], size - rest, max_size - rest)
 });
-
-type Lines = Vec<(Vec<u8>, Vec<u8>)>;
-
-fn token(config: &PolicyConfig, payload: &[u8]) -> Vec<u8> {
-    let payload = BASE64_URL_SAFE_NO_PAD.encode(payload);
-    match config.format {
-        TokenFormat::Jwt => format!("e30.{payload}.sig").into_bytes(),
-        TokenFormat::Payload => payload.into_bytes(),
-    }
-}
-
-fn with_token(lines: &[(&[u8], &[u8])], token: &[u8]) -> Lines {
-    let value = |value: &[u8]| value.split(|byte| *byte == b'@').collect::<Vec<_>>().join(token);
-    lines.iter().map(|(name, text)| (name.to_vec(), value(text))).collect()
-}
 
 /// Decides at several times, the last of which equals the first, and compares with a decider that has an empty cache.
 fn check_in_turn(decider: &mut Decider, lines: &Lines) {

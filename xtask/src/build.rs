@@ -2,6 +2,7 @@
 
 mod module;
 mod sbom;
+mod wasm;
 
 use std::{
     env,
@@ -15,21 +16,40 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest as _, Sha256};
 use testbed::{target_dir, workspace_dir};
 
-/// Builds the artifacts that ship, or only the filters, and returns their paths: the WASM filter, the Lua filter with an
+/// What to build.
+#[derive(Clone, Copy, clap::Args)]
+pub(crate) struct Args {
+    /// Build only the filters, not `manifest-gen`, and the native module only for this machine.
+    #[arg(long)]
+    filters: bool,
+    /// Build only the native module, for each architecture.
+    #[arg(long, conflicts_with = "filters")]
+    module: bool,
+}
+
+/// Builds the artifacts that ship and returns their paths: the WASM filter, the native Envoy module, the Lua filter with an
 /// example policy, the CLI, a bill of materials for each artifact that has dependencies, and the checksums. The same sources
 /// always give the same bytes.
-pub(crate) fn run(filters_only: bool) -> Result<Vec<PathBuf>> {
+pub(crate) async fn run(args: Args) -> Result<Vec<PathBuf>> {
     let target = target_dir();
     let dist = target.join("dist");
     fs::create_dir_all(&dist)?;
 
-    add_wasm_target()?;
-    cargo_build(&["--profile", "wasm", "--package", "wasm-filter", "--target", WASM_TARGET])?;
-    let wasm = dist.join("routing-claims.wasm");
-    module::ship(&target.join(WASM_TARGET).join("wasm/wasm_filter.wasm"), &wasm)?;
-    let lua = ship(&workspace_dir().join("crates/lua-filter/src/routing-claims.lua"), dist.join("routing-claims.lua"))?;
-    let mut shipped = vec![sbom::write(&wasm, "wasm-filter", Some(WASM_TARGET))?, wasm, lua];
-    if !filters_only {
+    let architectures: &[_] = if args.filters { &[module::HOST] } else { &module::ALL };
+    let mut shipped = Vec::new();
+    for (file, target) in module::ship(&dist, architectures).await? {
+        shipped.extend([sbom::write(&file, "module-filter", Some(&target))?, file]);
+    }
+    if !args.module {
+        add_target(WASM_TARGET)?;
+        cargo_build(&["--profile", "wasm", "--package", "wasm-filter", "--target", WASM_TARGET])?;
+        let wasm = dist.join("routing-claims.wasm");
+        wasm::ship(&target.join(WASM_TARGET).join("wasm/wasm_filter.wasm"), &wasm)?;
+        let lua =
+            ship(&workspace_dir().join("crates/lua-filter/src/routing-claims.lua"), dist.join("routing-claims.lua"))?;
+        shipped.extend([sbom::write(&wasm, "wasm-filter", Some(WASM_TARGET))?, wasm, lua]);
+    }
+    if !args.filters && !args.module {
         cargo_build(&["--profile", "shipped", "--package", "manifest-gen"])?;
         let program = ship(&target.join("shipped/manifest-gen"), dist.join("manifest-gen"))?;
         shipped.extend([sbom::write(&program, "manifest-gen", None)?, program]);
@@ -55,22 +75,22 @@ fn sha256(file: &Path) -> Result<String> {
     Ok(format!("{:x}", Sha256::digest(bytes)))
 }
 
-/// Installs the standard library for WebAssembly. rustup installs the targets of `rust-toolchain.toml` together with a new
+/// Installs the standard library of a target. rustup installs the targets of `rust-toolchain.toml` together with a new
 /// toolchain, but does not add them to an existing one.
-pub(crate) fn add_wasm_target() -> Result<()> {
+pub(crate) fn add_target(target: &str) -> Result<()> {
     let output = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", WASM_TARGET])
+        .args(["--print", "target-libdir", "--target", target])
         .current_dir(workspace_dir())
         .output()
         .context("cannot start rustc")?;
     if Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir() {
         return Ok(());
     }
-    eprintln!("adding the target {WASM_TARGET} by rustup");
-    let status = Command::new("rustup").args(["target", "add", WASM_TARGET]).current_dir(workspace_dir()).status();
+    eprintln!("adding the target {target} by rustup");
+    let status = Command::new("rustup").args(["target", "add", target]).current_dir(workspace_dir()).status();
     ensure!(
         status.is_ok_and(|status| status.success()),
-        "the Rust target {WASM_TARGET} is missing: install it, with rustup by `rustup target add {WASM_TARGET}`"
+        "the Rust target {target} is missing: install it, with rustup by `rustup target add {target}`"
     );
     Ok(())
 }

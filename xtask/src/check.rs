@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(crate) async fn run() -> Result<ExitCode> {
-    build::add_wasm_target()?;
+    build::add_target(build::WASM_TARGET)?;
     run_all(&STEPS, &[("RUSTDOCFLAGS", "-D warnings")]).await?;
     Ok(ExitCode::SUCCESS)
 }

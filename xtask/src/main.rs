@@ -37,11 +37,7 @@ enum Command {
     /// Attacks the filters on a real Envoy with hostile requests, and checks the result of each.
     Hostile(program::Args),
     /// Builds the artifacts that ship, into `target/dist`.
-    Build {
-        /// Build only the filters, not `manifest-gen`.
-        #[arg(long)]
-        filters: bool,
-    },
+    Build(build::Args),
     /// Measures what the filter costs, compared with other ways to do the same job.
     Bench(program::Args),
     /// Updates the files that are generated from the code.
@@ -67,12 +63,12 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Fuzz(args) => until_signal(fuzz::run(args)),
         Command::E2e(args) => until_signal(E2E.run(args)),
         Command::Hostile(args) => until_signal(HOSTILE.run(args)),
-        Command::Build { filters } => {
-            for path in build::run(*filters)? {
+        Command::Build(args) => until_signal(async {
+            for path in build::run(*args).await? {
                 println!("{}", path.display());
             }
             Ok(ExitCode::SUCCESS)
-        }
+        }),
         Command::Bench(args) => until_signal(BENCH.run(args)),
         Command::Gen(args) => until_signal(DOCGEN.run(args)),
     }
@@ -113,6 +109,7 @@ Examples:
   cargo xtask e2e --tools         only build those programs, once
   cargo xtask hostile             send 100,000 hostile requests to each engine
   cargo xtask build               build the filters and manifest-gen into target/dist
+  cargo xtask build --module      build only the native Envoy module, for each architecture
   cargo xtask bench core          time decisions of the core and other ways to read a token
   cargo xtask bench instructions  check that no decision costs more than recorded
   cargo xtask bench envoy         measure CPU time per request in a real Envoy

@@ -21,8 +21,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
-use testbed::{Envoy, EnvoyBinary, Group, cargo, config, target_dir};
+use anyhow::{Context as _, Result, ensure};
+use testbed::{Envoy, EnvoyBinary, Group, cargo, config, module_path, target_dir};
+use tokio::process::Command;
 
 use self::{
     load::{CONNECTIONS, Connections, Cores, Requests, WorkerClock},
@@ -49,10 +50,19 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     println!("Envoy {}: {}", binary.version, binary.path.display());
     let wasm = target_dir().join("dist/routing-claims.wasm");
     let naive_wasm = build_naive().await?;
+    let (module, empty_module) = (module_path()?, build_empty_module().await?);
     println!("signing tokens");
     let dir = tempfile::Builder::new().prefix("routing-claims-bench-").tempdir()?;
     let other_wasm = args.compare_wasm.clone();
-    let sources = Sources { wasm, other_wasm, naive_wasm, key: Key::generate()?, dir: dir.path().to_owned() };
+    let sources = Sources {
+        wasm,
+        other_wasm,
+        naive_wasm,
+        module,
+        empty_module,
+        key: Key::generate()?,
+        dir: dir.path().to_owned(),
+    };
     let cores = Cores::take()?;
     if sources.other_wasm.is_some() {
         let mut bench = Bench::start(&binary, &sources, &cores, comparison::cases()).await?;
@@ -184,6 +194,9 @@ async fn memory(binary: &EnvoyBinary, sources: &Sources, cores: &Cores) -> Resul
         (FilterKind::Lua, 2),
         (FilterKind::Lua, 100),
         (FilterKind::NaiveLua, 2),
+        (FilterKind::EmptyModule, 2),
+        (FilterKind::Module, 2),
+        (FilterKind::Module, 100),
         (FilterKind::JwtAuthnCached, 2),
     ] {
         let filters = [(filter, services); MEMORY_LISTENERS];
@@ -235,11 +248,23 @@ fn resident_kib(process: u32) -> Result<u64> {
 async fn build_naive() -> Result<PathBuf> {
     println!("building the naive filter");
     let arguments = ["build", "--quiet", "--locked", "--release", "--package", "naive-wasm", "--target", WASM_TARGET];
-    let status = Group::spawn(&mut cargo(&arguments))?.wait().await?;
-    if !status.success() {
-        bail!("`cargo {}` failed", arguments.join(" "));
-    }
+    run_cargo(&mut cargo(&arguments), &arguments).await?;
     Ok(target_dir().join(WASM_TARGET).join("release/naive_wasm.wasm"))
+}
+
+/// The native module without its filter.
+async fn build_empty_module() -> Result<PathBuf> {
+    println!("building the empty module");
+    let target = target_dir().join("empty-module");
+    let arguments =
+        ["build", "--quiet", "--locked", "--profile", "module", "--package", "module-filter", "--features", "empty"];
+    run_cargo(cargo(&arguments).arg("--target-dir").arg(&target), &arguments).await?;
+    Ok(target.join("module/libmodule_filter.so"))
+}
+
+async fn run_cargo(command: &mut Command, arguments: &[&str]) -> Result<()> {
+    ensure!(Group::spawn(command)?.wait().await?.success(), "`cargo {}` failed", arguments.join(" "));
+    Ok(())
 }
 
 fn progress(what: &str, done: usize, of: usize) {

@@ -267,7 +267,7 @@ const GROWTH_PERCENT: f64 = 5.0;
 
 /// The groups of hostile requests, and the most instructions that one may cost: a token at the default limits, and 8 KB of header
 /// lines, for which the core has no limit.
-const HOSTILE: [(&str, u64); 2] = [("worst token", 400_000), ("worst header line", 650_000)];
+const HOSTILE: [(&str, u64); 2] = [("worst token", 300_000), ("worst header line", 560_000)];
 
 /// How many times as much twice the bytes may cost: a quadratic cost would be four times as much. It is more than twice since
 /// valgrind counts a `memcpy` of more than some kilobytes byte by byte.

@@ -20,7 +20,8 @@ fn main() -> Result<()> {
     }
     write(&folder.join("policy"), &policies)?;
     write(&folder.join("json"), &payloads)?;
-    write(&folder.join("decide"), &requests)
+    write(&folder.join("decide"), &requests)?;
+    write(&folder.join("module"), &requests)
 }
 
 fn policy(case: &Case) -> Vec<u8> {

@@ -94,7 +94,7 @@ impl PolicyListeners {
         OnEnvoy { listeners: self, protocol, connections: BTreeMap::new() }
     }
 
-    /// Checks the WASM filter's counters (R14): the corpus causes every outcome and claim fault, and each request counts one
+    /// Checks the counters of the WASM filter or the native module (R14): the corpus causes every outcome and claim fault, and each request counts one
     /// outcome.
     pub async fn counts_every_request(&self) -> Result<()> {
         let counters = self.envoy.counters(COUNTERS).await?;
@@ -139,10 +139,14 @@ impl Engine for OnEnvoy<'_> {
     }
 }
 
-/// Offers a running Envoy a listener for each policy that must not load. Checks that Envoy rejects each, and that the log
-/// contains the field and the reason.
-pub async fn refuses_bad_policies(binary: &EnvoyBinary, corpus: &Corpus, folder: &Path) -> Result<()> {
-    let module = built("routing-claims.wasm")?;
+/// Offers a running Envoy a listener for each policy that must not load, with the filter that `filter` configures. Checks that
+/// Envoy rejects each, and that the log contains the field and the reason.
+pub async fn refuses_bad_policies(
+    binary: &EnvoyBinary,
+    corpus: &Corpus,
+    folder: &Path,
+    filter: impl Fn(&Reject) -> Result<Value>,
+) -> Result<()> {
     let upstream = echo::serve("unused").await?;
     let offer = Offer::listeners(folder)?;
     let mut bootstrap = config::bootstrap(&[], &[config::cluster("upstream", upstream.addr())]);
@@ -151,36 +155,45 @@ pub async fn refuses_bad_policies(binary: &EnvoyBinary, corpus: &Corpus, folder:
     let envoy = Envoy::start(binary, "refuses", bootstrap, folder).await?;
 
     for rejects in corpus.rejects.chunks(POLICIES_OF_AN_OFFER) {
-        let listeners: Vec<_> = rejects.iter().map(|reject| listener_with(&module, reject)).collect();
+        let listener =
+            |reject: &Reject| Ok(config::listener(&reject.name, &[filter(reject)?], &config::route_all("upstream")));
+        let listeners = rejects.iter().map(listener).collect::<Result<Vec<_>>>()?;
         let answer = offer.offer_listeners(&envoy, &listeners).await?;
         ensure!(answer == Acknowledgement::Nack, "Envoy did not reject an update");
     }
     let listeners = String::from_utf8(envoy.admin_get("/listeners").await?)?;
     ensure!(listeners.is_empty(), "Envoy accepted listeners: {listeners}");
     let log = envoy.log()?;
-    // The line with the module's error does not contain the name of the plugin. The line after it does.
-    let mut reasons = BTreeMap::new();
-    let mut reason = "";
-    for line in log.lines() {
-        if let Some((_, words)) = line.split_once("the policy is not valid: ") {
-            reason = words;
-        } else if let Some((_, name)) = line.split_once("] Plugin ") {
-            reasons.insert(name.trim_end_matches(" failed to load"), reason);
-        }
-    }
-    for Reject { name, path, error, .. } in &corpus.rejects {
-        let reason = reasons.get(name.as_str()).with_context(|| format!("{name}: not found in the log"))?;
+    // Envoy loads listeners in order, so the reasons are in the order of the policies.
+    let reasons: Vec<_> =
+        log.lines().filter_map(|line| Some(line.split_once("the policy is not valid: ")?.1)).collect();
+    let count = corpus.rejects.len();
+    ensure!(reasons.len() == count, "the log has {} reasons for {count} policies", reasons.len());
+    for (Reject { name, path, error, .. }, reason) in corpus.rejects.iter().zip(reasons) {
         let fits = reason.contains(error) && path.as_ref().is_none_or(|path| reason.contains(path));
         ensure!(fits, "{name}: expected {error:?} at {path:?}, found {reason}");
     }
     Ok(())
 }
 
-fn listener_with(module: &Path, reject: &Reject) -> Value {
-    let mut filter = config::wasm_filter(module, &Value::Null);
+/// The WASM filter with a policy that must not load.
+pub fn bad_wasm_filter(reject: &Reject) -> Result<Value> {
+    let mut filter = wasm_filter(&Value::Null)?;
     filter["typed_config"]["config"]["name"] = reject.name.clone().into();
     filter["typed_config"]["config"]["configuration"]["value"] = reject.policy.clone().into();
-    config::listener(&reject.name, &[filter], &config::route_all("upstream"))
+    Ok(filter)
+}
+
+/// The native module with a policy that must not load.
+pub fn bad_module_filter(reject: &Reject) -> Result<Value> {
+    let mut filter = module_filter(&Value::Null)?;
+    filter["typed_config"]["filter_config"]["value"] = reject.policy.clone().into();
+    Ok(filter)
+}
+
+/// The native module with a policy.
+pub fn module_filter(policy: &Value) -> Result<Value> {
+    Ok(config::module_filter(&testbed::module_path()?, policy))
 }
 
 /// The WASM filter with a policy.

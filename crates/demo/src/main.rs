@@ -30,10 +30,11 @@ struct Args {
 enum Engine {
     Wasm,
     Lua,
+    Module,
 }
 
 impl Engine {
-    /// The Envoy filter that runs this engine with that policy. `cargo xtask demo` has built the WASM module.
+    /// The Envoy filter that runs this engine with that policy. `cargo xtask demo` has built it.
     fn filter(self, policy: &Value) -> Result<Value> {
         match self {
             Self::Wasm => {
@@ -44,6 +45,7 @@ impl Engine {
                 let policy = Policy::from_json(policy.to_string().as_bytes())?;
                 Ok(testbed::config::lua_filter(&lua_filter::source(&policy)))
             }
+            Self::Module => Ok(testbed::config::module_filter(&testbed::module_path()?, policy)),
         }
     }
 }
@@ -103,6 +105,7 @@ async fn run(args: &Args) -> Result<ExitCode> {
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask demo               start a mesh, send requests, and print which version answered
-  cargo xtask demo --engine lua  the same with the Lua filter
-  cargo xtask demo --serve       keep the mesh running afterwards, for your own requests";
+  cargo xtask demo                  start a mesh, send requests, and print which version answered
+  cargo xtask demo --engine lua     the same with the Lua filter
+  cargo xtask demo --engine module  the same with the native module
+  cargo xtask demo --serve          keep the mesh running afterwards, for your own requests";

@@ -113,7 +113,7 @@ impl AttackResult {
             && self.counts_agree()
     }
 
-    /// Whether the WASM filter counted every request that reached it: those that were answered, and possibly those whose
+    /// Whether a filter that counts counted every request that reached it: those that were answered, and possibly those whose
     /// connection ended.
     #[must_use]
     pub fn counts_agree(&self) -> bool {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use testbed::echo::{self, Echo};
-use testbed::{Acknowledgement, Envoy, EnvoyBinary, Offer, config};
+use testbed::{Acknowledgement, Envoy, EnvoyBinary, Offer, Options, config};
 
 use crate::target::{CLUSTERS, Engine, MAIN, Target};
 
@@ -27,7 +27,7 @@ pub struct EnvoyUnderTest {
 }
 
 impl EnvoyUnderTest {
-    /// Starts Envoy with one worker. Writes its configuration and log to `dir`. If `swapped`, [`EnvoyUnderTest::offer`] can replace
+    /// Starts Envoy. Writes its configuration and log to `dir`. If `swapped`, [`EnvoyUnderTest::offer`] can replace
     /// the filters.
     pub async fn start(
         binary: &EnvoyBinary,
@@ -50,7 +50,8 @@ impl EnvoyUnderTest {
         }
         let mut bootstrap = config::bootstrap(&listeners, &clusters);
         bootstrap["node"] = json!({"id": "hostile", "cluster": "hostile"});
-        let envoy = Envoy::start(binary, engine.name(), bootstrap, dir).await?;
+        let options = Options { concurrency: engine.workers(), ..Options::default() };
+        let envoy = Envoy::start_with(binary, engine.name(), bootstrap, dir, options).await?;
         let mut filtered = Vec::new();
         for target in targets {
             filtered.push(address(&envoy, target.name).await?);

@@ -18,9 +18,9 @@ pub struct Memory {
 /// What Envoy reports about its filter after a run.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    /// Errors of scripts and VMs that Envoy counted or logged, as text.
+    /// Errors of scripts, VMs and native modules that Envoy counted or logged, as text.
     pub failures: Vec<String>,
-    /// The number of requests that the WASM filter counted. The Lua filter has no counters.
+    /// The number of requests that the filter counted, if it can count.
     pub counted: Option<u64>,
 }
 
@@ -85,7 +85,7 @@ impl Health {
         failures.extend(log.lines().filter(|line| is_complaint(line)).map(str::to_owned));
         let outcomes = routing_claims::Outcome::ALL.iter().map(|outcome| outcome.code().replace('-', "_"));
         let counted = outcomes.filter_map(|code| counters.get(&format!("wasmcustom.routing_claims.{code}"))).sum();
-        Ok(Self { failures, counted: (engine == Engine::Wasm).then_some(counted) })
+        Ok(Self { failures, counted: engine.counts().then_some(counted) })
     }
 }
 
@@ -96,11 +96,11 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
     kib.map(|kib: u64| kib * 1024).context("cannot read `VmRSS` of Envoy from /proc")
 }
 
-/// Whether a counter stays at zero as long as no script and no VM fails.
+/// Whether a counter stays at zero as long as no script, VM or native module fails.
 fn is_failure(counter: &str) -> bool {
     let of_filter = counter.contains(".lua.") || counter.starts_with("wasm.") || counter.contains("routing-claims");
     let bad = ["error", "fail", "reload", "crash"];
-    of_filter && bad.iter().any(|word| counter.contains(word))
+    (of_filter && bad.iter().any(|word| counter.contains(word))) || counter.ends_with("routing_claims.traps")
 }
 
 /// Whether a line of the log reports a failing filter, or something worse.

@@ -42,6 +42,7 @@ struct Args {
 enum Engines {
     Wasm,
     Lua,
+    Module,
     All,
 }
 
@@ -50,7 +51,8 @@ impl Engines {
         match self {
             Self::Wasm => vec![Engine::Wasm],
             Self::Lua => vec![Engine::Lua],
-            Self::All => vec![Engine::Wasm, Engine::Lua],
+            Self::Module => vec![Engine::Module],
+            Self::All => vec![Engine::Wasm, Engine::Lua, Engine::Module],
         }
     }
 }
@@ -126,7 +128,7 @@ fn print(plan: AttackPlan, report: &AttackResult) {
     }
     println!(
         "{engine}: {} requests in {:.1} s, seed {}: wrong routes {}, surviving forged headers {}, wrong managed headers {}, \
-         other headers changed {}, answers mixed up {}, failed only with the filter {}, failures of script or VM {}, rejected by \
+         other headers changed {}, answers mixed up {}, failed only with the filter {}, failures of script, VM or module {}, rejected by \
          Envoy itself {}, sent again {}, memory {} -> {} MiB (bound {}): {}",
         tally.requests,
         elapsed.as_secs_f64(),

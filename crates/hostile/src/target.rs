@@ -26,6 +26,8 @@ pub enum Engine {
     Wasm,
     /// The Lua filter.
     Lua,
+    /// The native module.
+    Module,
 }
 
 impl Engine {
@@ -35,7 +37,19 @@ impl Engine {
         match self {
             Self::Wasm => "wasm",
             Self::Lua => "lua",
+            Self::Module => "module",
         }
+    }
+
+    /// Whether the filter counts outcomes. Lua cannot count.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        self != Self::Lua
+    }
+
+    /// The number of Envoy's workers. The workers share the native module; each has a VM of its own for the others.
+    pub(crate) fn workers(self) -> u32 {
+        if self == Self::Module { 2 } else { 1 }
     }
 }
 
@@ -145,6 +159,7 @@ impl Target {
                 Ok(testbed::config::wasm_filter(&module, &self.config))
             }
             Engine::Lua => Ok(testbed::config::lua_filter(&lua_filter::source(&self.policy))),
+            Engine::Module => Ok(testbed::config::module_filter(&testbed::module_path()?, &self.config)),
         }
     }
 

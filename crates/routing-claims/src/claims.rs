@@ -65,6 +65,7 @@ impl Claims {
         let header = |claim: &Claim| claim.header.of(headers);
         let key = |claim: &Claim| claim.key.of(payload);
         found.sort_unstable_by(|a, b| header(a).cmp(header(b)));
+        let mut conflicts = false;
         for alike in found.chunk_by_mut(|a, b| header(a) == header(b)) {
             alike.sort_unstable_by(|a, b| key(a).cmp(key(b)));
             if !alike.is_sorted_by(|a, b| key(a) < key(b)) {
@@ -72,14 +73,15 @@ impl Claims {
             }
             match alike {
                 [first, _, ..] if !header(first).is_empty() => {
-                    for claim in alike {
-                        claim.version = Err(ClaimFault::ConflictingName);
-                    }
+                    first.version = Err(ClaimFault::ConflictingName);
+                    conflicts = true;
                 }
                 _ => {}
             }
         }
-        found.dedup_by(|a, b| header(a) == header(b) && !header(a).is_empty());
+        if conflicts {
+            found.dedup_by(|a, b| header(a) == header(b) && !header(a).is_empty());
+        }
         Ok(())
     }
 

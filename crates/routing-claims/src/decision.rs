@@ -3,11 +3,13 @@
 #[cfg(feature = "http")]
 mod http;
 mod owned;
+mod steps;
 
 use std::fmt;
 
 use memchr::memchr;
 pub use owned::OwnedDecision;
+pub use steps::Step;
 
 use crate::{
     cache::{Bucket, Cache},

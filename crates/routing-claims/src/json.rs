@@ -47,12 +47,9 @@ impl<'b> Scanner<'b> {
     /// Starts inside the object that the bytes must be.
     pub(crate) fn object(bytes: &'b mut [u8], max_depth: u32) -> Result<Self, Fault> {
         debug_assert!(max_depth <= u64::BITS, "`skip` has one bit for each level");
-        let mut scanner = Self { bytes, at: 0, room: max_depth, fresh: true };
-        if scanner.next() != b'{' {
-            return Err(Fault::Malformed);
-        }
-        scanner.enter()?;
-        Ok(scanner)
+        let at = take(bytes, next(bytes, 0).0, b'{')?;
+        let room = max_depth.checked_sub(1).ok_or(Fault::TooDeep)?;
+        Ok(Self { bytes, at, room, fresh: true })
     }
 
     /// The bytes of a span.
@@ -62,26 +59,23 @@ impl<'b> Scanner<'b> {
 
     /// The next member's key, unescaped, or none at the end of the object, which is left.
     pub(crate) fn key(&mut self) -> Result<Option<Span>, Fault> {
-        let byte = self.next();
+        let first = std::mem::take(&mut self.fresh);
+        let (at, byte) = next(self.bytes, self.at);
         if byte == b'}' {
-            self.at += 1;
+            self.at = at + 1;
             self.room += 1;
-            self.fresh = false;
             return Ok(None);
         }
-        if !self.fresh {
-            self.take(b',')?;
-            self.next();
-        }
-        self.fresh = false;
+        self.at = if first { at } else { next(self.bytes, take(self.bytes, at, b',')?).0 };
         self.string().map(Some)
     }
 
     /// Takes the colon after a key and tells what follows.
     pub(crate) fn value(&mut self) -> Result<Kind, Fault> {
-        self.next();
-        self.take(b':')?;
-        Ok(match self.next() {
+        let colon = next(self.bytes, self.at).0;
+        let (at, first) = next(self.bytes, take(self.bytes, colon, b':')?);
+        self.at = at;
+        Ok(match first {
             b'"' => Kind::String,
             b'{' => Kind::Object,
             b'-' | b'0'..=b'9' => Kind::Number,
@@ -93,14 +87,15 @@ impl<'b> Scanner<'b> {
     pub(crate) fn enter(&mut self) -> Result<(), Fault> {
         self.room = self.room.checked_sub(1).ok_or(Fault::TooDeep)?;
         self.fresh = true;
-        self.take(b'{')
+        self.at = take(self.bytes, self.at, b'{')?;
+        Ok(())
     }
 
-    /// Reads a string and unescapes it in place.
+    /// Reads a string and unescapes it in place. Those that are read, unlike those that are skipped, are short: words would
+    /// cost more than bytes.
     pub(crate) fn string(&mut self) -> Result<Span, Fault> {
-        self.take(b'"')?;
-        let start = self.at;
-        self.at += swar::plain_length(self.rest());
+        let start = take(self.bytes, self.at, b'"')?;
+        self.at = start + swar::plain_length_by_bytes(behind(self.bytes, start));
         let end = self.at;
         if self.peek() == b'"' {
             self.at += 1;
@@ -112,28 +107,26 @@ impl<'b> Scanner<'b> {
     /// Reads a number (RFC 8259 section 6); the span is its text.
     pub(crate) fn number(&mut self) -> Result<Span, Fault> {
         let start = self.at;
-        let rest = number(self.rest())?;
-        self.at = self.bytes.len() - rest.len();
+        self.at = number(self.bytes, start)?;
         Ok(Span::new(start, self.at))
     }
 
     /// Reads the value that comes next, whatever it is, with all it contains.
     pub(crate) fn skip(&mut self) -> Result<(), Fault> {
-        let rest = skip(self.rest(), self.room)?;
-        self.at = self.bytes.len() - rest.len();
+        self.at = skip(self.bytes, self.at, self.room)?;
         Ok(())
     }
 
     /// Takes the colon after a key and passes over the value.
     pub(crate) fn skip_value(&mut self) -> Result<(), Fault> {
-        self.value()?;
+        let colon = next(self.bytes, self.at).0;
+        self.at = take(self.bytes, colon, b':')?;
         self.skip()
     }
 
     /// Checks that nothing but white space follows the object.
-    pub(crate) fn finish(mut self) -> Result<(), Fault> {
-        self.next();
-        if self.at == self.bytes.len() { Ok(()) } else { Err(Fault::Malformed) }
+    pub(crate) fn finish(self) -> Result<(), Fault> {
+        if next(self.bytes, self.at).0 == self.bytes.len() { Ok(()) } else { Err(Fault::Malformed) }
     }
 
     /// Reads a string from its first escape to its closing quote: what is unescaped is never longer, so it is written over it.
@@ -146,8 +139,8 @@ impl<'b> Scanner<'b> {
             match byte {
                 b'"' => return Ok(Span::new(start, end)),
                 b'\\' => {
-                    let (character, rest) = escape(self.rest())?;
-                    self.at = self.bytes.len() - rest.len();
+                    let (character, at) = escape(self.bytes, self.at)?;
+                    self.at = at;
                     end = self.put(end, character.encode_utf8(&mut [0; 4]).as_bytes());
                 }
                 b' '.. => end = self.put(end, &[byte]),
@@ -164,179 +157,179 @@ impl<'b> Scanner<'b> {
         end
     }
 
-    /// Passes over white space and looks at the byte behind it.
-    fn next(&mut self) -> u8 {
-        loop {
-            let byte = self.peek();
-            if !is_space(byte) {
-                return byte;
-            }
-            self.at += 1;
-        }
-    }
-
-    /// The next byte; a zero beyond the end, which JSON does not go on with anywhere.
     fn peek(&self) -> u8 {
-        self.bytes.get(self.at).copied().unwrap_or(0)
-    }
-
-    /// Takes the next byte, which must be this one.
-    fn take(&mut self, byte: u8) -> Result<(), Fault> {
-        if self.peek() != byte {
-            return Err(Fault::Malformed);
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.at..).unwrap_or(&[])
+        peek(self.bytes, self.at)
     }
 }
 
-// What follows takes a piece of JSON from the start of a text and gives the rest.
+// What follows reads a piece of JSON that begins at a position, and gives the position behind it.
 
-type Rest<'t> = Result<&'t [u8], Fault>;
-
-/// Takes a value and all it contains, which may nest to `max_depth`.
-fn skip(mut text: &[u8], max_depth: u32) -> Rest<'_> {
+/// Reads a value and all it contains, which may nest to `max_depth`.
+fn skip(text: &[u8], mut at: usize, max_depth: u32) -> Result<usize, Fault> {
     let mut depth = 0;
     // The lowest bit tells whether the innermost container is an object; those around it are above.
     let mut objects = 0_u64;
     loop {
-        text = match skip_space(text) {
-            [b'"', behind @ ..] => string(behind)?,
-            [byte @ (b'{' | b'['), behind @ ..] => {
+        let (start, first) = next(text, at);
+        at = match first {
+            b'"' => string(text, start + 1)?,
+            b'-' | b'0'..=b'9' => number(text, start)?,
+            b'{' | b'[' => {
                 if depth == max_depth {
                     return Err(Fault::TooDeep);
                 }
                 depth += 1;
-                objects = objects << 1 | u64::from(*byte == b'{');
-                let behind = skip_space(behind);
-                if behind.first() != Some(&closing(objects)) {
-                    text = if objects & 1 == 1 { key(behind)? } else { behind };
+                objects = objects << 1 | u64::from(first == b'{');
+                let (inside, first) = next(text, start + 1);
+                if first != closing(objects) {
+                    at = if objects & 1 == 1 { key(text, inside)? } else { inside };
                     continue;
                 }
-                behind
+                inside
             }
-            [b't', b'r', b'u', b'e', behind @ ..]
-            | [b'f', b'a', b'l', b's', b'e', behind @ ..]
-            | [b'n', b'u', b'l', b'l', behind @ ..] => behind,
-            behind => number(behind)?,
+            b't' => literal(text, start, b"true")?,
+            b'f' => literal(text, start, b"false")?,
+            b'n' => literal(text, start, b"null")?,
+            _ => return Err(Fault::Malformed),
         };
         // A value has ended, and so may the containers around it.
         loop {
             if depth == 0 {
-                return Ok(text);
+                return Ok(at);
             }
-            text = match skip_space(text) {
-                [b',', behind @ ..] => {
-                    text = if objects & 1 == 1 { key(skip_space(behind))? } else { behind };
-                    break;
+            let (end, byte) = next(text, at);
+            at = end + 1;
+            if byte == b',' {
+                if objects & 1 == 1 {
+                    at = key(text, next(text, at).0)?;
                 }
-                [byte, behind @ ..] if *byte == closing(objects) => behind,
-                _ => return Err(Fault::Malformed),
-            };
+                break;
+            }
+            if byte != closing(objects) {
+                return Err(Fault::Malformed);
+            }
             depth -= 1;
             objects >>= 1;
         }
     }
 }
 
-/// Takes a key and its colon.
-fn key(text: &[u8]) -> Rest<'_> {
-    let [b'"', behind @ ..] = text else { return Err(Fault::Malformed) };
-    match skip_space(string(behind)?) {
-        [b':', behind @ ..] => Ok(behind),
-        _ => Err(Fault::Malformed),
-    }
+/// Reads a key and its colon.
+fn key(text: &[u8], at: usize) -> Result<usize, Fault> {
+    let at = string(text, take(text, at, b'"')?)?;
+    take(text, next(text, at).0, b':')
 }
 
-/// Takes a string from behind its opening quote.
-fn string(text: &[u8]) -> Rest<'_> {
-    let mut text = text.get(swar::plain_length(text)..).unwrap_or(&[]);
+/// Reads a string from behind its opening quote.
+fn string(text: &[u8], mut at: usize) -> Result<usize, Fault> {
+    at += swar::plain_length(behind(text, at));
     loop {
-        text = match text {
-            [b'"', behind @ ..] => return Ok(behind),
-            [b'\\', behind @ ..] => escape(behind)?.1,
-            [b' '..=u8::MAX, behind @ ..] => behind,
+        at = match peek(text, at) {
+            b'"' => return Ok(at + 1),
+            b'\\' => escape(text, at + 1)?.1,
+            b' '.. => at + 1,
             _ => return Err(Fault::Malformed),
         }
     }
 }
 
-/// Takes a number (RFC 8259 section 6).
-fn number(mut text: &[u8]) -> Rest<'_> {
-    if let [b'-', behind @ ..] = text {
-        text = behind;
-    }
-    text = if let [b'0', behind @ ..] = text { behind } else { digits(text)? };
-    if let [b'.', behind @ ..] = text {
-        text = digits(behind)?;
-    }
-    if let [b'e' | b'E', b'+' | b'-', behind @ ..] | [b'e' | b'E', behind @ ..] = text {
-        text = digits(behind)?;
-    }
-    Ok(text)
+fn literal(text: &[u8], at: usize, word: &[u8]) -> Result<usize, Fault> {
+    if behind(text, at).starts_with(word) { Ok(at + word.len()) } else { Err(Fault::Malformed) }
 }
 
-/// Takes one digit and those that follow it.
-fn digits(text: &[u8]) -> Rest<'_> {
-    let [b'0'..=b'9', rest @ ..] = text else { return Err(Fault::Malformed) };
-    let mut rest = rest;
-    while let [b'0'..=b'9', behind @ ..] = rest {
-        rest = behind;
+/// Reads a number (RFC 8259 section 6).
+#[expect(clippy::inline_always, reason = "inlined, each of many short numbers costs 53 instructions instead of 73")]
+#[inline(always)]
+fn number(text: &[u8], mut at: usize) -> Result<usize, Fault> {
+    at = if peek(text, at) == b'-' { integer(text, at + 1)? } else { integer(text, at)? };
+    let mut next = peek(text, at);
+    if next == b'.' {
+        at = digits(text, at + 1)?;
+        next = peek(text, at);
     }
-    Ok(rest)
+    if matches!(next, b'e' | b'E') {
+        at += 1;
+        if matches!(peek(text, at), b'+' | b'-') {
+            at += 1;
+        }
+        at = digits(text, at)?;
+    }
+    Ok(at)
 }
 
-/// Takes what follows a backslash (RFC 8259 section 7), and gives the character that it stands for.
-fn escape(text: &[u8]) -> Result<(char, &[u8]), Fault> {
-    let [byte, rest @ ..] = text else { return Err(Fault::Malformed) };
-    let character = match byte {
-        b'"' | b'\\' | b'/' => char::from(*byte),
+/// Reads an integer without a sign.
+fn integer(text: &[u8], at: usize) -> Result<usize, Fault> {
+    if peek(text, at) == b'0' { Ok(at + 1) } else { digits(text, at) }
+}
+
+/// Reads one digit and those that follow it.
+fn digits(text: &[u8], mut at: usize) -> Result<usize, Fault> {
+    if !peek(text, at).is_ascii_digit() {
+        return Err(Fault::Malformed);
+    }
+    loop {
+        at += 1;
+        if !peek(text, at).is_ascii_digit() {
+            return Ok(at);
+        }
+    }
+}
+
+/// Reads what follows a backslash (RFC 8259 section 7), and gives the character that it stands for.
+fn escape(text: &[u8], at: usize) -> Result<(char, usize), Fault> {
+    let character = match peek(text, at) {
+        byte @ (b'"' | b'\\' | b'/') => char::from(byte),
         b'b' => '\u{8}',
         b'f' => '\u{c}',
         b'n' => '\n',
         b'r' => '\r',
         b't' => '\t',
         b'u' => {
-            let (unit, rest) = utf16_unit(rest)?;
+            let unit = utf16_unit(text, at + 1)?;
             if !matches!(unit, 0xd800..=0xdbff) {
-                return Ok((char::from_u32(unit).ok_or(Fault::Malformed)?, rest));
+                return Ok((char::from_u32(unit).ok_or(Fault::Malformed)?, at + 5));
             }
-            let [b'\\', b'u', rest @ ..] = rest else { return Err(Fault::Malformed) };
-            let (low, rest) = utf16_unit(rest)?;
+            let low = utf16_unit(text, literal(text, at + 5, br"\u")?)?;
             if !matches!(low, 0xdc00..=0xdfff) {
                 return Err(Fault::Malformed);
             }
             let code_point = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
-            return Ok((char::from_u32(code_point).ok_or(Fault::Malformed)?, rest));
+            return Ok((char::from_u32(code_point).ok_or(Fault::Malformed)?, at + 11));
         }
         _ => return Err(Fault::Malformed),
     };
-    Ok((character, rest))
+    Ok((character, at + 1))
 }
 
-/// Takes four hexadecimal digits.
-fn utf16_unit(text: &[u8]) -> Result<(u32, &[u8]), Fault> {
-    let (digits, rest) = text.split_at_checked(4).ok_or(Fault::Malformed)?;
+/// Reads four hexadecimal digits.
+fn utf16_unit(text: &[u8], at: usize) -> Result<u32, Fault> {
+    let digits = text.get(at..at + 4).ok_or(Fault::Malformed)?;
     let value = |digit: &u8| char::from(*digit).to_digit(16);
-    let unit = digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | value(digit)?));
-    Ok((unit.ok_or(Fault::Malformed)?, rest))
+    digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | value(digit)?)).ok_or(Fault::Malformed)
 }
 
-fn skip_space(mut text: &[u8]) -> &[u8] {
+/// Passes over white space, and looks at the byte behind it.
+fn next(text: &[u8], mut at: usize) -> (usize, u8) {
     loop {
-        match text {
-            [byte, behind @ ..] if is_space(*byte) => text = behind,
-            _ => return text,
+        match peek(text, at) {
+            b' ' | b'\t' | b'\n' | b'\r' => at += 1,
+            byte => return (at, byte),
         }
     }
 }
 
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+/// Reads this one byte.
+fn take(text: &[u8], at: usize, byte: u8) -> Result<usize, Fault> {
+    if peek(text, at) == byte { Ok(at + 1) } else { Err(Fault::Malformed) }
+}
+
+/// The byte at a position; a zero beyond the end, which JSON does not go on with anywhere.
+fn peek(text: &[u8], at: usize) -> u8 {
+    text.get(at).copied().unwrap_or(0)
+}
+
+fn behind(text: &[u8], at: usize) -> &[u8] {
+    text.get(at..).unwrap_or(&[])
 }
 
 /// What closes the innermost container.

@@ -91,7 +91,7 @@ mod token;
 pub mod behaviour {}
 
 pub use config::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, TokenFormat};
-pub use decision::{Decider, Decision, OwnedDecision};
+pub use decision::{Decider, Decision, OwnedDecision, Step};
 pub use diagnostic::{FieldPath, FieldSegment, PolicyDiagnostic, PolicyDiagnosticKind, PolicyError};
 pub use outcome::{ClaimFault, Description, Outcome};
 pub use policy::{Mode, Policy};

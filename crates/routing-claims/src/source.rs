@@ -41,7 +41,9 @@ pub(crate) fn read<'h>(policy: &Policy, headers: impl IntoIterator<Item = (&'h [
         if !from_cookies.is_empty() && same(name, b"cookie") {
             cookies(value, |name, token| {
                 // Compares byte by byte. `==` calls `memcmp`, which doubles the cost of a hostile line of short names.
-                let wanted = |cookie: &String| cookie.bytes().eq(name.iter().copied());
+                let wanted = |cookie: &String| {
+                    cookie.len() == name.len() && cookie.bytes().zip(name).all(|(one, other)| one == *other)
+                };
                 if let Some(index) = from_cookies.iter().position(wanted) {
                     best.offer(from_headers.len() + index, token);
                 }

@@ -21,7 +21,8 @@ pub(crate) fn plain_length(text: &[u8]) -> usize {
     text.len() - rest.len() + plain_length_by_bytes(rest)
 }
 
-fn plain_length_by_bytes(text: &[u8]) -> usize {
+/// The same, byte by byte.
+pub(crate) fn plain_length_by_bytes(text: &[u8]) -> usize {
     text.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..b' ')).unwrap_or(text.len())
 }
 

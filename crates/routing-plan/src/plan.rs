@@ -140,7 +140,7 @@ pub enum FilterResource {
 pub struct WasmSpec {
     /// `oci://`, `https://`, `http://` or `file://` (in the proxy's container).
     pub url: Option<String>,
-    /// SHA-256 of the module, 64 hex digits.
+    /// SHA-256, 64 hex digits: with `oci://` of the image's manifest (its digest), otherwise of the file.
     pub sha256: Option<String>,
     /// File with the module, relative to the plan's folder, which an `EnvoyFilter` then contains; needs no registry.
     pub inline: Option<String>,

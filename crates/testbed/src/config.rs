@@ -82,6 +82,27 @@ pub fn wasm_filter(module: &Path, policy: &Value) -> Value {
     })
 }
 
+/// The native module with its policy. Its counters have the same names as those of the WASM filter.
+#[must_use]
+pub fn module_filter(module: &Path, policy: &Value) -> Value {
+    json!({
+        "name": "routing-claims",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {
+                "module": {"local": {"filename": module}},
+                "do_not_close": true,
+                "metrics_namespace": "wasmcustom",
+            },
+            "filter_name": "routing-claims",
+            "filter_config": {
+                "@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": policy.to_string(),
+            },
+        },
+    })
+}
+
 /// Envoy's Lua filter with a script. Envoy clears the route cache itself when the script edits headers.
 #[must_use]
 pub fn lua_filter(script: &str) -> Value {

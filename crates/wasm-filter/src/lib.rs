@@ -21,7 +21,7 @@ use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
     types::{Action, BufferType, ContextType, LogLevel, MapType, MetricType, Status},
 };
-use routing_claims::{ClaimFault, Decider, Outcome, Policy, PolicyError};
+use routing_claims::{ClaimFault, Decider, Outcome, Policy, PolicyError, Step};
 
 proxy_wasm::main! {{
     panic::set_hook(Box::new(log_trap));
@@ -101,16 +101,17 @@ impl Plugin {
 
         let lines = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
         let decision = self.decider.decide(lines, unix_seconds());
-        for (name, _) in headers.iter().filter(|(name, _)| decision.removes(name.as_bytes())) {
-            or_trap(hostcalls::remove_map_value(MapType::HttpRequestHeaders, name));
-        }
-        for (name, value) in decision.set_headers() {
-            or_trap(hostcalls::set_map_value(MapType::HttpRequestHeaders, name, Some(value)));
-        }
-        count(&self.outcomes, decision.outcome().index(), 1);
-        for (fault, times) in decision.faults() {
-            count(&self.faults, fault.index(), times);
-        }
+        let names = headers.iter().map(|(name, _)| name.as_str());
+        decision.steps(names).for_each(|step| match step {
+            Step::Remove(name) => or_trap(hostcalls::remove_map_value(MapType::HttpRequestHeaders, name)),
+            Step::Set(name, value) => {
+                or_trap(hostcalls::set_map_value(MapType::HttpRequestHeaders, name, Some(value)));
+            }
+            // Under ABI 0.2.1, Envoy does so itself when a request header changes.
+            Step::ClearRouteCache => (),
+            Step::CountOutcome(outcome) => count(&self.outcomes, outcome.index(), 1),
+            Step::CountFault(fault, times) => count(&self.faults, fault.index(), times),
+        });
     }
 }
 

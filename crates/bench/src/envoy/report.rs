@@ -139,7 +139,7 @@ impl Results<'_> {
     }
 
     fn budgets(&self) -> Result<Vec<Budget>> {
-        use FilterKind::{JwtAuthnCached, Lua, NaiveLua, NaiveWasm, Wasm};
+        use FilterKind::{CallsLua, CallsWasm, JwtAuthnCached, Lua, Module, NaiveLua, Wasm};
         use Tokens::{Distinct, Same};
         let mut budgets = Vec::new();
         let mut budget = |case: Case, of: Case, limit| -> Result<()> {
@@ -150,16 +150,25 @@ impl Results<'_> {
             budgets.push(Budget { name: format!("{}{services} : {than}", case.label()), found, limit });
             Ok(())
         };
-        budget(reference(Wasm, Same), reference(JwtAuthnCached, Same), 1.0)?;
-        budget(reference(Wasm, Same), reference(NaiveWasm, Same), 0.5)?;
-        budget(reference(Lua, Same), reference(JwtAuthnCached, Same), 1.0)?;
+        budget(reference(Wasm, Same), reference(CallsWasm, Same), 1.2)?;
+        budget(reference(Lua, Same), reference(CallsLua, Same), 1.35)?;
         budget(reference(Lua, Distinct), reference(NaiveLua, Distinct), 0.5)?;
-        for filter in [Wasm, Lua] {
+        for (tokens, wasm, jwt_authn) in [(Same, 0.4, 0.8), (Distinct, 0.5, 1.0)] {
+            budget(reference(Module, tokens), reference(Wasm, tokens), wasm)?;
+            budget(reference(Module, tokens), reference(JwtAuthnCached, Same), jwt_authn)?;
+        }
+        for (filter, limit) in [(Wasm, 1.5), (Lua, 1.5), (Module, 1.2)] {
             for tokens in [Same, Distinct] {
                 let case = reference(filter, tokens);
-                budget(Case { services: 100, ..case }, case, 1.5)?;
+                budget(Case { services: 100, ..case }, case, limit)?;
             }
         }
+        let memory = self.memory.iter().find(|memory| memory.filter == Module).context("no memory of the module")?;
+        budgets.push(Budget {
+            name: "memory of the native module, MiB".into(),
+            found: memory.kib as f64 / 1024.0,
+            limit: 1.0,
+        });
         budgets.push(Budget {
             name: "the WASM module, KB".into(),
             found: self.module_bytes as f64 / 1000.0,

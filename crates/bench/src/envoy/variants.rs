@@ -25,6 +25,8 @@ pub(super) enum FilterKind {
     CallsLua,
     Lua,
     NaiveLua,
+    EmptyModule,
+    Module,
     JwtAuthnCached,
     JwtAuthn,
 }
@@ -60,7 +62,8 @@ pub(super) const TOKEN_BYTES: [usize; 4] = [512, 751, 2048, 8000];
 /// The rows of the main table.
 pub(super) fn table() -> Vec<Case> {
     use FilterKind::{
-        CallsLua, CallsWasm, EmptyLua, EmptyWasm, JwtAuthn, JwtAuthnCached, Lua, NaiveLua, NaiveWasm, None, Wasm,
+        CallsLua, CallsWasm, EmptyLua, EmptyModule, EmptyWasm, JwtAuthn, JwtAuthnCached, Lua, Module, NaiveLua,
+        NaiveWasm, None, Wasm,
     };
     use Tokens::{Distinct, Same};
     [
@@ -77,6 +80,9 @@ pub(super) fn table() -> Vec<Case> {
         (Lua, Distinct),
         (NaiveLua, Same),
         (NaiveLua, Distinct),
+        (EmptyModule, Same),
+        (Module, Same),
+        (Module, Distinct),
         (JwtAuthnCached, Same),
         (JwtAuthn, Same),
     ]
@@ -88,7 +94,8 @@ pub(super) fn table() -> Vec<Case> {
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = table();
     let rows = table();
-    let ours = || rows.iter().filter(|case| matches!(case.filter, FilterKind::Wasm | FilterKind::Lua));
+    let ours =
+        || rows.iter().filter(|case| matches!(case.filter, FilterKind::Wasm | FilterKind::Lua | FilterKind::Module));
     let no_filter = || rows.iter().filter(|case| case.filter == FilterKind::None);
     for services in SERVICES {
         cases.extend(ours().map(|case| Case { services, ..*case }));
@@ -97,7 +104,13 @@ pub(super) fn cases() -> Vec<Case> {
         cases.extend(no_filter().chain(ours()).map(|case| Case { headers, ..*case }));
     }
     for token_bytes in TOKEN_BYTES {
-        let floors = [FilterKind::EmptyWasm, FilterKind::CallsWasm, FilterKind::EmptyLua, FilterKind::CallsLua];
+        let floors = [
+            FilterKind::EmptyWasm,
+            FilterKind::CallsWasm,
+            FilterKind::EmptyLua,
+            FilterKind::CallsLua,
+            FilterKind::EmptyModule,
+        ];
         cases.extend(
             rows.iter().filter(|case| !floors.contains(&case.filter)).map(|case| Case { token_bytes, ..*case }),
         );
@@ -121,7 +134,7 @@ impl Case {
     /// The expected body of the answer, which names the version. It shows whether the filter set the header.
     pub(super) fn body(self) -> &'static [u8] {
         match self.filter {
-            FilterKind::None | FilterKind::EmptyWasm | FilterKind::EmptyLua => b"main",
+            FilterKind::None | FilterKind::EmptyWasm | FilterKind::EmptyLua | FilterKind::EmptyModule => b"main",
             _ => b"PR-1",
         }
     }
@@ -133,6 +146,7 @@ impl Case {
                 FilterKind::Wasm
                 | FilterKind::OtherWasm
                 | FilterKind::Lua
+                | FilterKind::Module
                 | FilterKind::NaiveWasm
                 | FilterKind::NaiveLua,
                 Tokens::Same,
@@ -157,6 +171,8 @@ impl FilterKind {
             Self::CallsLua => "host calls alone, Lua",
             Self::Lua => "routing-claims.lua",
             Self::NaiveLua => "naive Lua",
+            Self::EmptyModule => "empty native module",
+            Self::Module => "native module",
             Self::JwtAuthnCached => "jwt_authn, token cache",
             Self::JwtAuthn => "jwt_authn",
         }
@@ -193,6 +209,8 @@ impl FilterKind {
             Self::CallsLua => lua("calls.lua")?,
             Self::Lua => config::lua_filter(&lua_filter::source(&Policy::from_json(policy.to_string().as_bytes())?)),
             Self::NaiveLua => lua("naive.lua")?,
+            Self::EmptyModule => config::module_filter(&sources.empty_module, &policy),
+            Self::Module => config::module_filter(&sources.module, &policy),
             Self::JwtAuthnCached => jwt_authn(&sources.key.jwks, &json!({})),
             Self::JwtAuthn => jwt_authn(&sources.key.jwks, &Value::Null),
         }))
@@ -205,6 +223,8 @@ pub(super) struct Sources {
     /// Another build of it, to compare with.
     pub(super) other_wasm: Option<PathBuf>,
     pub(super) naive_wasm: PathBuf,
+    pub(super) module: PathBuf,
+    pub(super) empty_module: PathBuf,
     pub(super) key: Key,
     /// For files that Envoy reads.
     pub(super) dir: PathBuf,

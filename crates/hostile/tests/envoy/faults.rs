@@ -11,20 +11,20 @@ use hostile::health::resident_bytes;
 use hostile::target::Engine;
 use serde_json::{Value, json};
 use testbed::client::Http1;
-use testbed::{Acknowledgement, Envoy, config};
+use testbed::{Acknowledgement, Envoy, Options, config};
 
 use crate::scene::{self, By, Scene, arrived, bearer, filter, headers, module};
 
-const ENGINES: [Engine; 2] = [Engine::Wasm, Engine::Lua];
+const ENGINES: [Engine; 3] = [Engine::Wasm, Engine::Lua, Engine::Module];
 const WAYS: [By; 2] = [By::Listener, By::Filter];
 
 #[tokio::test]
 async fn a_bad_policy_is_refused_and_the_old_one_stays() {
     let token = bearer(r#"{"microservice-A":"PR-1"}"#);
     let request = [("authorization", token.as_str()), ("microservice-a", "FORGED")];
-    for by in WAYS {
+    for (engine, by) in [Engine::Wasm, Engine::Module].into_iter().flat_map(|engine| WAYS.map(|by| (engine, by))) {
         let good = policy("microservice-A");
-        let scene = Scene::start(by, &filter(Engine::Wasm, &good)).await;
+        let scene = Scene::start(by, &filter(engine, &good)).await;
         let mut kept = scene.connect().await;
         for (bad, reason) in [
             (
@@ -35,10 +35,10 @@ async fn a_bad_policy_is_refused_and_the_old_one_stays() {
             (json!("{"), "policy: expected "),
         ] {
             let before = scene.envoy.log().unwrap().len();
-            assert_eq!(scene.offer(&filter(Engine::Wasm, &bad)).await, Acknowledgement::Nack, "{bad} {by:?}");
+            assert_eq!(scene.offer(&filter(engine, &bad)).await, Acknowledgement::Nack, "{engine:?} {bad} {by:?}");
             scene.logs(before, reason).await;
             for response in [kept.get("a.example", "/", &headers(&request)).await.unwrap(), scene.get(&request).await] {
-                assert_eq!(arrived(&response, "microservice-a"), ["PR-1"], "{bad} {by:?}");
+                assert_eq!(arrived(&response, "microservice-a"), ["PR-1"], "{engine:?} {bad} {by:?}");
             }
         }
     }
@@ -62,7 +62,7 @@ async fn a_policy_is_swapped_under_load_without_a_failed_request() {
     for (engine, by) in ENGINES.into_iter().flat_map(|engine| WAYS.map(|by| (engine, by))) {
         // The two filters manage different headers. Each request forges both.
         let filters = ["microservice-A", "microservice-B"].map(|name| filter(engine, &policy(name)));
-        let scene = Scene::start(by, &filters[0]).await;
+        let scene = Scene::start_as(by, &filters[0], TWO_WORKERS).await;
         let load = Load::start(&scene);
         for round in 1..=20 {
             assert_eq!(scene.offer(&filters[round % 2]).await, Acknowledgement::Ack, "{engine:?} {by:?}");
@@ -348,5 +348,8 @@ async fn load(state: Arc<State>, address: SocketAddr, kept: bool) {
 fn policy(service: &str) -> Value {
     json!({"services": [{"name": service}], "reportHeader": "x-routing-report"})
 }
+
+/// Workers share the native module's configuration.
+const TWO_WORKERS: Options = Options { concurrency: 2, log_level: "info", args: &[] };
 
 const SHA_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
 
 mod faults;
+mod native;
 mod scene;
 mod secrecy;
 mod traps;

@@ -29,6 +29,8 @@ pub(crate) struct Scene {
     pub(crate) address: SocketAddr,
     by: By,
     offer: Offer,
+    /// Filters before ours.
+    before: Vec<Value>,
     _upstreams: Vec<Echo>,
     folder: TempDir,
 }
@@ -36,20 +38,25 @@ pub(crate) struct Scene {
 impl Scene {
     /// Starts Envoy with this filter.
     pub(crate) async fn start(by: By, filter: &Value) -> Self {
-        Self::start_with(by, filter, Options::default(), SocketAddr::from(([127, 0, 0, 1], 9))).await
+        Self::start_as(by, filter, Options::default()).await
+    }
+
+    /// Starts Envoy with this filter after another, which does not change.
+    pub(crate) async fn start_after(first: &Value, filter: &Value) -> Self {
+        Self::start_with(By::Listener, vec![first.clone()], filter, Options::default(), NOBODY.into()).await
     }
 
     /// Starts Envoy with this filter, and a cluster `modules` that leads to this server.
     pub(crate) async fn start_serving(by: By, filter: &Value, modules: SocketAddr) -> Self {
-        Self::start_with(by, filter, Options::default(), modules).await
+        Self::start_with(by, Vec::new(), filter, Options::default(), modules).await
     }
 
     /// Starts Envoy with this filter and other options.
-    pub(crate) async fn start_logging(by: By, filter: &Value, options: Options) -> Self {
-        Self::start_with(by, filter, options, SocketAddr::from(([127, 0, 0, 1], 9))).await
+    pub(crate) async fn start_as(by: By, filter: &Value, options: Options) -> Self {
+        Self::start_with(by, Vec::new(), filter, options, NOBODY.into()).await
     }
 
-    async fn start_with(by: By, filter: &Value, options: Options, modules: SocketAddr) -> Self {
+    async fn start_with(by: By, before: Vec<Value>, filter: &Value, options: Options, modules: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (upstreams, mut clusters) = envoy::upstreams().await.unwrap();
         clusters.push(config::cluster("modules", modules));
@@ -63,22 +70,25 @@ impl Scene {
             By::Filter => {
                 offer = Offer::filter(folder.path(), NAME, &filter["typed_config"]).unwrap();
                 let discovered = offer.discovered(&filter["typed_config"]);
-                bootstrap = config::bootstrap(&[in_listener(&discovered)], &clusters);
+                bootstrap = config::bootstrap(&[in_listener(&before, &discovered)], &clusters);
             }
         }
         bootstrap["node"] = json!({"id": "faults", "cluster": "faults"});
         let envoy = Envoy::start_with(&binary().await, "scene", bootstrap, folder.path(), options).await.unwrap();
         if by == By::Listener {
-            assert_eq!(offer.offer_listeners(&envoy, &[in_listener(filter)]).await.unwrap(), Acknowledgement::Ack);
+            assert_eq!(
+                offer.offer_listeners(&envoy, &[in_listener(&before, filter)]).await.unwrap(),
+                Acknowledgement::Ack
+            );
         }
         let address = envoy::address(&envoy, "in").await.unwrap();
-        Self { envoy, address, by, offer, _upstreams: upstreams, folder }
+        Self { envoy, address, by, offer, before, _upstreams: upstreams, folder }
     }
 
     /// Offers another filter to the running Envoy.
     pub(crate) async fn offer(&self, filter: &Value) -> Acknowledgement {
         match self.by {
-            By::Listener => self.offer.offer_listeners(&self.envoy, &[in_listener(filter)]).await,
+            By::Listener => self.offer.offer_listeners(&self.envoy, &[in_listener(&self.before, filter)]).await,
             By::Filter => self.offer.offer_filter(&self.envoy, &filter["typed_config"]).await,
         }
         .unwrap()
@@ -124,6 +134,7 @@ pub(crate) fn headers(lines: &[(&str, &str)]) -> Headers {
 pub(crate) fn filter(engine: Engine, policy: &Value) -> Value {
     match engine {
         Engine::Wasm => config::wasm_filter(&module(), policy),
+        Engine::Module => config::module_filter(&testbed::module_path().unwrap(), policy),
         Engine::Lua => {
             let policy = Policy::from_json(policy.to_string().as_bytes()).unwrap();
             config::lua_filter(&lua_filter::source(&policy))
@@ -131,7 +142,7 @@ pub(crate) fn filter(engine: Engine, policy: &Value) -> Value {
     }
 }
 
-/// The module that `cargo xtask build` wrote.
+/// The WASM module that `cargo xtask build` wrote.
 pub(crate) fn module() -> std::path::PathBuf {
     let module = testbed::target_dir().join("dist/routing-claims.wasm");
     assert!(module.is_file(), "cannot find {}; run `cargo xtask build --filters`", module.display());
@@ -174,8 +185,12 @@ pub(crate) fn sha256(file: &Path) -> String {
     String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
 }
 
-fn in_listener(filter: &Value) -> Value {
-    envoy::listener("in", std::slice::from_ref(filter), &config::route_all(hostile::target::MAIN))
+fn in_listener(before: &[Value], filter: &Value) -> Value {
+    let filters: Vec<_> = before.iter().chain([filter]).cloned().collect();
+    envoy::listener("in", &filters, &config::route_all(hostile::target::MAIN))
 }
+
+/// Nothing listens there.
+const NOBODY: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
 
 pub(crate) const NAME: &str = "routing-claims";

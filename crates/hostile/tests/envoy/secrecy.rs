@@ -9,10 +9,10 @@ use crate::scene::{By, Scene, bearer, filter};
 
 #[tokio::test]
 async fn no_part_of_a_token_is_logged() {
-    for engine in [Engine::Wasm, Engine::Lua] {
-        let scene = Scene::start_logging(By::Filter, &filter(engine, &policy()), DEBUG).await;
+    for engine in [Engine::Wasm, Engine::Lua, Engine::Module] {
+        let scene = Scene::start_as(By::Filter, &filter(engine, &policy()), DEBUG).await;
         attack(&scene).await;
-        if engine == Engine::Wasm {
+        if engine != Engine::Lua {
             // The filter's error for a policy contains only parts of the policy.
             let bad = filter(engine, &json!({"services": [{"name": "a", "header": "host"}]}));
             assert_eq!(scene.offer(&bad).await, Acknowledgement::Nack);
@@ -35,7 +35,7 @@ async fn a_leak_would_be_seen() {
         let leak = format!("local headers = handle:headers() handle:{call}(headers:get('authorization') or '')");
         leaky["typed_config"]["default_source_code"]["inline_string"] =
             script.replace("local headers = handle:headers()", &leak).into();
-        let scene = Scene::start_logging(By::Filter, &leaky, DEBUG).await;
+        let scene = Scene::start_as(By::Filter, &leaky, DEBUG).await;
         attack(&scene).await;
         assert!(!leaks(&scene.envoy.log().unwrap()).is_empty(), "{call}");
     }

@@ -1,4 +1,4 @@
-//! No request makes the WASM filter trap. The SDK panics on a header name that is not UTF-8, but Envoy's codecs reject such a name
+//! No request makes the WASM filter or the native module trap. The SDK panics on a header name that is not UTF-8, but Envoy's codecs reject such a name
 //! before any filter sees it.
 
 use std::net::SocketAddr;
@@ -15,51 +15,54 @@ use crate::scene::{By, Scene, arrived, bearer, filter};
 
 #[tokio::test]
 async fn a_header_name_that_is_not_utf_8_reaches_no_filter_by_http_1() {
-    let scene = scene().await;
+    let scene = scene(Engine::Wasm).await;
     for name in NAMES {
         let mut connection = scene.connect().await;
         let response = connection.get("a.example", "/", &[(name.to_vec(), b"1".to_vec())]).await.unwrap();
         assert_eq!(response.status, 400, "{name:?}");
     }
-    stayed_well(&scene).await;
+    stayed_well(&scene, Engine::Wasm).await;
 }
 
 #[tokio::test]
 async fn a_header_name_that_is_not_utf_8_reaches_no_filter_by_http_2() {
-    let scene = scene().await;
+    let scene = scene(Engine::Wasm).await;
     assert!(is_answered_over_http_2(scene.address, b"x-good").await, "the client itself is sound");
     for name in NAMES {
         assert!(!is_answered_over_http_2(scene.address, name).await, "{name:?}");
     }
-    stayed_well(&scene).await;
+    stayed_well(&scene, Engine::Wasm).await;
 }
 
 #[tokio::test]
 async fn a_header_value_that_is_not_utf_8_passes_the_filter() {
-    let scene = scene().await;
-    let mut http_1 = Http1::connect(scene.address).await.unwrap();
-    let http_2 = Http2::connect(scene.address).await.unwrap();
-    let token = bearer(r#"{"microservice-A":"PR-1"}"#);
-    for (token, expected) in [(token.as_bytes(), &["PR-1"][..]), (b"Bearer \xff\xfe.\xc3(.\x80", &[])] {
-        let lines = [("authorization", token), ("microservice-a", b"\xff"), ("x-other", b"\xc3(")];
-        let lines = lines.map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()));
-        for response in
-            [http_1.get("a.example", "/", &lines).await.unwrap(), http_2.get("a.example", "/", &lines).await.unwrap()]
-        {
-            assert_eq!(arrived(&response, "microservice-a"), expected);
+    for engine in [Engine::Wasm, Engine::Module] {
+        let scene = scene(engine).await;
+        let mut http_1 = Http1::connect(scene.address).await.unwrap();
+        let http_2 = Http2::connect(scene.address).await.unwrap();
+        let token = bearer(r#"{"microservice-A":"PR-1"}"#);
+        for (token, expected) in [(token.as_bytes(), &["PR-1"][..]), (b"Bearer \xff\xfe.\xc3(.\x80", &[])] {
+            let lines = [("authorization", token), ("microservice-a", b"\xff"), ("x-other", b"\xc3(")];
+            let lines = lines.map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()));
+            for response in [
+                http_1.get("a.example", "/", &lines).await.unwrap(),
+                http_2.get("a.example", "/", &lines).await.unwrap(),
+            ] {
+                assert_eq!(arrived(&response, "microservice-a"), expected, "{engine:?}");
+            }
         }
+        stayed_well(&scene, engine).await;
     }
-    stayed_well(&scene).await;
 }
 
-async fn scene() -> Scene {
-    Scene::start(By::Listener, &filter(Engine::Wasm, &json!({"services": [{"name": "microservice-A"}]}))).await
+async fn scene(engine: Engine) -> Scene {
+    Scene::start(By::Listener, &filter(engine, &json!({"services": [{"name": "microservice-A"}]}))).await
 }
 
 /// Checks that the filter has not trapped and still strips.
-async fn stayed_well(scene: &Scene) {
+async fn stayed_well(scene: &Scene, engine: Engine) {
     assert_eq!(arrived(&scene.get(&[("microservice-a", "FORGED")]).await, "microservice-a"), [""; 0]);
-    assert_eq!(Health::of(&scene.envoy, Engine::Wasm).await.unwrap().failures, [""; 0]);
+    assert_eq!(Health::of(&scene.envoy, engine).await.unwrap().failures, [""; 0]);
 }
 
 /// Whether a request with a header of this name is answered before Envoy closes the connection. HTTP/2 libraries do not send such

@@ -1,4 +1,4 @@
-//! Fields of resources that the API server refuses, or drops because it does not know them.
+//! Fields of filter resources that the API server refuses, or drops because it does not know them.
 
 use super::{Findings, Scope};
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     },
 };
 
+/// Of the kinds whose views are complete.
 pub(super) fn unknown_field(scope: &Scope<'_>, findings: &mut Findings) {
     let is_complete = |manifest: &&Manifest| {
         matches!(
@@ -32,20 +33,20 @@ pub(super) fn unknown_field(scope: &Scope<'_>, findings: &mut Findings) {
         let is_told = |path: &FieldPath| {
             manifest.wrong_types().iter().any(|wrong| path.segments().starts_with(wrong.path.segments()))
         };
-        let root = FieldPath::default();
-        for path in manifest.unknown_under(&root).filter(|path| !is_of_envoy(path) && !is_told(path)) {
-            let [.., parent, Segment::Field(name)] = path.segments() else { continue };
-            let selects_all = match parent {
-                Segment::Field(parent) if parent == "workloadSelector" => Some("labels"),
-                Segment::Field(parent) if parent == "selector" => Some("matchLabels"),
-                _ => None,
+        let is_finding = |path: &&FieldPath| !is_of_envoy(path) && !is_told(path);
+        for path in manifest.unknown_under(&FieldPath::default()).filter(is_finding) {
+            let effect = match path.segments() {
+                [.., Segment::Field(parent), _] if parent == "workloadSelector" => selects_all("labels"),
+                [.., Segment::Field(parent), _] if parent == "selector" => selects_all("matchLabels"),
+                _ => String::new(),
             };
-            let effect = selects_all
-                .map(|expected| format!(": expected `{expected}`; without it, every workload is selected"))
-                .unwrap_or_default();
-            findings.add(manifest, path, format!("unknown field `{name}` of {}{effect}", manifest.id()));
+            findings.add(manifest, path, format!("unknown field `{path}`{effect}"));
         }
     }
+}
+
+fn selects_all(expected: &str) -> String {
+    format!(": expected `{expected}`; without it, every workload is selected")
 }
 
 /// Whether a path is in the configuration of Envoy, which the API server does not look into.

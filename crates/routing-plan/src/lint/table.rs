@@ -81,7 +81,8 @@ pub const LINTS: &[Lint] = &[
         severity: Severity::Warning,
         wrong: "The `url` of a WebAssembly module has no `sha256`",
         effect: "Anyone who can write to the registry can change what runs in every proxy.",
-        remedy: "Set the module's `sha256`, or use an `oci://` URL with `@sha256:`.",
+        remedy: "With `oci://`, write the digest of the image's manifest into the URL (`@sha256:…`) or into `sha256`. Otherwise \
+                 set `sha256` to the checksum of the file.",
         find: filters::wasm_unpinned,
     },
     Lint {
@@ -123,14 +124,6 @@ pub const LINTS: &[Lint] = &[
         effect: "Requests pass another filter than the rendered one, or none: clients can forge headers.",
         remedy: "Match another `subFilter`, or give the patch a lower `priority` than the filter has.",
         find: filters::filter_overridden,
-    },
-    Lint {
-        code: "unknown-field",
-        severity: Severity::Error,
-        wrong: "A resource has a field that its kind does not have",
-        effect: "kubectl refuses the resource. A tool that does not validate has the field dropped: a selector without its labels selects every workload, and a route whose condition is misspelt takes every request.",
-        remedy: "Fix the spelling or the indentation of the field, or remove it.",
-        find: fields::unknown_field,
     },
     Lint {
         code: "invalid-value",
@@ -195,6 +188,14 @@ pub const LINTS: &[Lint] = &[
         effect: "The API server refuses the resource, so the mesh keeps what it had before. The other lints and `explain` can't use the field.",
         remedy: "Write the expected type. YAML reads `2`, `true` and `null` as something other than text: quote them.",
         find: objects::wrong_type,
+    },
+    Lint {
+        code: "unknown-field",
+        severity: Severity::Error,
+        wrong: "A resource has a field that its kind does not have",
+        effect: "`kubectl` refuses the resource; otherwise the API server removes the field, and what it should have said does not count: a route whose condition is misspelt takes every request, a selector without its labels selects every workload.",
+        remedy: "Fix the spelling or the indentation of the field.",
+        find: fields::unknown_field,
     },
     Lint {
         code: "refused-match",
