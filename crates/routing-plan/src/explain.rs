@@ -28,7 +28,7 @@ use crate::{
     manifests::Manifest,
     names, token_source,
     views::{
-        View,
+        Service,
         reader::{Field, UnusableField},
     },
 };
@@ -353,8 +353,16 @@ fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Exp
         Err(field) => return explanation.leave_open(format!("what the gateway listens for: {field}"), None),
     };
     let mut sources = virtual_service::sources(manifests, &listeners, request, explanation);
-    sources.extend(http_route::sources(manifests, request, explanation));
-    if request.gateway.is_none() {
+    let without_port = hosts::without_port(manifests, request).filter(|_| request.gateway.is_none());
+    if without_port.is_none() {
+        sources.extend(http_route::sources(manifests, request, explanation));
+    }
+    if let (Some(service), true) = (without_port, sources.is_empty()) {
+        let port = request.port.unwrap_or_default();
+        let id = service.id();
+        explanation.instead =
+            Some(format!("503: {id} has no port {port}, so no proxy knows it there (502 with `REGISTRY_ONLY`)"));
+    } else if request.gateway.is_none() {
         sidecars(manifests, request, explanation);
         table::in_mesh(sources, hosts::is_service(manifests, request), request, explanation);
     } else if listeners.redirect(request, explanation) {
@@ -379,10 +387,14 @@ fn sidecars(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut 
     }
 }
 
+/// Whether the manifests have Services at all: then one that they don't have is a question.
+fn has_services(manifests: &[Manifest]) -> bool {
+    manifests.iter().any(|manifest| manifest.view::<Service>().is_some() && !manifest.is_generated())
+}
+
 /// Whether the mesh knows the hosts that the request goes to, where the manifests have Services at all.
 fn check_destinations(manifests: &[Manifest], explanation: &mut Explanation) {
-    let services = manifests.iter().filter(|manifest| matches!(manifest.any_view(), View::Service));
-    if services.clone().all(Manifest::is_generated) {
+    if !has_services(manifests) {
         return;
     }
     let known: BTreeSet<String> = hosts::known(manifests).collect();

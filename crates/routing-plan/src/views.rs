@@ -13,6 +13,7 @@ pub(crate) mod http_route;
 pub(crate) mod reader;
 pub(crate) mod request_authentication;
 pub(crate) mod selector;
+mod service;
 mod service_entry;
 mod string_match;
 pub(crate) mod traffic_extension;
@@ -25,7 +26,7 @@ use serde_json::Value;
 pub(crate) use self::{
     authorization_policy::AuthorizationPolicy, destination_rule::DestinationRule, envoy_filter::EnvoyFilter,
     gateway::Gateway, http_route::HttpRoute, request_authentication::RequestAuthentication, selector::Labels,
-    service_entry::ServiceEntry, string_match::StringMatch, traffic_extension::TrafficExtension,
+    service::Service, service_entry::ServiceEntry, string_match::StringMatch, traffic_extension::TrafficExtension,
     virtual_service::VirtualService, wasm_plugin::WasmPlugin, workload::Workload,
 };
 use self::{
@@ -45,8 +46,7 @@ pub(crate) enum View {
     /// A `ReferenceGrant`, of which only its namespace is asked.
     ReferenceGrant,
     RequestAuthentication(RequestAuthentication),
-    /// A `Service`, of which only its name is asked.
-    Service,
+    Service(Service),
     ServiceEntry(ServiceEntry),
     TrafficExtension(TrafficExtension),
     VirtualService(VirtualService),
@@ -77,7 +77,10 @@ impl View {
             }
             "HTTPRoute" if is_of(GATEWAY_API) => at(value, spec, reading, Self::HttpRoute),
             "ReferenceGrant" if is_of(GATEWAY_API) => Self::ReferenceGrant,
-            "Service" if is_of(CORE) => Self::Service,
+            "Service" if is_of(CORE) => {
+                // Its name is enough.
+                Self::Service(read_at(value, spec, reading).unwrap_or(Service { ports: reader::Field::Absent }))
+            }
             "Pod" if is_of(CORE) => at(value, &["metadata"], reading, Self::Workload),
             "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" if is_of(APPS) => {
                 at(value, TEMPLATE, reading, Self::Workload)
@@ -106,7 +109,7 @@ macro_rules! viewed {
 }
 
 viewed! {
-    DestinationRule EnvoyFilter Gateway HttpRoute RequestAuthentication ServiceEntry TrafficExtension VirtualService WasmPlugin
+    DestinationRule EnvoyFilter Gateway HttpRoute RequestAuthentication Service ServiceEntry TrafficExtension VirtualService WasmPlugin
     Workload
 }
 

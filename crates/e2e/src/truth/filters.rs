@@ -24,11 +24,11 @@ pub(super) fn generate(batch: u64, module: &str) -> Result<Set> {
         _ => {}
     }
     for object in &mut objects {
-        if rng.bool() {
+        if rng.u32(..4) == 0 {
             change(object, &mut rng);
         }
     }
-    if rng.u32(..10) == 0 {
+    if rng.u32(..20) == 0 {
         objects.push(foreign(batch));
     }
     Ok(Set { tag: format!("filters-{batch}"), objects, requests: Vec::new() })

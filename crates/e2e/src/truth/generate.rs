@@ -223,7 +223,7 @@ impl Draft {
         let gateway = Caller::Gateway(format!("{}/{}", self.gateway.0, self.gateway.1));
         let from = self.weighted(&[(5, Caller::Client), (2, Caller::Plain), (2, Caller::ServiceA), (4, gateway)]);
         let at_gateway = matches!(from, Caller::Gateway(_));
-        let unlikely = self.once_in(12);
+        let unlikely = self.once_in(30);
         let host = if at_gateway == unlikely { self.weighted(&inside) } else { self.weighted(&outside) };
         let method = self.weighted(&[(8, "GET"), (3, "POST"), (1, "DELETE")]);
         let query = self.weighted(&[
@@ -263,7 +263,7 @@ pub(super) fn full_host(name: &str, namespace: &str) -> String {
 }
 
 /// The Services of a set, and how many of 100 sets lack each. The last is in the second namespace.
-pub(super) const SERVICES: [(&str, u32); 5] = [("web", 4), ("web-pr-1", 8), ("web-pr-2", 40), ("other", 20), (FAR, 40)];
+pub(super) const SERVICES: [(&str, u32); 5] = [("web", 2), ("web-pr-1", 4), ("web-pr-2", 8), ("other", 8), (FAR, 8)];
 pub(super) const FAR: &str = "far";
 
 pub(super) const PATHS: [&str; 11] =

@@ -35,7 +35,7 @@ impl Draft {
     fn parent(&mut self, namespace: &str) -> Value {
         let tag = self.tag.clone();
         let mut parent =
-            json!({"group": "", "kind": "Service", "name": self.weighted(&[(8, "web"), (1, "other"), (1, "none")])});
+            json!({"group": "", "kind": "Service", "name": self.weighted(&[(16, "web"), (2, "other"), (1, "none")])});
         if namespace != tag || self.once_in(4) {
             parent["namespace"] = json!(tag);
         }
@@ -96,7 +96,7 @@ impl Draft {
 
     fn backend(&mut self, weight: Option<i64>) -> Value {
         let (tag, far) = (self.tag.clone(), self.far());
-        let name = self.weighted(&[(6, "web"), (6, "web-pr-1"), (3, "web-pr-2"), (2, FAR), (1, "none")]);
+        let name = self.weighted(&[(12, "web"), (12, "web-pr-1"), (6, "web-pr-2"), (4, FAR), (1, "none")]);
         let mut backend = json!({"name": name, "port": self.weighted(&[(12, PORT), (2, OTHER_PORT), (1, 7070)])});
         if name == FAR {
             backend["namespace"] = json!(far);

@@ -12,7 +12,7 @@ pub(super) fn generate(draft: &mut Draft) -> Vec<Value> {
     for index in 0..count {
         let name = format!("{}-vs-{index}", draft.tag);
         let one = draft.virtual_service(&name);
-        if one.to_string().contains("\"delegate\"") && !draft.once_in(5) {
+        if one.to_string().contains("\"delegate\"") && !draft.once_in(10) {
             all.push(draft.delegate_target());
         }
         all.push(one);
@@ -108,7 +108,7 @@ impl Draft {
     fn route(&mut self, namespace: &str, last: bool) -> Value {
         if self.once_in(14) {
             let mut delegate = json!({"name": DELEGATE});
-            if !self.once_in(3) {
+            if namespace != self.tag || self.once_in(2) {
                 delegate["namespace"] = json!(self.tag);
             }
             let mut route = json!({"delegate": delegate});

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Destination, ExplainRequest, Explanation, delegates,
+    Destination, ExplainRequest, Explanation, delegates, has_services,
     hosts::{self, Listeners},
     matching::{Doubt, Matched, compare, compare_header},
     table::{Action, Candidate, Source, Visibility},
@@ -43,9 +43,22 @@ pub(super) fn sources<'m>(
         }
         let ranks = view.hosts.items().iter().filter_map(|host| match &request.gateway {
             Some(_) => listeners.rank(host, namespace, request),
-            None => hosts::rank_in_mesh(host, namespace, request),
+            None => hosts::rank_in_mesh(manifests, host, namespace, request),
         });
         let Some(rank) = ranks.max() else { continue };
+        if is_mesh && !hosts::any_has_port(manifests, view.hosts.items(), namespace, request) {
+            if hosts::without_port(manifests, request).is_some() {
+                continue;
+            }
+            if !hosts::is_service(manifests, request) && request.port != Some(80) && has_services(manifests) {
+                let host = &request.host;
+                let message = format!(
+                    "the mesh has the host `{host}`, which no manifest has (without it: {} is for port 80 only)",
+                    manifest.id()
+                );
+                explanation.assume(message, Some(manifest.location(&view.written.path.clone().field("hosts"))));
+            }
+        }
         if !is_mesh && !listeners.are_known() {
             let message =
                 format!("the gateway `{here}` listens for the host on behalf of {namespace} (no manifest has it)");

@@ -1,10 +1,7 @@
 //! Resources that the API server refuses, or soon will.
 
 use super::{Findings, Scope};
-use crate::{
-    diagnostic::FieldPath,
-    views::HttpRoute,
-};
+use crate::{diagnostic::FieldPath, views::HttpRoute};
 
 pub(super) fn object_size(scope: &Scope<'_>, findings: &mut Findings) {
     for manifest in scope.manifests {
