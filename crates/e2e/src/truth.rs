@@ -102,6 +102,7 @@ async fn shrink(mesh: &Mesh<'_>, set: &Set, applied: &Applied, request: &Request
     let accepted = set.objects.iter().enumerate().filter(|(index, _)| !applied.refused.contains_key(index));
     let objects = accepted.map(|(_, object)| object.clone()).collect();
     let mut smallest = Set { tag: set.tag.clone(), objects, requests: vec![request.clone()] };
+    let mut last = (applied.clone(), request.clone(), answer.clone());
     let (mut next, mut round, mut shrunk) = (0, 0, false);
     loop {
         let candidates = shrink::smaller(&smallest, &smallest.requests[0]);
@@ -125,7 +126,8 @@ async fn shrink(mesh: &Mesh<'_>, set: &Set, applied: &Applied, request: &Request
                 && kind(mesh, &known, request, answer) == wanted
         });
         match found {
-            Some((slot, ..)) => {
+            Some((slot, _, request, answer)) => {
+                last = (applied[*slot].clone(), (*request).clone(), answer.clone());
                 smallest = rest[*slot].clone();
                 next += slot;
                 shrunk = true;
@@ -134,8 +136,8 @@ async fn shrink(mesh: &Mesh<'_>, set: &Set, applied: &Applied, request: &Request
         }
         mesh.delete(&renamed).await?;
     }
-    let applied = Applied { objects: smallest.objects.clone(), ..Applied::default() };
-    Ok(show(mesh, &wanted, &applied, &smallest.requests[0], answer))
+    let (applied, request, answer) = last;
+    Ok(show(mesh, &wanted, &applied, &request, &answer))
 }
 
 /// What `explain` and the mesh answer, without names.

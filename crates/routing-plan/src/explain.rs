@@ -371,6 +371,10 @@ fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Exp
         table::at_gateway(sources, request, explanation);
     }
     if explanation.resource.is_some() {
+        // At port 80 a sidecar has the routes of a VirtualService even if no Service has the host.
+        if request.gateway.is_none() && request.port != Some(80) {
+            check_host(manifests, request, explanation);
+        }
         check_destinations(manifests, explanation);
     }
 }
@@ -390,6 +394,15 @@ fn sidecars(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut 
 /// Whether the manifests have Services at all: then one that they don't have is a question.
 fn has_services(manifests: &[Manifest]) -> bool {
     manifests.iter().any(|manifest| manifest.view::<Service>().is_some() && !manifest.is_generated())
+}
+
+/// Whether the mesh knows the host, where the manifests have Services at all. Otherwise no resource has routes for it.
+fn check_host(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Explanation) {
+    let asked = request.full_host();
+    if has_services(manifests) && !hosts::known(manifests).any(|host| hosts::same_service(&host, &asked)) {
+        let message = format!("the mesh has the host `{asked}`, which no manifest has (without it: 503)");
+        explanation.assume(message, None);
+    }
 }
 
 /// Whether the mesh knows the hosts that the request goes to, where the manifests have Services at all.

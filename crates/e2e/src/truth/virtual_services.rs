@@ -160,7 +160,7 @@ impl Draft {
             ("retries", json!({"attempts": 1, "perTryTimeout": "2s"})),
             ("rewrite", json!({"uri": "/rewritten"})),
             ("rewrite", json!({"authority": "rewritten.example"})),
-            ("headers", json!({"request": {"set": {"web": "PR-2", "x-added": "1"}}})),
+            ("headers", json!({"request": {"set": {"x-added": "1"}}})),
             ("mirror", mirror),
             ("corsPolicy", json!({"allowOrigins": [{"exact": "https://a.example"}]})),
             ("fault", json!({"abort": {"httpStatus": 555, "percentage": {"value": 100}}})),

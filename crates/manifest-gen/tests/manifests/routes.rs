@@ -216,7 +216,10 @@ fn a_sidecar_has_routes_at_the_ports_of_services_only() {
     let host = |port| ExplainRequest { host: "shop.example".into(), ..on(port) };
     let other = services + &virtual_service("shop", &format!("hosts: [shop.example], http: [{{{}}}]", to("v2")));
     assert_eq!(caveats(&other, &host(80)), [""; 0]);
-    assert_eq!(caveats(&other, &host(8080)), ["spec.hosts"]);
+    assert_eq!(
+        explained(&other, &host(8080)).assumed[0].message,
+        "the mesh has the host `shop.example`, which no manifest has (without it: 503)"
+    );
 }
 
 #[test]
@@ -227,6 +230,8 @@ fn a_wildcard_is_for_the_short_names_of_a_service() {
     for host in ["shop.a", "shop.a.svc", "shop.a.svc.cluster.local"] {
         assert_eq!(goes(&routes, &ExplainRequest { host: host.into(), ..request() }), "v2", "{host}");
     }
+    let other = resource("v1", "Service", "name: other, namespace: a", "ports: [{port: 8080}]");
+    assert_eq!(goes(&(routes + &other), &ExplainRequest { port: Some(8080), ..request() }), "503");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Destination, ExplainRequest, Explanation, delegates, has_services,
+    Destination, ExplainRequest, Explanation, delegates,
     hosts::{self, Listeners},
     matching::{Doubt, Matched, compare, compare_header},
-    table::{Action, Candidate, Source, Visibility},
+    table::{Action, Candidate, EXACT, Source, Visibility},
 };
 use crate::{
     manifests::Manifest,
@@ -46,18 +46,10 @@ pub(super) fn sources<'m>(
             None => hosts::rank_in_mesh(manifests, host, namespace, request),
         });
         let Some(rank) = ranks.max() else { continue };
-        if is_mesh && !hosts::any_has_port(manifests, view.hosts.items(), namespace, request) {
-            if hosts::without_port(manifests, request).is_some() {
-                continue;
-            }
-            if !hosts::is_service(manifests, request) && request.port != Some(80) && has_services(manifests) {
-                let host = &request.host;
-                let message = format!(
-                    "the mesh has the host `{host}`, which no manifest has (without it: {} is for port 80 only)",
-                    manifest.id()
-                );
-                explanation.assume(message, Some(manifest.location(&view.written.path.clone().field("hosts"))));
-            }
+        // A host that is named as it is is there at the ports of the other hosts too.
+        let is_elsewhere = rank == EXACT && hosts::any_has_port(manifests, view.hosts.items(), namespace, request);
+        if is_mesh && !is_elsewhere && hosts::without_port(manifests, request).is_some() {
+            continue;
         }
         if !is_mesh && !listeners.are_known() {
             let message =
