@@ -39,7 +39,7 @@ struct Args {
     /// Run only scenarios whose name contains this text.
     #[arg(long, value_name = "TEXT", default_value = "")]
     scenario: String,
-    /// Number of the first generated set of resources, which tells a disagreement again.
+    /// Number of the first generated set of resources. The names in a disagreement contain the number of its set.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Number of generated sets of resources.
@@ -196,4 +196,5 @@ Examples:
   cargo xtask e2e                                  every scenario, with every filter and route resource
   cargo xtask e2e --istio 1.30                     the same on an older Istio
   cargo xtask e2e --column WasmPlugin --scenario talk
+  cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000
   cargo xtask e2e --tools                          only find or build the programs";

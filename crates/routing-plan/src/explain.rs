@@ -375,6 +375,9 @@ fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Exp
         if request.gateway.is_none() && request.port != Some(80) {
             check_host(manifests, request, explanation);
         }
+        if let (None, Some(port)) = (&request.gateway, request.port) {
+            check_ports(manifests, port, explanation);
+        }
         check_destinations(manifests, explanation);
     }
 }
@@ -394,6 +397,24 @@ fn sidecars(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut 
 /// Whether the manifests have Services at all: then one that they don't have is a question.
 fn has_services(manifests: &[Manifest]) -> bool {
     manifests.iter().any(|manifest| manifest.view::<Service>().is_some() && !manifest.is_generated())
+}
+
+/// A sidecar sends a request to the port that it was sent to, if the route names none, whatever ports the destination has.
+/// (`GetDestinationCluster` in Istio's `route.go`, which there knows only Services with that port.)
+fn check_ports(manifests: &[Manifest], port: u16, explanation: &mut Explanation) {
+    for to in explanation.destinations.iter_mut().filter(|to| to.port.is_none()) {
+        if hosts::lacks_port(manifests, &to.host, port) {
+            to.port = Some(port.into());
+        }
+    }
+    if let [to] = &explanation.destinations[..]
+        && to.port == Some(port.into())
+        && hosts::lacks_port(manifests, &to.host, port)
+    {
+        let host = &to.host;
+        explanation.instead = Some(format!("503: `{host}` has no port {port}, and the route names no other"));
+        explanation.destinations.clear();
+    }
 }
 
 /// Whether the mesh knows the host, where the manifests have Services at all. Otherwise no resource has routes for it.

@@ -271,3 +271,19 @@ pub(super) const PATHS: [&str; 11] =
 /// Names of headers of requests. The first is set by the filter.
 pub(super) const HEADERS: [&str; 4] = ["web", "other", "x-user", "x-team"];
 pub(super) const HEADER_VALUES: [&str; 6] = ["PR-1", "PR-1", "PR-2", "alice", "bob", "PR-10"];
+
+#[cfg(test)]
+mod tests {
+    use super::Set;
+
+    #[test]
+    fn a_set_depends_on_its_number_only_and_can_be_renamed() {
+        for number in 0..100 {
+            let set = Set::generate(number, 20);
+            assert_eq!(format!("{set:?}"), format!("{:?}", Set::generate(number, 20)));
+            let renamed = format!("{:?}", set.renamed("another"));
+            assert!(!renamed.contains("set-"), "{renamed}");
+            assert_eq!(renamed.replace("another", &set.tag), format!("{set:?}"));
+        }
+    }
+}

@@ -202,8 +202,12 @@ fn a_sidecar_has_routes_at_the_ports_of_services_only() {
     };
     let on = |port| ExplainRequest { port: Some(port), ..request() };
     let services = service("shop", 80) + &service("v2", 8080);
-    let routes = services.clone() + &virtual_service("shop", &format!("hosts: [shop], http: [{{{}}}]", to("v2")));
+    let to_8080 = "route: [{destination: {host: v2, port: {number: 8080}}}]";
+    let routes = services.clone() + &virtual_service("shop", &format!("hosts: [shop], http: [{{{to_8080}}}]"));
     assert_eq!(goes(&routes, &on(80)), "v2");
+    // Without a port, the request's is meant.
+    let without = services.clone() + &virtual_service("shop", &format!("hosts: [shop], http: [{{{}}}]", to("v2")));
+    assert_eq!(goes(&without, &on(80)), "503");
     assert_eq!(goes(&routes, &on(8080)), "503");
     assert_eq!(goes(&services, &on(8080)), "503");
     let route = services.clone() + &http_route("shop", "{backendRefs: [{name: v2, port: 8080}]}");
@@ -214,7 +218,7 @@ fn a_sidecar_has_routes_at_the_ports_of_services_only() {
 
     // A host that is no Service.
     let host = |port| ExplainRequest { host: "shop.example".into(), ..on(port) };
-    let other = services + &virtual_service("shop", &format!("hosts: [shop.example], http: [{{{}}}]", to("v2")));
+    let other = services + &virtual_service("shop", &format!("hosts: [shop.example], http: [{{{to_8080}}}]"));
     assert_eq!(caveats(&other, &host(80)), [""; 0]);
     assert_eq!(
         explained(&other, &host(8080)).assumed[0].message,

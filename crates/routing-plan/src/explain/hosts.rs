@@ -58,6 +58,11 @@ pub(super) fn without_port<'m>(manifests: &'m [Manifest], request: &ExplainReque
     is_lacking.then_some(manifest)
 }
 
+/// Whether a manifest has the Service of this host, without this port.
+pub(super) fn lacks_port(manifests: &[Manifest], host: &str, port: u16) -> bool {
+    services(manifests).any(|(manifest, service)| host_of(manifest) == host && !service.has_port(port))
+}
+
 /// Whether a Service with the request's port is among the hosts of a resource. A sidecar then has the resource's routes
 /// at that port, for the other hosts too. (`buildSidecarVirtualHostsForVirtualService` in Istio's `route.go`.)
 pub(super) fn any_has_port(
