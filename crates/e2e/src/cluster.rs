@@ -91,6 +91,38 @@ impl Cluster {
         Ok(())
     }
 
+    /// Creates or updates a resource without remembering it. The inner result is the API server's answer: the time at which
+    /// the resource was created, or why it is refused.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer.
+    pub async fn apply_unrecorded(&self, resource: &Value) -> Result<Result<String, String>> {
+        let (api, name) = self.api(resource)?;
+        match api.patch(&name, &by_us(), &Patch::Apply(resource)).await {
+            Ok(applied) => {
+                let created = applied.metadata.creation_timestamp.context("a resource without a creation time")?;
+                Ok(Ok(created.0.to_string()))
+            }
+            Err(kube::Error::Api(status)) => Ok(Err(status.message)),
+            Err(error) => Err(error).with_context(|| format!("cannot apply {}", Self::id(resource))),
+        }
+    }
+
+    /// Deletes a resource if it exists, without waiting until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer, or refuses.
+    pub async fn delete_unrecorded(&self, resource: &Value) -> Result<()> {
+        let (api, name) = self.api(resource)?;
+        match api.delete(&name, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("cannot delete {}", Self::id(resource))),
+        }
+    }
+
     /// Deletes the resource that was applied under that name (`Kind namespace/name`), and waits until it is gone.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod column;
 mod scenarios;
 mod scene;
+mod truth;
 mod world;
 
 use std::{
@@ -38,6 +39,12 @@ struct Args {
     /// Run only scenarios whose name contains this text.
     #[arg(long, value_name = "TEXT", default_value = "")]
     scenario: String,
+    /// Number of the first generated set of resources. The names in a disagreement contain the number of its set.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Number of generated sets of resources.
+    #[arg(long, default_value_t = 200)]
+    sets: u64,
     /// Only find or build the programs, and print their paths.
     #[arg(long)]
     tools: bool,
@@ -84,17 +91,29 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     let columns: Vec<_> =
         Column::all(args.istio).into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
-    ensure!(!columns.is_empty() && !rows.is_empty(), "no column or scenario has a name that contains the given text");
+    let with_truth = TRUTH.contains(&args.scenario);
+    ensure!(
+        !columns.is_empty() && (!rows.is_empty() || with_truth),
+        "no column or scenario has a name that contains the given text"
+    );
     let begin = Instant::now();
     let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
     let mut world = World::start(tools, envoy, dist, dir).await?;
     println!("the mesh is up after {:.1} s\n", begin.elapsed().as_secs_f32());
 
-    println!("deploy/");
-    let examples = shown("lint, validate, analyze", scenarios::examples(&world)).await;
-    let results = run_all(&mut world, &columns, &rows, dir).await?;
-
-    println!("\n{}\n", table(&columns, &rows, &results));
+    let mut others = Vec::new();
+    if with_truth {
+        println!("generated sets {} to {}", args.seed, args.seed + args.sets - 1);
+        let truth = truth::run(&world, args.seed, args.sets, dir.join("truth"));
+        others.push(shown(TRUTH, truth).await);
+    }
+    let mut results = Vec::new();
+    if !rows.is_empty() {
+        println!("deploy/");
+        others.push(shown("lint, validate, analyze", scenarios::examples(&world)).await);
+        results = run_all(&mut world, &columns, &rows, dir).await?;
+        println!("\n{}\n", table(&columns, &rows, &results));
+    }
     for row in &rows {
         if let Some(why) = row.only_virtual_service {
             println!("- {}: not with HTTPRoute, {why}", row.name);
@@ -105,7 +124,7 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         world.explained, world.under_load
     );
     println!("Istio {}, Envoy {}, {:.0} s", args.istio, envoy.version, begin.elapsed().as_secs_f32());
-    let cells: Vec<_> = results.iter().flatten().copied().chain([examples]).collect();
+    let cells: Vec<_> = results.iter().flatten().copied().chain(others).collect();
     let count = |wanted| cells.iter().filter(|cell| **cell == wanted).count();
     println!("{} passed, {} failed", count(Cell::Passed), count(Cell::Failed));
     Ok(count(Cell::Failed))
@@ -170,9 +189,13 @@ fn table(columns: &[Column], rows: &[&Scenario], results: &[Vec<Cell>]) -> Table
     table
 }
 
+/// The scenario of generated sets, which needs no column.
+const TRUTH: &str = "explain is true";
+
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask e2e                                  every scenario, with every filter and route resource
   cargo xtask e2e --istio 1.30                     the same on an older Istio
   cargo xtask e2e --column WasmPlugin --scenario talk
+  cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000
   cargo xtask e2e --tools                          only find or build the programs";

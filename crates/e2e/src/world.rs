@@ -152,7 +152,11 @@ fn resources(net: Net) -> Vec<Value> {
             "metadata": {"name": "marker", "namespace": "istio-system"},
             "spec": {
                 "hosts": [MARKER_HOST],
-                "ports": [{"number": PORT, "name": "http", "protocol": "HTTP"}],
+                // A sidecar listens on a port only while a service has it.
+                "ports": [
+                    {"number": PORT, "name": "http", "protocol": "HTTP"},
+                    {"number": OTHER_PORT, "name": "http-other", "protocol": "HTTP"},
+                ],
                 "resolution": "STATIC",
                 "endpoints": [{"address": net.ip(250).to_string()}],
             },
@@ -201,20 +205,23 @@ fn workload(namespace: &str, name: &str, port: &str, labels: &Value, address: &s
     })
 }
 
-/// Gives a sidecar a listener on its own address. Otherwise all sidecars would share one.
+/// Gives a sidecar listeners on its own address. Otherwise all sidecars would share one.
 fn sidecar(namespace: &str, app: &str, address: &str) -> Value {
+    let egress = |port| {
+        json!({
+            "bind": address,
+            "port": {"number": port, "protocol": "HTTP", "name": format!("http-{port}")},
+            "captureMode": "NONE",
+            "hosts": ["*/*"],
+        })
+    };
     json!({
         "apiVersion": "networking.istio.io/v1",
         "kind": "Sidecar",
         "metadata": {"name": app, "namespace": namespace},
         "spec": {
             "workloadSelector": {"labels": {"app": app}},
-            "egress": [{
-                "bind": address,
-                "port": {"number": PORT, "protocol": "HTTP", "name": "http"},
-                "captureMode": "NONE",
-                "hosts": ["*/*"],
-            }],
+            "egress": [egress(PORT), egress(OTHER_PORT)],
         },
     })
 }
@@ -231,6 +238,8 @@ fn key_set(issuer: &KeyPair) -> Value {
 
 /// The port of every service. A sidecar's listener serves only the services of one port.
 pub(crate) const PORT: u16 = 8080;
+/// The port of another listener of each sidecar.
+pub(crate) const OTHER_PORT: u16 = 9090;
 pub(crate) const A: &str = "microservice-a";
 pub(crate) const B: &str = "microservice-b";
 pub(crate) const GRPC: &str = "microservice-c";

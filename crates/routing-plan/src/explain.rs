@@ -30,7 +30,7 @@ use crate::{
     manifests::Manifest,
     names, token_source,
     views::{
-        Sidecar, View,
+        Service, Sidecar,
         reader::{Field, UnusableField},
     },
 };
@@ -370,8 +370,16 @@ fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Exp
         Err(field) => return explanation.leave_open(format!("what the gateway listens for: {field}"), None),
     };
     let mut sources = virtual_service::sources(manifests, &listeners, request, explanation);
-    sources.extend(http_route::sources(manifests, request, explanation));
-    if request.gateway.is_none() {
+    let without_port = hosts::without_port(manifests, request).filter(|_| request.gateway.is_none());
+    if without_port.is_none() {
+        sources.extend(http_route::sources(manifests, request, explanation));
+    }
+    if let (Some(service), true) = (without_port, sources.is_empty()) {
+        let port = request.port.unwrap_or_default();
+        let id = service.id();
+        explanation.instead =
+            Some(format!("503: {id} has no port {port}, so no proxy knows it there (502 with `REGISTRY_ONLY`)"));
+    } else if request.gateway.is_none() {
         sidecars(manifests, request, explanation);
         table::in_mesh(sources, hosts::is_service(manifests, request), request, explanation);
     } else if listeners.redirect(request, explanation) {
@@ -380,6 +388,13 @@ fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Exp
         table::at_gateway(sources, request, explanation);
     }
     if explanation.resource.is_some() {
+        // At port 80 a sidecar has the routes of a VirtualService even if no Service has the host.
+        if request.gateway.is_none() && request.port != Some(80) {
+            check_host(manifests, request, explanation);
+        }
+        if let (None, Some(port)) = (&request.gateway, request.port) {
+            check_ports(manifests, port, explanation);
+        }
         check_destinations(manifests, explanation);
     }
 }
@@ -399,10 +414,41 @@ fn sidecars(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut 
     }
 }
 
+/// Whether the manifests have Services at all: then one that they don't have is a question.
+fn has_services(manifests: &[Manifest]) -> bool {
+    manifests.iter().any(|manifest| manifest.view::<Service>().is_some() && !manifest.is_generated())
+}
+
+/// A sidecar sends a request to the port that it was sent to, if the route names none, whatever ports the destination has.
+/// (`GetDestinationCluster` in Istio's `route.go`, which there knows only Services with that port.)
+fn check_ports(manifests: &[Manifest], port: u16, explanation: &mut Explanation) {
+    for to in explanation.destinations.iter_mut().filter(|to| to.port.is_none()) {
+        if hosts::lacks_port(manifests, &to.host, port) {
+            to.port = Some(port.into());
+        }
+    }
+    if let [to] = &explanation.destinations[..]
+        && to.port == Some(port.into())
+        && hosts::lacks_port(manifests, &to.host, port)
+    {
+        let host = &to.host;
+        explanation.instead = Some(format!("503: `{host}` has no port {port}, and the route names no other"));
+        explanation.destinations.clear();
+    }
+}
+
+/// Whether the mesh knows the host, where the manifests have Services at all. Otherwise no resource has routes for it.
+fn check_host(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Explanation) {
+    let asked = request.full_host();
+    if has_services(manifests) && !hosts::known(manifests).any(|host| hosts::same_service(&host, &asked)) {
+        let message = format!("the mesh has the host `{asked}`, which no manifest has (without it: 503)");
+        explanation.assume(message, None);
+    }
+}
+
 /// Whether the mesh knows the hosts that the request goes to, where the manifests have Services at all.
 fn check_destinations(manifests: &[Manifest], explanation: &mut Explanation) {
-    let services = manifests.iter().filter(|manifest| matches!(manifest.any_view(), View::Service));
-    if services.clone().all(Manifest::is_generated) {
+    if !has_services(manifests) {
         return;
     }
     let known: BTreeSet<String> = hosts::known(manifests).collect();

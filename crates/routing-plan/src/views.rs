@@ -14,6 +14,7 @@ pub(crate) mod kubernetes_gateway;
 pub(crate) mod reader;
 pub(crate) mod request_authentication;
 pub(crate) mod selector;
+mod service;
 mod service_entry;
 mod sidecar;
 mod string_match;
@@ -27,8 +28,8 @@ use serde_json::Value;
 pub(crate) use self::{
     authorization_policy::AuthorizationPolicy, destination_rule::DestinationRule, envoy_filter::EnvoyFilter,
     gateway::Gateway, http_route::HttpRoute, kubernetes_gateway::KubernetesGateway,
-    request_authentication::RequestAuthentication, selector::Labels, service_entry::ServiceEntry, sidecar::Sidecar,
-    string_match::StringMatch, traffic_extension::TrafficExtension, virtual_service::VirtualService,
+    request_authentication::RequestAuthentication, selector::Labels, service::Service, service_entry::ServiceEntry,
+    sidecar::Sidecar, string_match::StringMatch, traffic_extension::TrafficExtension, virtual_service::VirtualService,
     wasm_plugin::WasmPlugin, workload::Workload,
 };
 use self::{
@@ -49,8 +50,7 @@ pub(crate) enum View {
     /// A `ReferenceGrant`, of which only its namespace is asked.
     ReferenceGrant,
     RequestAuthentication(RequestAuthentication),
-    /// A `Service`, of which only its name is asked.
-    Service,
+    Service(Service),
     ServiceEntry(ServiceEntry),
     Sidecar(Sidecar),
     TrafficExtension(TrafficExtension),
@@ -84,7 +84,10 @@ impl View {
             "Gateway" if is_of(GATEWAY_API) => at(value, spec, reading, Self::KubernetesGateway),
             "HTTPRoute" if is_of(GATEWAY_API) => at(value, spec, reading, Self::HttpRoute),
             "ReferenceGrant" if is_of(GATEWAY_API) => Self::ReferenceGrant,
-            "Service" if is_of(CORE) => Self::Service,
+            "Service" if is_of(CORE) => {
+                // Its name is enough.
+                Self::Service(read_at(value, spec, reading).unwrap_or(Service { ports: reader::Field::Absent }))
+            }
             "Pod" if is_of(CORE) => at(value, &["metadata"], reading, Self::Workload),
             "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" if is_of(APPS) => {
                 at(value, TEMPLATE, reading, Self::Workload)
@@ -113,7 +116,8 @@ macro_rules! viewed {
 }
 
 viewed! {
-    Sidecar KubernetesGateway DestinationRule EnvoyFilter Gateway HttpRoute RequestAuthentication ServiceEntry TrafficExtension VirtualService WasmPlugin
+    DestinationRule EnvoyFilter Gateway HttpRoute KubernetesGateway RequestAuthentication Service ServiceEntry Sidecar
+    TrafficExtension VirtualService WasmPlugin
     Workload
 }
 

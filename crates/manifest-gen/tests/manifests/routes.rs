@@ -196,6 +196,49 @@ fn without_a_rule_for_the_caller_the_service_itself_answers() {
 }
 
 #[test]
+fn a_sidecar_has_routes_at_the_ports_of_services_only() {
+    let service = |name: &str, port: u16| {
+        resource("v1", "Service", &format!("name: {name}, namespace: a"), &format!("ports: [{{port: {port}}}]"))
+    };
+    let on = |port| ExplainRequest { port: Some(port), ..request() };
+    let services = service("shop", 80) + &service("v2", 8080);
+    let to_8080 = "route: [{destination: {host: v2, port: {number: 8080}}}]";
+    let routes = services.clone() + &virtual_service("shop", &format!("hosts: [shop], http: [{{{to_8080}}}]"));
+    assert_eq!(goes(&routes, &on(80)), "v2");
+    // Without a port, the request's is meant.
+    let without = services.clone() + &virtual_service("shop", &format!("hosts: [shop], http: [{{{}}}]", to("v2")));
+    assert_eq!(goes(&without, &on(80)), "503");
+    assert_eq!(goes(&routes, &on(8080)), "503");
+    assert_eq!(goes(&services, &on(8080)), "503");
+    let route = services.clone() + &http_route("shop", "{backendRefs: [{name: v2, port: 8080}]}");
+    assert_eq!(goes(&route, &on(8080)), "503");
+    // With a Service that has the port, the other hosts are there too.
+    let both = services.clone() + &virtual_service("shop", &format!("hosts: [shop, v2], http: [{{{}}}]", to("v2")));
+    assert_eq!(goes(&both, &on(8080)), "v2");
+
+    // A host that is no Service.
+    let host = |port| ExplainRequest { host: "shop.example".into(), ..on(port) };
+    let other = services + &virtual_service("shop", &format!("hosts: [shop.example], http: [{{{to_8080}}}]"));
+    assert_eq!(caveats(&other, &host(80)), [""; 0]);
+    assert_eq!(
+        explained(&other, &host(8080)).assumed[0].message,
+        "the mesh has the host `shop.example`, which no manifest has (without it: 503)"
+    );
+}
+
+#[test]
+fn a_wildcard_is_for_the_short_names_of_a_service() {
+    let service = resource("v1", "Service", "name: shop, namespace: a", "ports: [{port: 80}]");
+    let routes =
+        service + &virtual_service("all", &format!("hosts: ['*.a.svc.cluster.local'], http: [{{{}}}]", to("v2")));
+    for host in ["shop.a", "shop.a.svc", "shop.a.svc.cluster.local"] {
+        assert_eq!(goes(&routes, &ExplainRequest { host: host.into(), ..request() }), "v2", "{host}");
+    }
+    let other = resource("v1", "Service", "name: other, namespace: a", "ports: [{port: 8080}]");
+    assert_eq!(goes(&(routes + &other), &ExplainRequest { port: Some(8080), ..request() }), "503");
+}
+
+#[test]
 fn export_to_hides_a_virtual_service() {
     let one = |name: &str, namespace: &str, export: &str, host: &str| {
         let spec = format!("hosts: [shop.a.svc.cluster.local], {export} http: [{{{}}}]", to(host));

@@ -4,13 +4,19 @@ use super::{ExplainRequest, Explanation, table::EXACT};
 use crate::{
     manifests::Manifest,
     names,
-    views::{Gateway, ServiceEntry, View, gateway::Server, reader::UnusableField},
+    views::{Gateway, Service, ServiceEntry, gateway::Server, reader::UnusableField},
 };
 
 /// How exactly a host that a resource names is the one of a request to the mesh, if it is.
-pub(super) fn rank_in_mesh(named: &str, namespace: &str, request: &ExplainRequest) -> Option<usize> {
+pub(super) fn rank_in_mesh(
+    manifests: &[Manifest],
+    named: &str,
+    namespace: &str,
+    request: &ExplainRequest,
+) -> Option<usize> {
     let named = names::full_host(named, namespace).to_ascii_lowercase();
-    let asked = request.full_host();
+    // A wildcard is for the Service, so for its short names too.
+    let asked = service(manifests, request).map_or_else(|| request.full_host(), |(manifest, _)| host_of(manifest));
     if named.starts_with('*') { rank(&named, &asked) } else { same_service(&named, &asked).then_some(EXACT) }
 }
 
@@ -36,11 +42,55 @@ pub(super) fn is_service(manifests: &[Manifest], request: &ExplainRequest) -> bo
     names::kubernetes_service(&asked).is_some() || known(manifests).any(|host| same_service(&host, &asked))
 }
 
+/// The Service that the request names, if a manifest has it.
+fn service<'m>(manifests: &'m [Manifest], request: &ExplainRequest) -> Option<(&'m Manifest, &'m Service)> {
+    let asked = request.full_host();
+    services(manifests).find(|(manifest, _)| same_service(&host_of(manifest), &asked))
+}
+
+/// The Service that the request names, if it does not have the request's port: no proxy has routes for it there.
+/// (`BuildSidecarOutboundVirtualHosts` in Istio's `httproute.go`.)
+pub(super) fn without_port<'m>(manifests: &'m [Manifest], request: &ExplainRequest) -> Option<&'m Manifest> {
+    let port = request.port?;
+    let (manifest, service) = service(manifests, request)?;
+    let mut entries = manifests.iter().filter_map(Manifest::view::<ServiceEntry>).flat_map(|entry| entry.hosts.items());
+    let is_lacking = !service.has_port(port) && !entries.any(|host| *host == host_of(manifest));
+    is_lacking.then_some(manifest)
+}
+
+/// Whether a manifest has the Service of this host, without this port.
+pub(super) fn lacks_port(manifests: &[Manifest], host: &str, port: u16) -> bool {
+    services(manifests).any(|(manifest, service)| host_of(manifest) == host && !service.has_port(port))
+}
+
+/// Whether a Service with the request's port is among the hosts of a resource. A sidecar then has the resource's routes
+/// at that port, for the other hosts too. (`buildSidecarVirtualHostsForVirtualService` in Istio's `route.go`.)
+pub(super) fn any_has_port(
+    manifests: &[Manifest],
+    hosts: &[String],
+    namespace: &str,
+    request: &ExplainRequest,
+) -> bool {
+    let is_named = |manifest: &Manifest| {
+        hosts.iter().any(|host| rank(&names::full_host(host, namespace), &host_of(manifest)).is_some())
+    };
+    request
+        .port
+        .is_none_or(|port| services(manifests).any(|(manifest, service)| service.has_port(port) && is_named(manifest)))
+}
+
+fn services(manifests: &[Manifest]) -> impl Iterator<Item = (&Manifest, &Service)> {
+    manifests.iter().filter_map(|manifest| Some((manifest, manifest.view::<Service>()?)))
+}
+
+fn host_of(service: &Manifest) -> String {
+    names::full_host(&service.name, &service.namespace)
+}
+
 /// The hosts of Services and `ServiceEntry`s.
 pub(super) fn known(manifests: &[Manifest]) -> impl Iterator<Item = String> {
-    let services = manifests.iter().filter(|manifest| matches!(manifest.any_view(), View::Service));
     let entries = manifests.iter().filter_map(Manifest::view::<ServiceEntry>).flat_map(|entry| entry.hosts.items());
-    services.map(|service| names::full_host(&service.name, &service.namespace)).chain(entries.cloned())
+    services(manifests).map(|(service, _)| host_of(service)).chain(entries.cloned())
 }
 
 /// What a gateway listens for.

@@ -131,7 +131,7 @@ fn attach<'m>(
         return None;
     }
     let ranks = hosts.into_iter().filter_map(|host| match &request.gateway {
-        None => Some((hosts::rank_in_mesh(&host, of, request)?, String::new())),
+        None => Some((hosts::rank_in_mesh(manifests, &host, of, request)?, String::new())),
         Some(_) => Some((hosts::rank(&host.to_ascii_lowercase(), &request.host)?, host)),
     });
     let (rank, host) = ranks.max()?;

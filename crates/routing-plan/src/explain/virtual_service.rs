@@ -6,7 +6,7 @@ use super::{
     Destination, ExplainRequest, Explanation, delegates,
     hosts::{self, Listeners},
     matching::{Doubt, Matched, compare, compare_header},
-    table::{Action, Candidate, Source, Visibility},
+    table::{Action, Candidate, EXACT, Source, Visibility},
 };
 use crate::{
     manifests::Manifest,
@@ -43,9 +43,14 @@ pub(super) fn sources<'m>(
         }
         let ranks = view.hosts.items().iter().filter_map(|host| match &request.gateway {
             Some(_) => listeners.rank(host, namespace, request),
-            None => hosts::rank_in_mesh(host, namespace, request),
+            None => hosts::rank_in_mesh(manifests, host, namespace, request),
         });
         let Some(rank) = ranks.max() else { continue };
+        // A host that is named as it is is there at the ports of the other hosts too.
+        let is_elsewhere = rank == EXACT && hosts::any_has_port(manifests, view.hosts.items(), namespace, request);
+        if is_mesh && !is_elsewhere && hosts::without_port(manifests, request).is_some() {
+            continue;
+        }
         if !is_mesh && !listeners.are_known() {
             let message =
                 format!("the gateway `{here}` listens for the host on behalf of {namespace} (no manifest has it)");

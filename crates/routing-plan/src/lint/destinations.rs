@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(super) fn missing_service(scope: &Scope<'_>, findings: &mut Findings) {
-    let is_service = |manifest: &&Manifest| matches!(manifest.any_view(), View::Service);
+    let is_service = |manifest: &&Manifest| matches!(manifest.any_view(), View::Service(_));
     let services = scope.manifests.iter().filter(is_service);
     // As long as no manifest has a Service, none is worth a word.
     if services.clone().all(Manifest::is_generated) {
