@@ -13,11 +13,13 @@ pub(super) fn generate(draft: &mut Draft) -> Vec<Value> {
         let name = format!("{}-vs-{index}", draft.tag);
         let one = draft.virtual_service(&name);
         if one.to_string().contains("\"delegate\"") && !draft.once_in(10) {
-            all.push(draft.delegate_target());
+            let target = draft.delegate_target();
+            if all.iter().all(|other: &Value| other["metadata"] != target["metadata"]) {
+                all.push(target);
+            }
         }
         all.push(one);
     }
-    all.dedup_by(|a, b| a["metadata"] == b["metadata"]);
     all
 }
 
