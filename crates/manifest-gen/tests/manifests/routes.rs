@@ -221,8 +221,8 @@ fn a_sidecar_has_routes_at_the_ports_of_services_only() {
     let other = services + &virtual_service("shop", &format!("hosts: [shop.example], http: [{{{to_8080}}}]"));
     assert_eq!(caveats(&other, &host(80)), [""; 0]);
     assert_eq!(
-        explained(&other, &host(8080)).assumed[0].message,
-        "the mesh has the host `shop.example`, which no manifest has (without it: 503)"
+        explained(&other, &host(8080)).unknown[0].message,
+        "whether VirtualService a/shop counts on port 8080: no manifest has a ServiceEntry for the host"
     );
 }
 
