@@ -1,5 +1,5 @@
 //! Any policy, any header lines, any payload: the native module does to a request what the core decides, on a host that frees its
-//! header lines at the first change. It never traps. For what an address sanitizer finds, see `docs/security.md`.
+//! header lines at the first change. It never traps.
 #![no_main]
 
 #[path = "../../crates/hostile/tests/module/host.rs"]
