@@ -422,18 +422,14 @@ fn has_services(manifests: &[Manifest]) -> bool {
 /// A sidecar sends a request to the port that it was sent to, if the route names none, whatever ports the destination has.
 /// (`GetDestinationCluster` in Istio's `route.go`, which there knows only Services with that port.)
 fn check_ports(manifests: &[Manifest], port: u16, explanation: &mut Explanation) {
-    for to in explanation.destinations.iter_mut().filter(|to| to.port.is_none()) {
-        if hosts::lacks_port(manifests, &to.host, port) {
-            to.port = Some(port.into());
+    let is_lacking = |to: &Destination| to.port.is_none() && hosts::lacks_port(manifests, &to.host, port);
+    match &mut explanation.destinations[..] {
+        [to] if is_lacking(to) => {
+            let host = &to.host;
+            explanation.instead = Some(format!("503: `{host}` has no port {port}, and the route names no other"));
+            explanation.destinations.clear();
         }
-    }
-    if let [to] = &explanation.destinations[..]
-        && to.port == Some(port.into())
-        && hosts::lacks_port(manifests, &to.host, port)
-    {
-        let host = &to.host;
-        explanation.instead = Some(format!("503: `{host}` has no port {port}, and the route names no other"));
-        explanation.destinations.clear();
+        several => several.iter_mut().filter(|to| is_lacking(to)).for_each(|to| to.port = Some(port.into())),
     }
 }
 

@@ -212,6 +212,9 @@ fn a_sidecar_has_routes_at_the_ports_of_services_only() {
     assert_eq!(goes(&services, &on(8080)), "503");
     let route = services.clone() + &http_route("shop", "{backendRefs: [{name: v2, port: 8080}]}");
     assert_eq!(goes(&route, &on(8080)), "503");
+    // An HTTPRoute has its own status for a port that does not exist.
+    let wrong = services.clone() + &http_route("shop", "{backendRefs: [{name: v2, port: 80}]}");
+    assert_eq!(goes(&wrong, &on(80)), "v2");
     // With a Service that has the port, the other hosts are there too.
     let both = services.clone() + &virtual_service("shop", &format!("hosts: [shop, v2], http: [{{{}}}]", to("v2")));
     assert_eq!(goes(&both, &on(8080)), "v2");
