@@ -26,7 +26,7 @@ use crate::{
     attachment::ROOT_NAMESPACE,
     diagnosis,
     diagnostic::{FieldPath, Location},
-    filter::RoutingFilter,
+    filter::{Condition, RoutingFilter},
     manifests::Manifest,
     names, token_source,
     views::{
@@ -306,9 +306,12 @@ fn choose_filter<'m>(
     explanation: &mut Explanation,
 ) -> Option<&'m RoutingFilter> {
     let at_gateway = request.gateway.is_some();
+    // The listener of a gateway may have another port than its Service.
+    let port = request.port.filter(|_| !at_gateway);
     let filters = manifests.iter().filter_map(|manifest| Some((manifest, manifest.filter()?)));
     let mut filters: Vec<_> = filters
         .filter(|(_, filter)| if at_gateway { filter.gateway } else { filter.sidecar })
+        .filter(|(_, filter)| filter.conditions.iter().all(|one| one.holds(port) != Some(false)))
         .filter(|(_, filter)| match &request.labels {
             Some(labels) => filter.selects(request.namespace.as_deref(), labels),
             None => true,
@@ -328,7 +331,7 @@ fn choose_filter<'m>(
         explanation.assume(message, Some(manifest.location(&FieldPath::default())));
     }
     explanation.assume_without(manifest, manifest.unknown_under(&FieldPath::default()).cloned());
-    for path in &filter.conditions {
+    for Condition { path, .. } in filter.conditions.iter().filter(|one| one.holds(port).is_none()) {
         explanation.assume(format!("`{path}` holds for this request"), Some(manifest.location(path)));
     }
     if filter.policy.is_none() {

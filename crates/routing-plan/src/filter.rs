@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     attachment::Attachment,
-    diagnostic::FieldPath,
+    diagnostic::{FieldPath, nearest},
     filter_names::{FilterKind, current_name},
     views::{
         EnvoyFilter, Labels, TrafficExtension, View,
@@ -26,8 +26,8 @@ pub(crate) struct RoutingFilter {
     pub(crate) policy_faults: Vec<Fault>,
     /// Why the filter does not run where it should.
     pub(crate) position_faults: Vec<Fault>,
-    /// Conditions of which it is not known whether they hold.
-    pub(crate) conditions: Vec<FieldPath>,
+    /// What only some proxies and listeners fulfil.
+    pub(crate) conditions: Vec<Condition>,
     /// Whether requests that a workload sends pass it.
     pub(crate) sidecar: bool,
     /// Whether requests that reach a gateway pass it.
@@ -35,6 +35,21 @@ pub(crate) struct RoutingFilter {
     /// The proxies that have it.
     pub(crate) attachment: Attachment,
     script: Option<String>,
+}
+
+/// Something that a proxy or a listener must fulfil for the filter to be there.
+#[derive(Debug, Clone)]
+pub(crate) struct Condition {
+    pub(crate) path: FieldPath,
+    /// The listener's port must be one of these; nothing if the condition is about something else.
+    ports: Vec<u64>,
+}
+
+impl Condition {
+    /// Whether it holds for the requests that a workload sends to a port; nothing if that can't be told.
+    pub(crate) fn holds(&self, port: Option<u16>) -> Option<bool> {
+        port.filter(|_| !self.ports.is_empty()).map(|port| self.ports.contains(&port.into()))
+    }
 }
 
 /// Something that is wrong at a path of the resource.
@@ -175,7 +190,7 @@ struct Place {
     sidecar: bool,
     gateway: bool,
     faults: Vec<Fault>,
-    conditions: Vec<FieldPath>,
+    conditions: Vec<Condition>,
 }
 
 impl Place {
@@ -186,11 +201,17 @@ impl Place {
             place.fault(&module.path.clone().field("type"), "a plugin of the type `NETWORK` sees no requests");
             return place;
         }
-        let sends = |one: &TrafficSelector| !one.mode.is("SERVER");
-        let is_client = matches.items().is_empty() || matches.items().iter().any(sends);
-        let ports = matches.items().iter().filter(|one| !one.ports.is_absent());
-        let conditions = ports.map(|one| one.path.clone().field("ports")).collect();
-        Self { sidecar: is_client, gateway: is_client, faults: Vec::new(), conditions }
+        let clients: Vec<_> = matches.items().iter().filter(|one| !one.mode.is("SERVER")).collect();
+        let is_client = matches.items().is_empty() || !clients.is_empty();
+        let mut place = Self { sidecar: is_client, gateway: is_client, ..Self::default() };
+        if let [first, ..] = clients[..]
+            && clients.iter().all(|one| !one.ports.is_absent())
+        {
+            let ports = clients.iter().flat_map(|one| one.ports.items());
+            let ports = ports.filter_map(|port| port.number.known().copied()).collect();
+            place.conditions.push(Condition { path: first.path.clone().field("ports"), ports });
+        }
+        place
     }
 
     /// By Istio's `patchHTTPFilters` (`pilot/pkg/networking/core/envoyfilter/listener_patch.go`, read).
@@ -237,6 +258,16 @@ impl Place {
             self.fault(&sub.path.clone().field("name"), message);
             return;
         }
+        if let (Some(name), Some(sub)) = (beside, sub)
+            && !OF_ISTIO.contains(&name)
+        {
+            let field = sub.path.clone().field("name");
+            if let Some(near) = nearest(name, OF_ISTIO.iter().copied()) {
+                self.fault(&field, format!("Istio adds no HTTP filter `{name}`: did you mean `{near}`?"));
+                return;
+            }
+            self.condition(field);
+        }
         let operation = patch.patch.known().and_then(|patch| patch.operation.text()).unwrap_or("INVALID");
         let operation_path = patch.patch.known().map_or(&empty, |patch| &patch.path).clone().field("operation");
         let first = match (operation, beside) {
@@ -264,9 +295,20 @@ impl Place {
         self.sidecar |= matches!(context, "ANY" | "SIDECAR_OUTBOUND");
         self.gateway |= at_gateway;
         let proxy = patch.matches.known().filter(|matches| !matches.proxy.is_absent());
-        self.conditions.extend(proxy.map(|matches| matches.path.clone().field("proxy")));
-        self.conditions.extend(listener.into_iter().flat_map(|listener| listener.narrow.clone()));
-        self.conditions.extend(chain.into_iter().flat_map(|chain| chain.narrow.clone()));
+        let proxy = proxy.map(|matches| matches.path.clone().field("proxy"));
+        let listeners = listener.into_iter().flat_map(|listener| listener.narrow.clone());
+        let chains = chain.into_iter().flat_map(|chain| chain.narrow.clone());
+        proxy.into_iter().chain(listeners).chain(chains).for_each(|path| self.condition(path));
+        if let Some(listener) = listener.filter(|listener| !listener.port.is_absent()) {
+            let field = listener.path.clone().field("portNumber");
+            let ports = listener.port.known().copied().into_iter().collect();
+            self.conditions.push(Condition { path: field, ports });
+        }
+    }
+
+    /// A condition of which it is not known whether it holds.
+    fn condition(&mut self, path: FieldPath) {
+        self.conditions.push(Condition { path, ports: Vec::new() });
     }
 
     fn fault(&mut self, path: &FieldPath, message: impl Into<String>) {
@@ -290,5 +332,18 @@ fn inserts_own(patch: &ConfigPatch) -> bool {
 const MODULE_NAME: &str = "routing-claims";
 /// The network filter that contains the HTTP filters.
 const MANAGER: &str = "envoy.filters.network.http_connection_manager";
+/// The HTTP filters that Istio adds (read: `pilot/pkg/xds/filters/filters.go`, and `pilot/pkg/security` for the others).
+const OF_ISTIO: &[&str] = &[
+    ROUTER,
+    "envoy.filters.http.cors",
+    "envoy.filters.http.fault",
+    "envoy.filters.http.grpc_stats",
+    "envoy.filters.http.grpc_web",
+    "envoy.filters.http.jwt_authn",
+    "envoy.filters.http.rbac",
+    "istio.alpn",
+    "istio.metadata_exchange",
+    "istio.stats",
+];
 /// The last HTTP filter.
 const ROUTER: &str = "envoy.filters.http.router";

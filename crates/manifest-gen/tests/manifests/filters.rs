@@ -19,12 +19,16 @@ fn own(matches: &str, policy: &str) -> String {
 }
 
 fn explained(manifests: &str, gateway: Option<&str>) -> Explanation {
+    explained_on(manifests, gateway, None)
+}
+
+fn explained_on(manifests: &str, gateway: Option<&str>, port: Option<u16>) -> Explanation {
     let request = ExplainRequest {
         host: "a.a.svc.cluster.local".into(),
         path: "/".into(),
         method: "GET".into(),
         headers: Vec::new(),
-        port: None,
+        port,
         scheme: Some("http".into()),
         gateway: gateway.map(str::to_owned),
         namespace: Some("shop".into()).filter(|_| gateway.is_none()),
@@ -101,6 +105,44 @@ fn conditions_of_a_filter_are_assumed_to_hold() {
         let assumed = assumed(&own(&format!("context: SIDECAR_OUTBOUND, {condition}"), POLICY), None);
         assert_eq!(assumed.last().unwrap(), &format!("`{path}` holds for this request"));
     }
+}
+
+#[test]
+fn a_filter_for_some_ports_is_on_their_listeners() {
+    let plugin = |matches: &str| {
+        format!(
+            "kind: WasmPlugin\nmetadata: {{name: own, namespace: istio-system}}\nspec: {{url: file:///f.wasm, match: \
+             [{matches}], pluginConfig: {POLICY}}}\n---\n"
+        )
+    };
+    let envoy_filter = own("context: SIDECAR_OUTBOUND, listener: {portNumber: 8080}", POLICY);
+    for (manifests, path) in [
+        (envoy_filter, "spec.configPatches[0].match.listener.portNumber"),
+        (plugin("{mode: CLIENT, ports: [{number: 9090}]}, {ports: [{number: 8080}]}"), "spec.match[0].ports"),
+    ] {
+        let on = |port| explained_on(&manifests, None, port);
+        let condition = format!("`{path}` holds for this request");
+        let is_assumed = |explanation: &Explanation| explanation.assumed.iter().any(|one| one.message == condition);
+        assert!(on(Some(8080)).filter.is_some() && !is_assumed(&on(Some(8080))), "{manifests}");
+        assert!(on(Some(80)).filter.is_none(), "{manifests}");
+        assert!(is_assumed(&on(None)), "{manifests}");
+    }
+    let everywhere = plugin("{ports: [{number: 8080}]}, {mode: CLIENT}");
+    assert!(explained_on(&everywhere, None, Some(80)).filter.is_some());
+}
+
+#[test]
+fn a_filter_beside_one_that_no_proxy_has_is_nowhere() {
+    let beside = |name: &str| {
+        let chain = format!(
+            "filterChain: {{filter: {{name: envoy.filters.network.http_connection_manager, subFilter: {{name: {name}}}}}}}"
+        );
+        own(&format!("context: SIDECAR_OUTBOUND, listener: {{{chain}}}"), POLICY)
+    };
+    assert!(explained(&beside("envoy.filters.http.router"), None).filter.is_some());
+    assert!(explained(&beside("envoy.filters.http.rooter"), None).filter.is_none());
+    let path = "spec.configPatches[0].match.listener.filterChain.filter.subFilter.name";
+    assert_eq!(assumed(&beside("corp.quota"), None).last().unwrap(), &format!("`{path}` holds for this request"));
 }
 
 #[test]

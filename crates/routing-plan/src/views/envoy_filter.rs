@@ -46,8 +46,10 @@ pub(crate) struct PatchMatch {
 #[derive(Debug, Clone)]
 pub(crate) struct ListenerMatch {
     pub(crate) filter_chain: Field<FilterChainMatch>,
-    /// Paths of what only some listeners fulfil.
+    pub(crate) port: Field<u64>,
+    /// Paths of what else only some listeners fulfil.
     pub(crate) narrow: Vec<FieldPath>,
+    pub(crate) path: FieldPath,
 }
 
 /// A chain of a listener and what is in it.
@@ -278,7 +280,9 @@ impl ReadFields for ListenerMatch {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         Self {
             filter_chain: fields.field("filterChain"),
-            narrow: narrow(fields, &["listenerFilter", "name", "portName", "portNumber"]),
+            port: fields.field("portNumber"),
+            narrow: narrow(fields, &["listenerFilter", "name", "portName"]),
+            path: fields.path(),
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct WasmModule {
 #[derive(Debug, Clone)]
 pub(crate) struct TrafficSelector {
     pub(crate) mode: Field<String>,
-    pub(crate) ports: Field<Value>,
+    pub(crate) ports: Field<Vec<PortSelector>>,
     pub(crate) path: FieldPath,
 }
 
@@ -63,6 +63,18 @@ impl ReadFields for WasmModule {
             plugin_config: fields.field("pluginConfig"),
             path: fields.path(),
         }
+    }
+}
+
+/// A port of a listener.
+#[derive(Debug, Clone)]
+pub(crate) struct PortSelector {
+    pub(crate) number: Field<u64>,
+}
+
+impl ReadFields for PortSelector {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self { number: fields.field("number") }
     }
 }
 
