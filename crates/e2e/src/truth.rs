@@ -64,6 +64,7 @@ pub(crate) async fn run(world: &World, seed: u64, sets: u64, dir: PathBuf) -> Re
         tally.run(&mesh, &batch).await?;
         println!("  {tally}");
     }
+    mesh.stop().await?;
     // What `lint` does not yet find is counted only.
     ensure!(tally.disagree.is_empty() && tally.overlinted == 0, "{tally}");
     Ok(tally.to_string())

@@ -69,13 +69,25 @@ impl<'w> Mesh<'w> {
 
     /// Replaces the resources that install the filter.
     pub(super) async fn install(&mut self, filters: Set) -> Result<()> {
-        if let Some(old) = self.installed.take() {
-            self.delete(&[old]).await?;
-        }
+        self.uninstall().await?;
         let applied = self.apply(std::slice::from_ref(&filters)).await?.swap_remove(0);
         self.filters = manifests(&applied.objects, FILTERS);
         self.installed = Some(filters);
         Ok(())
+    }
+
+    /// Deletes the resources that install the filter. The proxies notice at the next [`apply`](Self::apply).
+    async fn uninstall(&mut self) -> Result<()> {
+        match self.installed.take() {
+            Some(old) => self.delete(&[old]).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Leaves the mesh as it was, for the other scenarios.
+    pub(super) async fn stop(mut self) -> Result<()> {
+        self.uninstall().await?;
+        settle(&self.world.cluster, &self.world.proxies()).await
     }
 
     /// Applies sets, at most `SLOTS`, and waits until the proxies have them.
