@@ -7,7 +7,7 @@
 //! A filter that cannot strip traps: the request is answered with status 500 instead of passing as it came. A trap is a panic,
 //! which every hook catches, so Envoy lives on. `routing_claims.traps` counts them.
 //!
-//! [`abi`] is the only file that touches Envoy's ABI, and the only one with `unsafe`.
+//! `abi.rs` is the only file that touches Envoy's ABI, and the only one with `unsafe`.
 
 mod abi;
 
