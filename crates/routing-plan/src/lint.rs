@@ -6,6 +6,7 @@ mod destinations;
 mod fields;
 mod filters;
 mod objects;
+mod refused;
 mod routes;
 mod strip;
 mod table;

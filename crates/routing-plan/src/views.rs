@@ -130,8 +130,8 @@ const JOB_TEMPLATE: &[&str] = &["spec", "jobTemplate", "spec", "template", "meta
 
 const APPS: &str = "apps";
 const BATCH: &str = "batch";
-const CORE: &str = "";
+pub(crate) const CORE: &str = "";
 const EXTENSIONS: &str = "extensions.istio.io";
-const GATEWAY_API: &str = "gateway.networking.k8s.io";
+pub(crate) const GATEWAY_API: &str = "gateway.networking.k8s.io";
 const NETWORKING: &str = "networking.istio.io";
 const SECURITY: &str = "security.istio.io";

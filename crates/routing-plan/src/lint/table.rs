@@ -1,6 +1,6 @@
 //! The table of lints.
 
-use super::{Lint, Severity, destinations, fields, filters, objects, routes, strip, tokens, variants};
+use super::{Lint, Severity, destinations, fields, filters, objects, refused, routes, strip, tokens, variants};
 
 /// Every lint, in the order of the documentation.
 pub const LINTS: &[Lint] = &[
@@ -212,6 +212,14 @@ pub const LINTS: &[Lint] = &[
         effect: "Istio's admission webhook refuses the VirtualService. Where nothing refuses it, as an HTTPRoute, Envoy rejects all routes of the port and keeps those that it had.",
         remedy: "Write a regular expression in RE2 syntax (at most 1,024 bytes), or another kind of condition.",
         find: routes::refused_match,
+    },
+    Lint {
+        code: "refused-route",
+        severity: Severity::Error,
+        wrong: "A route is against the rules of its kind",
+        effect: "The API server refuses an HTTPRoute or GRPCRoute, and Istio's admission webhook a VirtualService: the mesh keeps what it had before.",
+        remedy: "Name each parent once (or with a `sectionName` each), the port of each Service, each header and query parameter of a condition once, and methods in upper case. Write paths as clients send them, and give at least one of several destinations a weight.",
+        find: refused::refused_route,
     },
     Lint {
         code: "unsupported-parent",
