@@ -501,6 +501,13 @@ fn a_method_of_a_grpc_route_is_a_path() {
     ] {
         assert_eq!(goes(&route(condition), request), wanted, "{condition}");
     }
+    // A rule without a condition is behind one with an empty condition, wherever they are.
+    let rules = "{backendRefs: [{name: last, port: 80}]}, {matches: [{}], backendRefs: [{name: first, port: 80}]}";
+    let spec = format!("parentRefs: [{{group: '', kind: Service, name: shop}}], rules: [{rules}]");
+    assert_eq!(
+        goes(&resource("gateway.networking.k8s.io/v1", "GRPCRoute", "name: r, namespace: a", &spec), &call),
+        "first"
+    );
     // It is merged with the HTTPRoutes of the Service.
     let http = http_route("h", "{matches: [{path: {value: /}}], backendRefs: [{name: http, port: 80}]}");
     assert_eq!(goes(&(route("method: {service: shop.Orders, method: Get}") + &http), &call), "hit");

@@ -27,6 +27,8 @@ pub(super) type Precedence = (Reverse<PathRank>, Reverse<usize>, Reverse<bool>, 
 /// A regular expression comes after a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PathRank {
+    /// There is no condition at all, which a `GRPCRoute` allows: such a rule is behind every other.
+    Nothing,
     Any,
     RegularExpression,
     Prefix,
@@ -254,7 +256,7 @@ fn in_doubt<'m>(manifest: &'m Manifest, view: &HttpRoute, doubt: Doubt) -> Candi
 /// An `HTTPRoute` without `matches`, or without a path in them, has the prefix `/`.
 fn precedence(condition: Option<&RuleMatch>, has_default: bool, is_grpc: bool) -> Precedence {
     let Some(condition) = condition else {
-        let path = if has_default { (PathRank::Prefix, 1) } else { (PathRank::Any, 0) };
+        let path = if has_default { (PathRank::Prefix, 1) } else { (PathRank::Nothing, 0) };
         return (Reverse(path.0), Reverse(path.1), Reverse(false), Reverse(0), Reverse(0));
     };
     if condition.is_in_doubt() {
