@@ -30,7 +30,7 @@ use crate::{
     manifests::Manifest,
     names, token_source,
     views::{
-        Service, Sidecar,
+        Service, Sidecar, VirtualService,
         reader::{Field, UnusableField},
     },
 };
@@ -384,6 +384,7 @@ fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Exp
             Some(format!("503: {id} has no port {port}, so no proxy knows it there (502 with `REGISTRY_ONLY`)"));
     } else if request.gateway.is_none() {
         sidecars(manifests, request, explanation);
+        short_names(manifests, request, explanation);
         table::in_mesh(sources, hosts::is_service(manifests, request), request, explanation);
     } else if listeners.redirect(request, explanation) {
         explanation.instead = Some("301: the gateway redirects to HTTPS".into());
@@ -413,6 +414,28 @@ fn sidecars(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut 
         if sidecar.may_select(request.labels.as_ref()) && !sidecar.shows_all() {
             let message = format!("{} lets the caller see the host and its routes", manifest.id());
             explanation.assume(message, Some(manifest.location(&FieldPath::default())));
+        }
+    }
+}
+
+/// A `VirtualService` can take a short name of a Service for a whole host: `name.namespace`. A sidecar may then have its routes for
+/// that name, beside those of the Service for its other names.
+fn short_names(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Explanation) {
+    if !hosts::is_short_name(manifests, request) {
+        return;
+    }
+    for manifest in manifests {
+        let Some(view) = manifest.view::<VirtualService>().filter(|view| view.is_for_mesh()) else { continue };
+        let hosts = view.hosts.items();
+        let Some(index) = hosts.iter().position(|host| *host == request.host) else {
+            continue;
+        };
+        let is_at_port = matches!(request.port, None | Some(80))
+            || hosts::any_has_port(manifests, hosts, &manifest.namespace, request);
+        if is_at_port {
+            let message = format!("whether {} counts: `{}` is a whole host there", manifest.id(), request.host);
+            let path = view.written.path.clone().field("hosts").index(index);
+            explanation.leave_open(message, Some(manifest.location(&path)));
         }
     }
 }

@@ -242,6 +242,20 @@ fn a_wildcard_is_for_the_short_names_of_a_service() {
 }
 
 #[test]
+fn a_short_name_that_is_a_whole_host_beside_a_service_is_unknown() {
+    let service =
+        |name: &str| resource("v1", "Service", &format!("name: {name}, namespace: a"), "ports: [{port: 8080}]");
+    let services = service("shop") + &service("other") + &service("v2");
+    let asked = ExplainRequest { host: "shop.a".into(), port: Some(8080), ..request() };
+    let routes =
+        |hosts: &str| services.clone() + &virtual_service("v", &format!("hosts: [{hosts}], http: [{{{}}}]", to("v2")));
+    assert_eq!(caveats(&routes("other, shop.a"), &asked), ["spec.hosts[1]"]);
+    // Without a Service, the VirtualService is on port 80 only.
+    assert_eq!(caveats(&routes("shop.a"), &asked), [""; 0]);
+    assert_eq!(caveats(&routes("other, shop.a"), &ExplainRequest { host: "shop.a.svc".into(), ..asked }), [""; 0]);
+}
+
+#[test]
 fn export_to_hides_a_virtual_service() {
     let one = |name: &str, namespace: &str, export: &str, host: &str| {
         let spec = format!("hosts: [shop.a.svc.cluster.local], {export} http: [{{{}}}]", to(host));

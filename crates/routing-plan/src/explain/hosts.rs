@@ -48,6 +48,12 @@ fn service<'m>(manifests: &'m [Manifest], request: &ExplainRequest) -> Option<(&
     services(manifests).find(|(manifest, _)| same_service(&host_of(manifest), &asked))
 }
 
+/// Whether the request names a Service of a manifest by a short name with a dot, which can be a host of its own.
+pub(super) fn is_short_name(manifests: &[Manifest], request: &ExplainRequest) -> bool {
+    request.host.contains('.')
+        && service(manifests, request).is_some_and(|(manifest, _)| host_of(manifest) != request.host)
+}
+
 /// The Service that the request names, if it does not have the request's port: no proxy has routes for it there.
 /// (`BuildSidecarOutboundVirtualHosts` in Istio's `httproute.go`.)
 pub(super) fn without_port<'m>(manifests: &'m [Manifest], request: &ExplainRequest) -> Option<&'m Manifest> {
