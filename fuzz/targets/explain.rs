@@ -54,6 +54,7 @@ fn read(first: &[u8], lines: &[(&[u8], &[u8])]) -> Option<ExplainRequest> {
             .map(|(name, value)| Some((text(name)?, text(value)?.replace('@', TOKEN))))
             .collect::<Option<_>>()?,
         port: port.parse().ok(),
+        scheme: None,
         gateway: some(gateway),
         namespace: some(namespace),
         labels: None,

@@ -2,6 +2,7 @@
 //! header lines at the first change. It never traps.
 #![no_main]
 
+#[allow(dead_code, reason = "the target needs only a part of the tests' host")]
 #[path = "../../crates/hostile/tests/module/host.rs"]
 mod host;
 
