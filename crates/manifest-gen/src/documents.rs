@@ -42,7 +42,7 @@ pub struct PlanInput {
     pub files: PlanFiles,
 }
 
-/// Manifests, and what is to be told about the files that they come from.
+/// Manifests, and notes about the files that they come from.
 #[derive(Debug, Default)]
 pub struct ManifestInput {
     /// The manifests.

@@ -151,7 +151,7 @@ fn gateways_have_many_names() {
             format!("hosts: [shop.example], gateways: {names}, http: [{{{}}}]", to("hit")),
             format!("hosts: [shop.example], gateways: [edge/public], http: [{route}]"),
         ] {
-            // An empty list in a match is no condition.
+            // An empty list in a match does not restrict it.
             let is_match = spec.contains("match") && names == "[]";
             assert_eq!(goes(&virtual_service("v", &spec), request), if is_match { "hit" } else { wanted }, "{spec}");
         }
@@ -219,7 +219,7 @@ fn a_sidecar_has_routes_at_the_ports_of_services_only() {
     let both = services.clone() + &virtual_service("shop", &format!("hosts: [shop, v2], http: [{{{}}}]", to("v2")));
     assert_eq!(goes(&both, &on(8080)), "v2");
 
-    // A host that is no Service.
+    // A host without a Service.
     let host = |port| ExplainRequest { host: "shop.example".into(), ..on(port) };
     let other = services + &virtual_service("shop", &format!("hosts: [shop.example], http: [{{{to_8080}}}]"));
     assert_eq!(caveats(&other, &host(80)), [""; 0]);

@@ -27,7 +27,7 @@ pub(super) type Precedence = (Reverse<PathRank>, Reverse<usize>, Reverse<bool>, 
 /// A regular expression comes after a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PathRank {
-    /// There is no condition at all, which a `GRPCRoute` allows: such a rule is behind every other.
+    /// Without any condition, which a `GRPCRoute` allows. Such a rule is behind every other.
     Nothing,
     Any,
     RegularExpression,
