@@ -184,10 +184,10 @@ impl Target {
 
     /// The cluster that the headers set by the filter lead to.
     #[must_use]
-    pub fn route(&self, set: &[(&str, &str)]) -> &'static str {
+    pub fn route(&self, set: &[(&str, &[u8])]) -> &'static str {
         let variants = |header| {
             let value = set.iter().find(|(name, _)| *name == header).map(|(_, value)| value);
-            VARIANTS.iter().find(|(version, _)| value == Some(version)).map(|(_, cluster)| *cluster)
+            VARIANTS.iter().find(|(version, _)| value == Some(&version.as_bytes())).map(|(_, cluster)| *cluster)
         };
         self.watched.iter().find_map(|header| variants(*header)).unwrap_or(MAIN)
     }

@@ -12,13 +12,15 @@ pub use owned::OwnedDecision;
 pub use steps::Step;
 
 use crate::{
-    cache::{Bucket, Cache},
+    baggage,
+    cache::{Bucket, Cache, Entry},
+    carry::Choice,
     claims::Claims,
-    judgement::Judgement,
+    judgement::{Carry, Judgement, Reading},
     limits,
-    outcome::{ClaimFault, Outcome},
-    policy::Policy,
-    source::{self, Source},
+    outcome::{CarryFault, ClaimFault, Outcome},
+    policy::{Place, Policy},
+    source::{self, Found, Source},
     time::Validity,
     token,
 };
@@ -31,18 +33,31 @@ pub struct Decider {
     policy: Policy,
     payload: Box<[u8]>,
     claims: Claims,
+    /// The headers to set, and then what is carried.
     lines: Vec<u8>,
     report: Vec<u8>,
+    choice: Choice,
+    baggage: baggage::Line,
     cache: Cache,
 }
 
-/// What to do with a request: remove each managed header that [`removes`](Decision::removes) names, then set
+/// What to do with a request: remove each header that [`removes`](Decision::removes) names, then set
 /// [`set_headers`](Decision::set_headers).
 pub struct Decision<'d> {
     policy: &'d Policy,
     managed: bool,
     judgement: Judgement,
     lines: &'d [u8],
+    carrier: CarrierChange<'d>,
+}
+
+/// What becomes of the header of the carrier (R19). By default, it does not change.
+#[derive(Clone, Copy, Default)]
+struct CarrierChange<'d> {
+    /// The request has the header, and it is removed.
+    removed: bool,
+    /// What the header is set to. Empty if it is not set.
+    value: &'d [u8],
 }
 
 impl Decider {
@@ -53,11 +68,14 @@ impl Decider {
         let routes = limits.max_routes as usize;
         let line_bytes = limits::HEADER_BYTES + limits::VERSION_BYTES + SEPARATOR_BYTES;
         let report_line_bytes = limits::HEADER_BYTES + limits::REPORT_BYTES + SEPARATOR_BYTES;
+        let carries_in_baggage = policy.carrier().is_some_and(|carrier| matches!(carrier.place, Place::Baggage(_)));
         Self {
             payload: vec![0; limits.max_payload_bytes as usize].into_boxed_slice(),
             claims: Claims::new(),
-            lines: Vec::with_capacity(routes * line_bytes + report_line_bytes),
+            lines: Vec::with_capacity(routes * line_bytes + report_line_bytes + limits::CARRIED_BYTES),
             report: Vec::with_capacity(limits::REPORT_BYTES),
+            choice: Choice::new(&policy),
+            baggage: baggage::Line::new(carries_in_baggage),
             cache: Cache::new(),
             policy,
         }
@@ -75,47 +93,76 @@ impl Decider {
     ///
     /// Never fails: whatever is wrong with the token results in an [`Outcome`] that sets no routing header. Allocates nothing.
     pub fn decide<'h>(&mut self, headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>, now: i64) -> Decision<'_> {
-        let request = source::read(&self.policy, headers);
+        self.baggage.clear();
+        let request = source::read(&self.policy, &mut self.baggage, headers);
         let token = match request.token {
-            Source::None => return self.without_token(Outcome::NoToken, request.managed),
-            Source::Ambiguous => return self.without_token(Outcome::AmbiguousToken, request.managed),
+            Source::None => return self.without_token(Outcome::NoToken, &request),
+            Source::Ambiguous => return self.without_token(Outcome::AmbiguousToken, &request),
             Source::One(token) => token,
         };
-        let bucket = Bucket::of(token);
-        if let Some(entry) = self.cache.find(bucket, token, now) {
-            return self.decision(request.managed, entry.judgement, self.cache.lines(&entry));
+        let carry = match self.policy.carrier() {
+            Some(carrier) if carrier.source != Some(request.rank) => Carry::Yes,
+            _ => Carry::No,
+        };
+        let mut reading = Reading { tells_format: self.policy.tells_format(request.rank), carry };
+        let (mut judgement, mut cached) = self.recall(token, reading, now);
+        if judgement.carried > 0 && !self.baggage.has_room(judgement.carried) {
+            reading.carry = Carry::NoRoom;
+            (judgement, cached) = self.recall(token, reading, now);
         }
-        let judgement = self.judge(token, now);
-        if judgement.outcome != Outcome::TokenTooLarge {
-            self.cache.put(bucket, token, judgement, &self.lines);
-        }
-        self.decision(request.managed, judgement, &self.lines)
+        let lines = cached.map_or(&*self.lines, |entry| self.cache.lines(&entry));
+        let (lines, carried) = lines.split_at(lines.len() - judgement.carried);
+        let carrier = carrier_change(&self.policy, &mut self.baggage, &request, judgement.outcome, carried);
+        Decision { policy: &self.policy, managed: request.managed, judgement, lines, carrier }
     }
 
-    fn without_token(&mut self, outcome: Outcome, managed: bool) -> Decision<'_> {
-        let judgement = Judgement { outcome, faults: Default::default(), validity: Validity::ALWAYS };
+    fn without_token(&mut self, outcome: Outcome, request: &Found) -> Decision<'_> {
         self.lines.clear();
-        self.report(outcome);
-        self.decision(managed, judgement, &self.lines)
+        self.report(outcome, None);
+        let judgement = Judgement::of(outcome, Validity::ALWAYS);
+        let carrier = carrier_change(&self.policy, &mut self.baggage, request, outcome, &[]);
+        Decision { policy: &self.policy, managed: request.managed, judgement, lines: &self.lines, carrier }
     }
 
-    fn decision<'d>(&'d self, managed: bool, judgement: Judgement, lines: &'d [u8]) -> Decision<'d> {
-        Decision { policy: &self.policy, managed, judgement, lines }
+    /// Decides on a token. If the decision is in the cache, also returns its entry; otherwise, its lines are in `lines`.
+    fn recall(&mut self, token: &[u8], reading: Reading, now: i64) -> (Judgement, Option<Entry>) {
+        let bucket = Bucket::of(token).for_reading(reading);
+        if let Some(entry) = self.cache.find(bucket, token, reading, now) {
+            return (entry.judgement, Some(entry));
+        }
+        let judgement = self.judge(token, reading, now);
+        if judgement.outcome != Outcome::TokenTooLarge {
+            self.cache.put(bucket, token, reading, judgement, &self.lines);
+        }
+        (judgement, None)
     }
 
     /// Decides on a token that is not in the cache.
-    fn judge(&mut self, token: &[u8], now: i64) -> Judgement {
+    fn judge(&mut self, token: &[u8], reading: Reading, now: i64) -> Judgement {
         self.lines.clear();
         let config = self.policy.config();
-        let times = token::decode_unverified(config, token, &mut self.payload)
+        let times = token::decode_unverified(config, token, reading.tells_format, &mut self.payload)
             .and_then(|payload| self.claims.read(&self.policy, payload));
         let (fault, validity) = match times {
             Ok(times) => times.judge(now, config.clock_skew_seconds),
             Err(fault) => (Some(fault), Validity::ALWAYS),
         };
         let outcome = fault.unwrap_or_else(|| self.apply());
-        self.report(outcome);
-        Judgement { outcome, faults: self.faults(outcome), validity }
+        let mut judgement = Judgement { faults: self.faults(outcome), ..Judgement::of(outcome, validity) };
+        if let (Some(carrier), Outcome::Applied, Ok(times)) = (self.policy.carrier(), outcome, times) {
+            let written = match reading.carry {
+                Carry::Yes => self.choice.write(&self.policy, carrier, times.exp, routes(&self.lines)),
+                Carry::No => Some(0),
+                Carry::NoRoom => None,
+            };
+            judgement.carry_fault = written.is_none().then_some(CarryFault::TooLarge);
+            judgement.carried = written.unwrap_or(0);
+        }
+        self.report(outcome, judgement.carry_fault);
+        if judgement.carried > 0 {
+            self.lines.extend_from_slice(self.choice.text());
+        }
+        judgement
     }
 
     /// Writes a line for each valid claim (R13).
@@ -135,10 +182,14 @@ impl Decider {
     }
 
     /// Writes the line of the report (R18).
-    fn report(&mut self, outcome: Outcome) {
+    fn report(&mut self, outcome: Outcome, carry_fault: Option<CarryFault>) {
         let Some(header) = &self.policy.config().report_header else { return };
         self.report.clear();
         self.report.extend_from_slice(outcome.code().as_bytes());
+        if let Some(fault) = carry_fault {
+            self.report.extend_from_slice(b" !");
+            self.report.extend_from_slice(fault.code().as_bytes());
+        }
         if judges_claims(outcome) {
             // Claims without a valid name come first, and share one word.
             let unnamed = self.claims.found().partition_point(|claim| claim.version == Err(ClaimFault::InvalidName));
@@ -185,37 +236,71 @@ impl<'d> Decision<'d> {
         ClaimFault::ALL.iter().copied().zip(self.judgement.faults).filter(|(_, count)| *count > 0)
     }
 
+    /// Why the choice was not carried to the next hop (R19).
+    #[must_use]
+    pub fn carry_fault(&self) -> Option<CarryFault> {
+        self.judgement.carry_fault
+    }
+
     /// Whether any header of the request must be removed, before [`set_headers`](Self::set_headers) are set.
     #[must_use]
     pub fn removes_any(&self) -> bool {
-        self.managed
+        self.managed || self.carrier.removed
     }
 
-    /// Whether all lines of this header must be removed (R1). The name can be in any case.
+    /// Whether all lines of this header must be removed (R1, R19). The name can be in any case.
     #[must_use]
     pub fn removes(&self, header: &[u8]) -> bool {
         self.managed && self.policy.is_managed(header)
+            || self.carrier.removed
+                && self.policy.carrier().is_some_and(|carrier| header.eq_ignore_ascii_case(carrier.header().as_bytes()))
     }
 
-    /// The headers to set, as names and values. Each name occurs once, and the report is last. Names are in lower case. Values
-    /// are visible ASCII and spaces.
-    pub fn set_headers(&self) -> impl Iterator<Item = (&'d str, &'d str)> + use<'d> {
-        let Ok(mut lines) = std::str::from_utf8(self.lines) else {
-            unreachable!("the policy's headers and valid versions are ASCII")
+    /// The headers to set, as names and values: the routing headers in order of name, the report, and the carrier. Each name occurs
+    /// once, in lower case. Values are visible ASCII and spaces, except that `baggage` contains the bytes of the client's other members.
+    pub fn set_headers(&self) -> impl Iterator<Item = (&'d str, &'d [u8])> + use<'d> {
+        let value = self.carrier.value;
+        let carrier = self.policy.carrier().filter(|_| !value.is_empty()).map(|carrier| (carrier.header(), value));
+        let name = |name| match std::str::from_utf8(name) {
+            Ok(name) => name,
+            Err(_) => unreachable!("the policy's headers are ASCII"),
         };
-        std::iter::from_fn(move || {
-            let (name, rest) = split_at_byte(lines, b':')?;
-            let (value, rest) = split_at_byte(rest, b'\n')?;
-            lines = rest;
-            Some((name, value))
-        })
+        routes(self.lines).map(move |(header, value)| (name(header), value)).chain(carrier)
     }
 
     /// Whether the request changes at all, so that its route must be recomputed (R15).
     #[must_use]
     pub fn changes_request(&self) -> bool {
-        self.managed || !self.lines.is_empty()
+        self.managed || !self.lines.is_empty() || self.carrier.removed || !self.carrier.value.is_empty()
     }
+}
+
+/// What becomes of the carrier in a request (R19), if the choice that is `carried` is not empty or if it is.
+fn carrier_change<'d>(
+    policy: &Policy,
+    baggage: &'d mut baggage::Line,
+    request: &Found,
+    outcome: Outcome,
+    carried: &'d [u8],
+) -> CarrierChange<'d> {
+    let Some(carrier) = policy.carrier() else { return CarrierChange::default() };
+    let stays = match carrier.source {
+        Some(source) => source == request.rank || outcome != Outcome::Applied,
+        None => false,
+    };
+    if carried.is_empty() && (stays || !request.carrier) {
+        return CarrierChange::default();
+    }
+    let value = match carrier.place {
+        Place::Header(_) => carried,
+        Place::Baggage(_) => {
+            if !carried.is_empty() {
+                baggage.push(carried);
+            }
+            baggage.text()
+        }
+    };
+    CarrierChange { removed: request.carrier_header, value }
 }
 
 /// A clone has the same policy, its own memory and an empty cache.
@@ -251,9 +336,19 @@ fn push_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     lines.push(b'\n');
 }
 
-/// The text before and after an ASCII character. `str::split_once` takes five times the instructions for a short text.
-fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
-    let (before, rest) = text.split_at_checked(memchr(byte, text.as_bytes())?)?;
+/// The names and values of lines that [`push_line`] added.
+fn routes(mut lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    std::iter::from_fn(move || {
+        let (name, rest) = split_at_byte(lines, b':')?;
+        let (value, rest) = split_at_byte(rest, b'\n')?;
+        lines = rest;
+        Some((name, value))
+    })
+}
+
+/// The text before and after a byte.
+fn split_at_byte(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    let (before, rest) = text.split_at_checked(memchr(byte, text)?)?;
     Some((before, rest.get(1..)?))
 }
 
@@ -273,6 +368,7 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_800_000_000;
+    const PLAIN: Reading = Reading { tells_format: false, carry: Carry::No };
 
     /// Everything that R17 forbids in `Debug`, including the memory that a decision leaves behind.
     #[test]
@@ -283,7 +379,7 @@ mod tests {
         let secret = bearer(payload);
         for _ in 0..2 {
             let decision = decider.decide([(&b"authorization"[..], secret.as_bytes())], NOW);
-            assert!(decision.set_headers().any(|header| header == ("shop", "hidden-version")));
+            assert!(decision.set_headers().any(|header| header == ("shop", &b"hidden-version"[..])));
             assert_eq!(format!("{decision:?}"), "Decision { outcome: Applied, .. }");
             let texts = [format!("{decision:#?}"), format!("{decider:?}"), format!("{decider:#?}")];
             for text in texts {
@@ -337,7 +433,7 @@ mod tests {
             let found = decider.decide([(&b"authorization"[..], token.as_bytes())], NOW).outcome();
             assert_eq!(found, outcome);
             let token = &token.as_bytes()["Bearer ".len()..];
-            let found = decider.cache.find(Bucket::of(token), token, NOW).map(|entry| entry.judgement.outcome);
+            let found = decider.cache.find(Bucket::of(token), token, PLAIN, NOW).map(|entry| entry.judgement.outcome);
             assert_eq!(found, (outcome != Outcome::TokenTooLarge).then_some(outcome));
         }
     }

@@ -1,18 +1,26 @@
-//! Finds the one token in a request's headers (R3), and whether the client sent a managed header (R1).
+//! Finds the one token in a request's headers (R3), and whether the client sent a managed header (R1) or something in the carrier
+//! (R19).
 
 use memchr::memchr;
 
 use crate::{
+    baggage::{self, Member},
     config::{HeaderSourceConfig, PolicyConfig},
-    policy::Policy,
+    policy::{Carrier, Place, Policy},
 };
 
 /// The result of one pass over the header lines.
 #[derive(Clone, Copy)]
 pub(crate) struct Found<'h> {
     pub(crate) token: Source<'h>,
+    /// The rank of the source of the token: the number of sources before it in the policy.
+    pub(crate) rank: usize,
     /// The request has a managed header.
     pub(crate) managed: bool,
+    /// The request has the header of the carrier.
+    pub(crate) carrier_header: bool,
+    /// The client sent something in the carrier.
+    pub(crate) carrier: bool,
 }
 
 /// The first source that is present.
@@ -23,11 +31,16 @@ pub(crate) enum Source<'h> {
     Ambiguous,
 }
 
-/// Reads the header lines of a request. Names can be in any case.
-pub(crate) fn read<'h>(policy: &Policy, headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>) -> Found<'h> {
+/// Reads the header lines of a request. Names can be in any case. If the policy carries in `baggage`, the members of others are written
+/// to `others`.
+pub(crate) fn read<'h>(
+    policy: &Policy,
+    others: &mut baggage::Line,
+    headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
+) -> Found<'h> {
     let PolicyConfig { from_headers, from_cookies, .. } = policy.config();
     let mut best = Best { rank: usize::MAX, token: Source::None };
-    let mut managed = false;
+    let (mut managed, mut carrier_header, mut carrier) = (false, false, false);
     for (name, value) in headers {
         if !policy.may_read(name) {
             continue;
@@ -40,17 +53,43 @@ pub(crate) fn read<'h>(policy: &Policy, headers: impl IntoIterator<Item = (&'h [
         }
         if !from_cookies.is_empty() && same(name, b"cookie") {
             cookies(value, |name, token| {
-                // Compares byte by byte. `==` calls `memcmp`, which doubles the cost of a hostile line of short names.
-                let wanted = |cookie: &String| {
-                    cookie.len() == name.len() && cookie.bytes().zip(name).all(|(one, other)| one == *other)
-                };
-                if let Some(index) = from_cookies.iter().position(wanted) {
+                if let Some(index) = from_cookies.iter().position(|cookie| equal(cookie.as_bytes(), name)) {
                     best.offer(from_headers.len() + index, token);
                 }
             });
         }
+        if policy.reads_baggage() && same(name, b"baggage") {
+            carrier |= read_baggage(policy, value, &mut best, others);
+        }
+        if policy.carrier().is_some_and(|carrier| same(name, carrier.header().as_bytes())) {
+            carrier_header = true;
+        }
     }
-    Found { token: best.token, managed }
+    if let Some(Carrier { place: Place::Header(_), .. }) = policy.carrier() {
+        carrier = carrier_header;
+    }
+    Found { token: best.token, rank: best.rank, managed, carrier_header, carrier }
+}
+
+/// Reads a line of `baggage`. Returns whether it has a member that is the carrier.
+fn read_baggage<'h>(policy: &Policy, line: &'h [u8], best: &mut Best<'h>, others: &mut baggage::Line) -> bool {
+    let PolicyConfig { from_headers, from_cookies, from_baggage, .. } = policy.config();
+    let carried = policy.carrier().and_then(|carrier| match &carrier.place {
+        Place::Baggage(key) => Some(key.as_bytes()),
+        Place::Header(_) => None,
+    });
+    let mut found = false;
+    for Member { whole, key, value } in baggage::members(line) {
+        if let Some(index) = from_baggage.iter().position(|source| equal(source.as_bytes(), key)) {
+            best.offer(from_headers.len() + from_cookies.len() + index, value);
+        }
+        match carried {
+            Some(carried) if equal(carried, key) => found = true,
+            Some(_) => others.push(whole),
+            None => {}
+        }
+    }
+    found
 }
 
 /// The first source that is present so far, by its rank in the policy.
@@ -94,13 +133,18 @@ fn cookies<'h>(line: &'h [u8], mut found: impl FnMut(&'h [u8], &'h [u8])) {
     }
 }
 
+/// Whether two texts are equal. Compares byte by byte: `==` calls `memcmp`, which doubles the cost of a hostile line of short names.
+fn equal(text: &[u8], other: &[u8]) -> bool {
+    text.len() == other.len() && text.iter().zip(other).all(|(one, other)| one == other)
+}
+
 /// Whether two texts are equal, compared case-insensitively. Most are equal byte for byte.
 fn same(text: &[u8], other: &[u8]) -> bool {
     text == other || text.eq_ignore_ascii_case(other)
 }
 
 /// Removes spaces and tabs at both ends (`OWS`, RFC 9110 section 5.6.3).
-fn trim(mut text: &[u8]) -> &[u8] {
+pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
     }

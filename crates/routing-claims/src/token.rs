@@ -8,10 +8,12 @@ use crate::{
     outcome::Outcome,
 };
 
-/// Decodes the payload of an unverified token into the start of a buffer, which must have room for `maxPayloadBytes`.
+/// Decodes the payload of an unverified token into the start of a buffer, which must have room for `maxPayloadBytes`. The format is that
+/// of the policy, unless the token tells its format itself.
 pub(crate) fn decode_unverified<'b>(
     config: &PolicyConfig,
     token: &[u8],
+    tells_format: bool,
     buffer: &'b mut [u8],
 ) -> Result<&'b mut [u8], Outcome> {
     let LimitsConfig { max_token_bytes, max_payload_bytes, .. } = config.limits;
@@ -19,6 +21,7 @@ pub(crate) fn decode_unverified<'b>(
         return Err(Outcome::TokenTooLarge);
     }
     let segment = match config.format {
+        _ if tells_format => segment_by_dots(token),
         TokenFormat::Jwt => payload_segment(token),
         TokenFormat::Payload => Some(token),
     };
@@ -30,8 +33,32 @@ pub(crate) fn decode_unverified<'b>(
     Ok(buffer.get_mut(..length).unwrap_or_else(|| unreachable!("{length} bytes were written")))
 }
 
+/// Appends base64url without padding.
+pub(crate) fn encode(bytes: &[u8], into: &mut Vec<u8>) {
+    let start = into.len();
+    into.resize(start + encoded_length(bytes.len()), 0);
+    let encoded = engine::unpadded().encode_slice(bytes, into.get_mut(start..).unwrap_or_default());
+    debug_assert_eq!(encoded, Ok(encoded_length(bytes.len())));
+}
+
+/// The length of base64url without padding: four thirds, rounded up.
+pub(crate) fn encoded_length(length: usize) -> usize {
+    length / 3 * 4 + (length % 3 * 4).div_ceil(3)
+}
+
 fn exceeds(length: usize, limit: u32) -> bool {
     u32::try_from(length).map_or(true, |length| length > limit)
+}
+
+/// The payload segment of a token that tells its format itself: a JWT has dots. It needs no percent-encoding (R5).
+fn segment_by_dots(token: &[u8]) -> Option<&[u8]> {
+    if memchr(b'%', token).is_some() {
+        None
+    } else if memchr(b'.', token).is_some() {
+        payload_segment(token)
+    } else {
+        Some(token)
+    }
 }
 
 /// The second of exactly three segments, the first of which is not empty (RFC 7515 section 7.1).
@@ -109,6 +136,13 @@ mod tests {
         fn what_base64_encodes_is_decoded(bytes in vec(any::<u8>(), 0..100)) {
             prop_assert_eq!(decoded(BASE64_URL_SAFE.encode(&bytes).as_bytes()), Some(bytes.clone()));
             prop_assert_eq!(decoded(BASE64_URL_SAFE_NO_PAD.encode(&bytes).as_bytes()), Some(bytes));
+        }
+
+        #[test]
+        fn what_is_encoded_is_what_base64_encodes(bytes in vec(any::<u8>(), 0..100)) {
+            let mut text = b"key=".to_vec();
+            encode(&bytes, &mut text);
+            prop_assert_eq!(text, format!("key={}", BASE64_URL_SAFE_NO_PAD.encode(&bytes)).into_bytes());
         }
 
         #[test]
