@@ -1,16 +1,16 @@
 //! Writes the choice that travels to the next hop (R19).
 
-use std::io::Write as _;
-
 use crate::{
     limits,
-    policy::{Carrier, Place, Policy},
+    policy::{Carrier, Policy},
     token,
 };
 
 /// Memory for the choice, reused for every token.
 pub(crate) struct Choice {
     json: Vec<u8>,
+    /// Something did not fit into `json`.
+    is_full: bool,
     /// The value of the header, or the member of `baggage`.
     text: Vec<u8>,
 }
@@ -18,12 +18,11 @@ pub(crate) struct Choice {
 impl Choice {
     /// Allocates nothing if the policy does not carry.
     pub(crate) fn new(policy: &Policy) -> Self {
-        let is_written = policy.carrier().is_some();
-        let buffer = |bytes| Vec::with_capacity(if is_written { bytes } else { 0 });
-        Self { json: buffer(JSON_BYTES), text: buffer(limits::CARRIED_BYTES) }
+        let buffer = |bytes| Vec::with_capacity(policy.carrier().map_or(0, |_| bytes));
+        Self { json: buffer(JSON_BYTES), is_full: false, text: buffer(limits::CARRIED_BYTES) }
     }
 
-    /// Writes the choice of these routing headers, in order of name. Returns its length, or nothing if it is too large.
+    /// Writes the choice of these routing headers, which are in order of name. Returns its length, or nothing if it is too large.
     pub(crate) fn write<'r>(
         &mut self,
         policy: &Policy,
@@ -31,15 +30,16 @@ impl Choice {
         exp: Option<i64>,
         routes: impl Iterator<Item = (&'r [u8], &'r [u8])>,
     ) -> Option<usize> {
+        self.write_json(policy, carrier, exp, routes);
         self.text.clear();
-        if let Place::Baggage(key) = &carrier.place {
+        if let Some(key) = &carrier.key {
             self.text.extend_from_slice(key.as_bytes());
             self.text.push(b'=');
         }
-        self.write_json(policy, carrier, exp, routes)?;
         let limits = &policy.config().limits;
         let value = token::encoded_length(self.json.len());
-        let fits = self.json.len() <= limits.max_payload_bytes as usize
+        let fits = !self.is_full
+            && self.json.len() <= limits.max_payload_bytes as usize
             && value <= limits.max_token_bytes as usize
             && self.text.len() + value <= limits::CARRIED_BYTES;
         if !fits {
@@ -60,45 +60,58 @@ impl Choice {
         carrier: &Carrier,
         exp: Option<i64>,
         routes: impl Iterator<Item = (&'r [u8], &'r [u8])>,
-    ) -> Option<()> {
+    ) {
         self.json.clear();
-        self.push(b"{")?;
+        self.is_full = false;
+        self.push(b"{");
         if let Some(exp) = exp {
-            let exp = exp.clamp(-limits::CARRIED_EXP, limits::CARRIED_EXP);
-            // There is room at the start, and writing to memory cannot fail.
-            write!(self.json, "\"exp\":{exp},").ok()?;
+            self.push(b"\"exp\":");
+            self.push_number(exp.clamp(-limits::CARRIED_EXP, limits::CARRIED_EXP));
+            self.push(b",");
         }
-        for key in &carrier.path {
-            self.push(key)?;
-            self.push(b":{")?;
+        self.push(&carrier.path);
+        let mut quote: &[u8] = b"\"";
+        for (header, version) in routes {
+            self.push(quote);
+            self.push(match policy.header_prefix() {
+                Some(prefix) => header.get(prefix.len()..).unwrap_or_default(),
+                None => carrier.names.get(header).map(|name| &**name).unwrap_or_default(),
+            });
+            self.push(b"\":\"");
+            self.push(version);
+            quote = b"\",\"";
         }
-        for (index, (header, version)) in routes.enumerate() {
-            self.push(if index == 0 { b"" } else { b"," })?;
-            if let Some(prefix) = policy.header_prefix() {
-                self.push(b"\"")?;
-                self.push(header.get(prefix.len()..)?)?;
-                self.push(b"\"")?;
-            } else {
-                let name = carrier.names.get(header);
-                self.push(name.unwrap_or_else(|| unreachable!("every header of the policy has a service")))?;
-            }
-            self.push(b":\"")?;
-            self.push(version)?;
-            self.push(b"\"")?;
+        self.push(b"\"");
+        for _ in 0..=policy.config().claim_path.len() {
+            self.push(b"}");
         }
-        for _ in 0..=carrier.path.len() {
-            self.push(b"}")?;
-        }
-        Some(())
     }
 
-    /// Adds text, if there is room. More than fits is never carried, so it needs no memory.
-    fn push(&mut self, text: &[u8]) -> Option<()> {
-        if self.json.len() + text.len() > JSON_BYTES {
-            return None;
+    /// Adds a number in decimal.
+    fn push_number(&mut self, number: i64) {
+        let mut digits = [0; 20];
+        let mut rest = number.unsigned_abs();
+        let mut start = digits.len();
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+            rest /= 10;
+            start -= 1;
+            if rest == 0 {
+                break;
+            }
         }
-        self.json.extend_from_slice(text);
-        Some(())
+        self.push(if number < 0 { b"-" } else { b"" });
+        self.push(digits.get(start..).unwrap_or_default());
+    }
+
+    /// Adds text, if there is room. What does not fit is never carried, so it needs no memory.
+    #[inline(never)]
+    fn push(&mut self, text: &[u8]) {
+        if self.json.len() + text.len() > JSON_BYTES {
+            self.is_full = true;
+        } else {
+            self.json.extend_from_slice(text);
+        }
     }
 }
 

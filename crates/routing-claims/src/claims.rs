@@ -64,10 +64,10 @@ impl Claims {
         let Self { found, headers, .. } = self;
         let header = |claim: &Claim| claim.header.of(headers);
         let key = |claim: &Claim| claim.key.of(payload);
-        found.sort_unstable_by(|a, b| header(a).cmp(header(b)));
+        sort(found, false, headers);
         let mut conflicts = false;
         for alike in found.chunk_by_mut(|a, b| header(a) == header(b)) {
-            alike.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+            sort(alike, true, payload);
             if !alike.is_sorted_by(|a, b| key(a) < key(b)) {
                 return Err(Outcome::DuplicateKey);
             }
@@ -166,6 +166,14 @@ impl Claims {
         debug_assert!(self.headers.len() - start <= limits::HEADER_BYTES, "there is room for every header");
         Span::new(start, self.headers.len())
     }
+}
+
+/// Sorts claims by their keys or by their headers, in these bytes. One function for both: a second copy of the standard library's sort
+/// would make the WASM filter 6 KB larger.
+#[inline(never)]
+fn sort(claims: &mut [Claim], by_key: bool, bytes: &[u8]) {
+    let text = |claim: &Claim| if by_key { claim.key } else { claim.header }.of(bytes);
+    claims.sort_unstable_by(|a, b| text(a).cmp(text(b)));
 }
 
 impl From<Fault> for Outcome {

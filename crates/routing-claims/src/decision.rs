@@ -19,7 +19,7 @@ use crate::{
     judgement::{Carry, Judgement, Reading},
     limits,
     outcome::{CarryFault, ClaimFault, Outcome},
-    policy::{Place, Policy},
+    policy::Policy,
     source::{self, Found, Source},
     time::Validity,
     token,
@@ -68,7 +68,7 @@ impl Decider {
         let routes = limits.max_routes as usize;
         let line_bytes = limits::HEADER_BYTES + limits::VERSION_BYTES + SEPARATOR_BYTES;
         let report_line_bytes = limits::HEADER_BYTES + limits::REPORT_BYTES + SEPARATOR_BYTES;
-        let carries_in_baggage = policy.carrier().is_some_and(|carrier| matches!(carrier.place, Place::Baggage(_)));
+        let carries_in_baggage = policy.carrier().is_some_and(|carrier| carrier.key.is_some());
         Self {
             payload: vec![0; limits.max_payload_bytes as usize].into_boxed_slice(),
             claims: Claims::new(),
@@ -253,14 +253,14 @@ impl<'d> Decision<'d> {
     pub fn removes(&self, header: &[u8]) -> bool {
         self.managed && self.policy.is_managed(header)
             || self.carrier.removed
-                && self.policy.carrier().is_some_and(|carrier| header.eq_ignore_ascii_case(carrier.header().as_bytes()))
+                && self.policy.carrier().is_some_and(|carrier| header.eq_ignore_ascii_case(carrier.header.as_bytes()))
     }
 
     /// The headers to set, as names and values: the routing headers in order of name, the report, and the carrier. Each name occurs
     /// once, in lower case. Values are visible ASCII and spaces, except that `baggage` contains the bytes of the client's other members.
     pub fn set_headers(&self) -> impl Iterator<Item = (&'d str, &'d [u8])> + use<'d> {
         let value = self.carrier.value;
-        let carrier = self.policy.carrier().filter(|_| !value.is_empty()).map(|carrier| (carrier.header(), value));
+        let carrier = self.policy.carrier().filter(|_| !value.is_empty()).map(|carrier| (&*carrier.header, value));
         let name = |name| match std::str::from_utf8(name) {
             Ok(name) => name,
             Err(_) => unreachable!("the policy's headers are ASCII"),
@@ -291,14 +291,13 @@ fn carrier_change<'d>(
     if carried.is_empty() && (stays || !request.carrier) {
         return CarrierChange::default();
     }
-    let value = match carrier.place {
-        Place::Header(_) => carried,
-        Place::Baggage(_) => {
-            if !carried.is_empty() {
-                baggage.push(carried);
-            }
-            baggage.text()
+    let value = if carrier.key.is_none() {
+        carried
+    } else {
+        if !carried.is_empty() {
+            baggage.push(carried);
         }
+        baggage.text()
     };
     CarrierChange { removed: request.carrier_header, value }
 }

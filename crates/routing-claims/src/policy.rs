@@ -7,7 +7,7 @@ mod validate;
 
 use std::{fmt, sync::Arc};
 
-pub(crate) use carrier::{Carrier, Place};
+pub(crate) use carrier::Carrier;
 use index::Index;
 
 use crate::{

@@ -6,7 +6,7 @@ use memchr::memchr;
 use crate::{
     baggage::{self, Member},
     config::{HeaderSourceConfig, PolicyConfig},
-    policy::{Carrier, Place, Policy},
+    policy::Policy,
 };
 
 /// The result of one pass over the header lines.
@@ -61,11 +61,11 @@ pub(crate) fn read<'h>(
         if policy.reads_baggage() && same(name, b"baggage") {
             carrier |= read_baggage(policy, value, &mut best, others);
         }
-        if policy.carrier().is_some_and(|carrier| same(name, carrier.header().as_bytes())) {
+        if policy.carrier().is_some_and(|carrier| same(name, carrier.header.as_bytes())) {
             carrier_header = true;
         }
     }
-    if let Some(Carrier { place: Place::Header(_), .. }) = policy.carrier() {
+    if policy.carrier().is_some_and(|carrier| carrier.key.is_none()) {
         carrier = carrier_header;
     }
     Found { token: best.token, rank: best.rank, managed, carrier_header, carrier }
@@ -74,10 +74,7 @@ pub(crate) fn read<'h>(
 /// Reads a line of `baggage`. Returns whether it has a member that is the carrier.
 fn read_baggage<'h>(policy: &Policy, line: &'h [u8], best: &mut Best<'h>, others: &mut baggage::Line) -> bool {
     let PolicyConfig { from_headers, from_cookies, from_baggage, .. } = policy.config();
-    let carried = policy.carrier().and_then(|carrier| match &carrier.place {
-        Place::Baggage(key) => Some(key.as_bytes()),
-        Place::Header(_) => None,
-    });
+    let carried = policy.carrier().and_then(|carrier| carrier.key.as_deref()).map(str::as_bytes);
     let mut found = false;
     for Member { whole, key, value } in baggage::members(line) {
         if let Some(index) = from_baggage.iter().position(|source| equal(source.as_bytes(), key)) {

@@ -1,6 +1,6 @@
 //! What is looked up for each header line and each claim.
 
-use super::carrier::{Carrier, Place};
+use super::Carrier;
 use crate::{
     config::{PolicyConfig, ServiceConfig},
     names::{Names, length_bit},
@@ -9,7 +9,7 @@ use crate::{
 /// The names of a policy, prepared for lookups.
 pub(super) struct Index {
     /// Listed mode: the services, each with its header. Prefix mode: empty.
-    services: Names<Box<str>>,
+    services: Names<Box<[u8]>>,
     /// The managed headers that are known by name.
     managed: Names<()>,
     /// Prefix mode: what every other managed header starts with.
@@ -29,15 +29,14 @@ impl Index {
         let header = |service: &ServiceConfig| Box::from(service.header.as_deref().expect("a header"));
         let services = || config.services.iter().flatten();
         let headers: Vec<Box<str>> = services().map(header).collect();
-        let carried = carrier.filter(|carrier| carrier.source.is_none()).and_then(|carrier| match &carrier.place {
-            Place::Header(header) => Some(&**header),
-            Place::Baggage(_) => None,
-        });
-        let managed = headers.iter().map(|header| &**header).chain(config.report_header.as_deref()).chain(carried);
+        let header = carrier.filter(|carrier| carrier.key.is_none() && carrier.source.is_none());
+        let header = header.map(|carrier| &*carrier.header);
+        let managed = headers.iter().map(|header| &**header).chain(config.report_header.as_deref()).chain(header);
         let managed = Names::new(managed.map(|header| (header, ())));
-        let services = Names::new(services().map(|service| &*service.name).zip(headers.iter().cloned()));
+        let headers = headers.iter().map(|header| Box::from(header.as_bytes()));
+        let services = Names::new(services().map(|service| &*service.name).zip(headers));
         let cookie = (!config.from_cookies.is_empty()).then_some("cookie");
-        let carries_in_baggage = carrier.is_some_and(|carrier| matches!(carrier.place, Place::Baggage(_)));
+        let carries_in_baggage = carrier.is_some_and(|carrier| carrier.key.is_some());
         let reads_baggage = carries_in_baggage || !config.from_baggage.is_empty();
         let baggage = reads_baggage.then_some("baggage");
         let sources = config.from_headers.iter().map(|source| &*source.name).chain(cookie).chain(baggage);
@@ -57,7 +56,7 @@ impl Index {
     }
 
     pub(super) fn service_header(&self, key: &[u8]) -> Option<&[u8]> {
-        self.services.get(key).map(|header| header.as_bytes())
+        self.services.get(key).map(|header| &**header)
     }
 
     #[inline]

@@ -77,7 +77,8 @@ impl Validator<'_> {
         }
         for (index, key) in from_baggage.iter().enumerate() {
             let path = || FieldPath::from("fromBaggage").index(index);
-            if self.baggage_key(path(), key) && from_baggage.iter().take(index).any(|other| other == key) {
+            self.baggage_key(path(), key);
+            if from_baggage.iter().take(index).any(|other| other == key) {
                 self.duplicate(path(), "each key once", key);
             }
         }
@@ -87,10 +88,7 @@ impl Validator<'_> {
         let PolicyConfig { carry: Some(carry), from_headers, .. } = self.config else { return };
         let field = |name: &str| FieldPath::from("carry").field(name);
         let header = match carry {
-            CarryConfig { baggage: Some(key), header: None } => {
-                self.baggage_key(field("baggage"), key);
-                return;
-            }
+            CarryConfig { baggage: Some(key), header: None } => return self.baggage_key(field("baggage"), key),
             CarryConfig { baggage: None, header: Some(header) } => header,
             CarryConfig { baggage: None, header: None } => {
                 return self.add("carry", Kind::MissingField, ONE_CARRIER, "neither");
@@ -98,30 +96,20 @@ impl Validator<'_> {
             CarryConfig { .. } => return self.add("carry", Kind::Conflict, ONE_CARRIER, "both"),
         };
         // A source without a prefix can be the carrier: what one hop writes, the next one reads.
-        let mut sources = from_headers.iter().filter(|source| source.name == *header).peekable();
-        if !self.header_name(field("header"), header) {
-            return;
-        }
-        if sources.peek().is_some() && !sources.all(|source| source.prefix.is_empty()) {
-            let found = format!("{}, which has a `prefix` in `fromHeaders`", quoted(header));
-            self.add(field("header"), Kind::Conflict, "a header that is no source, or one without a `prefix`", found);
-        } else if let Some(taken_by) = self.routing_header(header) {
-            let found = format!("{}, {taken_by}", quoted(header));
-            self.add(field("header"), Kind::Conflict, "a header of its own", found);
+        let has_prefix = from_headers.iter().any(|source| source.name == *header && !source.prefix.is_empty());
+        if self.header_name(field("header"), header) {
+            let taken_by = has_prefix.then_some("a source with a `prefix`").or_else(|| self.routing_header(header));
+            self.own_header(field("header"), header, taken_by);
         }
     }
 
-    /// Whether the key can be that of a `baggage` member. If not, adds a diagnostic.
-    fn baggage_key(&mut self, path: FieldPath, key: &str) -> bool {
-        if is_token(key) && key.len() <= limits::BAGGAGE_KEY_BYTES {
-            return true;
-        }
+    /// Checks the key of a `baggage` member.
+    fn baggage_key(&mut self, path: FieldPath, key: &str) {
         if is_token(key) {
             self.length(path, key, 1..=limits::BAGGAGE_KEY_BYTES);
         } else {
             self.add(path, Kind::InvalidText, "a key of W3C Baggage (section 3.2.1.2)", quoted(key));
         }
-        false
     }
 
     fn claim_path(&mut self) {
@@ -196,9 +184,14 @@ impl Validator<'_> {
         }
         let is_carrier = carry.as_ref().is_some_and(|carry| carry.header.as_ref() == Some(report));
         let taken_by = is_carrier.then_some("the carrier").or_else(|| self.routing_header(report));
+        self.own_header("reportHeader".into(), report, taken_by);
+    }
+
+    /// Adds a diagnostic if the header is something else already.
+    fn own_header(&mut self, path: FieldPath, header: &str, taken_by: Option<&str>) {
         if let Some(taken_by) = taken_by {
-            let found = format!("{}, {taken_by}", quoted(report));
-            self.add("reportHeader", Kind::Conflict, "a header of its own", found);
+            let found = format!("{}, {taken_by}", quoted(header));
+            self.add(path, Kind::Conflict, "a header of its own", found);
         }
     }
 
