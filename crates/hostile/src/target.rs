@@ -61,7 +61,8 @@ impl Target {
             |service: &Value| text(&service["header"]).or_else(|| Some(text(&service["name"])?.to_ascii_lowercase()));
         // Computed from the text alone: the core cannot be asked, because it is under attack too.
         let services = config["services"].as_array().into_iter().flatten().filter_map(header);
-        let managed = services.chain(text(&config["reportHeader"])).collect();
+        let carrier = text(&config["carry"]["header"]);
+        let managed = services.chain(text(&config["reportHeader"])).chain(carrier).collect();
         Ok(Self { name, config, watched, policy, managed })
     }
 
@@ -136,6 +137,44 @@ impl Target {
                     "reportHeader": "x-routing-report",
                 }),
             )?,
+            // A gateway: the carrier is not a source.
+            Self::new(
+                "carry",
+                ["microservice-a", "microservice-b"],
+                json!({
+                    "fromCookies": ["qa"],
+                    "carry": {"baggage": "qa"},
+                    "services": [{"name": "microservice-A"}, {"name": "microservice-B"}],
+                    "reportHeader": "x-routing-report",
+                    "clockSkewSeconds": 0,
+                }),
+            )?,
+            // One policy for all hops.
+            Self::new(
+                "hop",
+                ["x-route-api", "x-route-cart"],
+                json!({
+                    "fromHeaders": [{"name": "x-qa-token"}],
+                    "fromBaggage": ["other", "qa"],
+                    "carry": {"baggage": "qa"},
+                    "claimPath": ["r\u{e9}"],
+                    "headerPrefix": "x-route-",
+                    "reportHeader": "x-routing-report",
+                    "clockSkewSeconds": 1,
+                }),
+            )?,
+            Self::new(
+                "carrier-header",
+                ["api", "cart"],
+                json!({
+                    "fromBaggage": ["qa"],
+                    "carry": {"header": "x-qa-routes"},
+                    "services": [{"name": "Api"}, {"name": "cart"}],
+                    "reportHeader": "x-routing-report",
+                    "clockSkewSeconds": 0,
+                    "limits": {"maxPayloadBytes": 300},
+                }),
+            )?,
         ])
     }
 
@@ -197,6 +236,14 @@ impl Target {
     pub fn manages(&self, header: &[u8]) -> bool {
         self.managed.iter().any(|name| name.as_bytes() == header)
             || self.policy.config().header_prefix.as_ref().is_some_and(|prefix| header.starts_with(prefix.as_bytes()))
+    }
+
+    /// The start of a member of `baggage` that no client may send: the carrier, if it is not a source.
+    #[must_use]
+    pub fn forbidden_member(&self) -> Option<String> {
+        let key = self.config["carry"]["baggage"].as_str()?;
+        let is_source = self.config["fromBaggage"].as_array().into_iter().flatten().any(|source| source == key);
+        (!is_source).then(|| format!("{key}={FORGED}"))
     }
 
     /// A decider with an empty cache.
