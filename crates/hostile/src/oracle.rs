@@ -100,7 +100,8 @@ fn judge_at(
     check(!got().any(|(_, value)| of_client(value)), Violation::Forged);
     let forbidden = target.forbidden_member();
     let forged = |(name, value): &(Vec<u8>, Vec<u8>)| {
-        let member = |part: &[u8]| forbidden.as_ref().is_some_and(|start| part.trim_ascii().starts_with(start.as_bytes()));
+        let member =
+            |part: &[u8]| forbidden.as_ref().is_some_and(|start| part.trim_ascii().starts_with(start.as_bytes()));
         name == b"baggage" && value.split(|byte| *byte == b',').any(member)
     };
     check(!seen.headers.iter().any(forged), Violation::Forged);
