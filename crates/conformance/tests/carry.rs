@@ -1,5 +1,7 @@
 //! What one hop carries, the next hop reads (R19): on the core, from one decision to the next.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use routing_claims::{Decider, Outcome, Policy};
@@ -32,11 +34,11 @@ proptest! {
 
         let carrier = policy["carry"]["header"].as_str().unwrap_or("baggage");
         let hop = || Decider::new(Policy::from_json(policy.to_string().as_bytes()).unwrap());
-        let (first, outcome, fault) = pass(&mut hop(), request, NOW);
+        let (first, outcome, fault) = pass(&mut hop(), &request, NOW);
         // The service behind the first hop forwards the carrier alone.
         let forwarded: Lines = first.iter().filter(|(name, _)| name == carrier).cloned().collect();
         for (later, in_time) in [(0, true), (300, exp.is_none_or(|exp| exp > 240)), (1000, exp.is_none())] {
-            let (second, next, _) = pass(&mut hop(), forwarded.clone(), NOW + later);
+            let (second, next, _) = pass(&mut hop(), &forwarded, NOW + later);
             prop_assert_eq!(value(&second, carrier), value(&forwarded, carrier));
             if outcome == Outcome::Applied && fault.is_none() {
                 prop_assert_eq!(next, if in_time { Outcome::Applied } else { Outcome::Expired });
@@ -79,7 +81,7 @@ fn version() -> impl Strategy<Value = String> {
 }
 
 /// What arrives behind a hop.
-fn pass(decider: &mut Decider, request: Lines, now: i64) -> (Lines, Outcome, Option<routing_claims::CarryFault>) {
+fn pass(decider: &mut Decider, request: &Lines, now: i64) -> (Lines, Outcome, Option<routing_claims::CarryFault>) {
     let decision = decider.decide(request.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())), now);
     let kept = request.iter().filter(|(name, _)| !decision.removes(name.as_bytes())).cloned();
     let set = decision.set_headers().map(|(name, value)| (name.to_owned(), value.to_owned()));

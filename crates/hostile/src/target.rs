@@ -67,6 +67,7 @@ impl Target {
     }
 
     /// The policies under attack. Each takes its token in a different way.
+    #[allow(clippy::too_many_lines, reason = "a list")]
     pub fn all() -> Result<Vec<Self>> {
         let many: Vec<_> = (0..60).map(|n| json!({"name": format!("service-{n}")})).collect();
         Ok(vec![

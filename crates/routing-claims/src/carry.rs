@@ -28,8 +28,8 @@ impl Choice {
         policy: &Policy,
         carrier: &Carrier,
         exp: Option<i64>,
-        routes: impl Iterator<Item = (&'r [u8], &'r [u8])>,
-    ) -> Option<usize> {
+        routes: impl Iterator<Item = (&'r str, &'r str)>,
+    ) -> Option<u16> {
         self.write_json(policy, carrier, exp, routes);
         self.text.clear();
         if let Some(key) = &carrier.key {
@@ -46,7 +46,7 @@ impl Choice {
             return None;
         }
         token::encode(&self.json, &mut self.text);
-        Some(self.text.len())
+        u16::try_from(self.text.len()).ok()
     }
 
     /// The value of the header, or the member of `baggage`, that was written.
@@ -59,7 +59,7 @@ impl Choice {
         policy: &Policy,
         carrier: &Carrier,
         exp: Option<i64>,
-        routes: impl Iterator<Item = (&'r [u8], &'r [u8])>,
+        routes: impl Iterator<Item = (&'r str, &'r str)>,
     ) {
         self.json.clear();
         self.is_full = false;
@@ -74,11 +74,11 @@ impl Choice {
         for (header, version) in routes {
             self.push(quote);
             self.push(match policy.header_prefix() {
-                Some(prefix) => header.get(prefix.len()..).unwrap_or_default(),
-                None => carrier.names.get(header).map(|name| &**name).unwrap_or_default(),
+                Some(prefix) => header.as_bytes().get(prefix.len()..).unwrap_or_default(),
+                None => carrier.names.get(header.as_bytes()).map(|name| &**name).unwrap_or_default(),
             });
             self.push(b"\":\"");
-            self.push(version);
+            self.push(version.as_bytes());
             quote = b"\",\"";
         }
         self.push(b"\"");

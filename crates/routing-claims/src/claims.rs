@@ -168,12 +168,21 @@ impl Claims {
     }
 }
 
-/// Sorts claims by their keys or by their headers, in these bytes. One function for both: a second copy of the standard library's sort
-/// would make the WASM filter 6 KB larger.
-#[inline(never)]
+/// Sorts claims by their keys or by their headers, in these bytes.
+///
+/// WebAssembly gets one copy of the standard library's sort for both, which makes the module 6 KB smaller. Elsewhere, two copies save up
+/// to a tenth of the instructions for a token with many claims.
 fn sort(claims: &mut [Claim], by_key: bool, bytes: &[u8]) {
-    let text = |claim: &Claim| if by_key { claim.key } else { claim.header }.of(bytes);
-    claims.sort_unstable_by(|a, b| text(a).cmp(text(b)));
+    let key = |claim: &Claim| claim.key.of(bytes);
+    let header = |claim: &Claim| claim.header.of(bytes);
+    if cfg!(target_family = "wasm") {
+        let text = |claim: &Claim| if by_key { key(claim) } else { header(claim) };
+        claims.sort_unstable_by(|a, b| text(a).cmp(text(b)));
+    } else if by_key {
+        claims.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+    } else {
+        claims.sort_unstable_by(|a, b| header(a).cmp(header(b)));
+    }
 }
 
 impl From<Fault> for Outcome {

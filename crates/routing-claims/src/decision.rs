@@ -13,7 +13,7 @@ pub use steps::Step;
 
 use crate::{
     baggage,
-    cache::{Bucket, Cache, Entry},
+    cache::{Bucket, Cache},
     carry::Choice,
     claims::Claims,
     judgement::{Carry, Judgement, Reading},
@@ -104,15 +104,35 @@ impl Decider {
             Some(carrier) if carrier.source != Some(request.rank) => Carry::Yes,
             _ => Carry::No,
         };
-        let mut reading = Reading { tells_format: self.policy.tells_format(request.rank), carry };
-        let (mut judgement, mut cached) = self.recall(token, reading, now);
-        if judgement.carried > 0 && !self.baggage.has_room(judgement.carried) {
-            reading.carry = Carry::NoRoom;
-            (judgement, cached) = self.recall(token, reading, now);
+        let reading = Reading { tells_format: self.policy.tells_format(request.rank), carry };
+        let bucket = Bucket::of(token).for_reading(reading);
+        let cached = self.cache.find(bucket, token, reading, now);
+        let judgement = match cached {
+            Some(entry) => entry.judgement,
+            None => self.judge_and_remember(bucket, token, reading, now),
+        };
+        let length = usize::from(judgement.carried);
+        if length > 0 && !self.baggage.has_room(length) {
+            return self.without_room(token, reading, now, &request);
         }
         let lines = cached.map_or(&*self.lines, |entry| self.cache.lines(&entry));
-        let (lines, carried) = lines.split_at(lines.len() - judgement.carried);
-        let carrier = carrier_change(&self.policy, &mut self.baggage, &request, judgement.outcome, carried);
+        let (lines, choice) = lines.split_at(lines.len() - length);
+        let carrier = carrier_change(&self.policy, &mut self.baggage, &request, judgement.outcome, choice);
+        Decision { policy: &self.policy, managed: request.managed, judgement, lines, carrier }
+    }
+
+    /// Decides on a token whose choice does not fit into `baggage`.
+    #[cold]
+    fn without_room(&mut self, token: &[u8], reading: Reading, now: i64, request: &Found) -> Decision<'_> {
+        let reading = Reading { carry: Carry::NoRoom, ..reading };
+        let bucket = Bucket::of(token).for_reading(reading);
+        let cached = self.cache.find(bucket, token, reading, now);
+        let judgement = match cached {
+            Some(entry) => entry.judgement,
+            None => self.judge_and_remember(bucket, token, reading, now),
+        };
+        let lines = cached.map_or(&*self.lines, |entry| self.cache.lines(&entry));
+        let carrier = carrier_change(&self.policy, &mut self.baggage, request, judgement.outcome, &[]);
         Decision { policy: &self.policy, managed: request.managed, judgement, lines, carrier }
     }
 
@@ -124,17 +144,12 @@ impl Decider {
         Decision { policy: &self.policy, managed: request.managed, judgement, lines: &self.lines, carrier }
     }
 
-    /// Decides on a token. If the decision is in the cache, also returns its entry; otherwise, its lines are in `lines`.
-    fn recall(&mut self, token: &[u8], reading: Reading, now: i64) -> (Judgement, Option<Entry>) {
-        let bucket = Bucket::of(token).for_reading(reading);
-        if let Some(entry) = self.cache.find(bucket, token, reading, now) {
-            return (entry.judgement, Some(entry));
-        }
+    fn judge_and_remember(&mut self, bucket: Bucket, token: &[u8], reading: Reading, now: i64) -> Judgement {
         let judgement = self.judge(token, reading, now);
         if judgement.outcome != Outcome::TokenTooLarge {
             self.cache.put(bucket, token, reading, judgement, &self.lines);
         }
-        (judgement, None)
+        judgement
     }
 
     /// Decides on a token that is not in the cache.
@@ -151,7 +166,7 @@ impl Decider {
         let mut judgement = Judgement { faults: self.faults(outcome), ..Judgement::of(outcome, validity) };
         if let (Some(carrier), Outcome::Applied, Ok(times)) = (self.policy.carrier(), outcome, times) {
             let written = match reading.carry {
-                Carry::Yes => self.choice.write(&self.policy, carrier, times.exp, routes(&self.lines)),
+                Carry::Yes => self.choice.write(&self.policy, carrier, times.exp, routes(ascii(&self.lines))),
                 Carry::No => Some(0),
                 Carry::NoRoom => None,
             };
@@ -261,11 +276,7 @@ impl<'d> Decision<'d> {
     pub fn set_headers(&self) -> impl Iterator<Item = (&'d str, &'d [u8])> + use<'d> {
         let value = self.carrier.value;
         let carrier = self.policy.carrier().filter(|_| !value.is_empty()).map(|carrier| (&*carrier.header, value));
-        let name = |name| match std::str::from_utf8(name) {
-            Ok(name) => name,
-            Err(_) => unreachable!("the policy's headers are ASCII"),
-        };
-        routes(self.lines).map(move |(header, value)| (name(header), value)).chain(carrier)
+        routes(ascii(self.lines)).map(|(name, value)| (name, value.as_bytes())).chain(carrier)
     }
 
     /// Whether the request changes at all, so that its route must be recomputed (R15).
@@ -275,27 +286,27 @@ impl<'d> Decision<'d> {
     }
 }
 
-/// What becomes of the carrier in a request (R19), if the choice that is `carried` is not empty or if it is.
+/// What becomes of the carrier in a request (R19). The choice is empty if none is carried.
 fn carrier_change<'d>(
     policy: &Policy,
     baggage: &'d mut baggage::Line,
     request: &Found,
     outcome: Outcome,
-    carried: &'d [u8],
+    choice: &'d [u8],
 ) -> CarrierChange<'d> {
     let Some(carrier) = policy.carrier() else { return CarrierChange::default() };
     let stays = match carrier.source {
         Some(source) => source == request.rank || outcome != Outcome::Applied,
         None => false,
     };
-    if carried.is_empty() && (stays || !request.carrier) {
+    if choice.is_empty() && (stays || !request.carrier) {
         return CarrierChange::default();
     }
     let value = if carrier.key.is_none() {
-        carried
+        choice
     } else {
-        if !carried.is_empty() {
-            baggage.push(carried);
+        if !choice.is_empty() {
+            baggage.push(choice);
         }
         baggage.text()
     };
@@ -335,8 +346,16 @@ fn push_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     lines.push(b'\n');
 }
 
-/// The names and values of lines that [`push_line`] added.
-fn routes(mut lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+/// Lines that [`push_line`] added.
+fn ascii(lines: &[u8]) -> &str {
+    match std::str::from_utf8(lines) {
+        Ok(lines) => lines,
+        Err(_) => unreachable!("the policy's headers and valid versions are ASCII"),
+    }
+}
+
+/// The names and values of lines.
+fn routes(mut lines: &str) -> impl Iterator<Item = (&str, &str)> {
     std::iter::from_fn(move || {
         let (name, rest) = split_at_byte(lines, b':')?;
         let (value, rest) = split_at_byte(rest, b'\n')?;
@@ -345,9 +364,9 @@ fn routes(mut lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// The text before and after a byte.
-fn split_at_byte(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
-    let (before, rest) = text.split_at_checked(memchr(byte, text)?)?;
+/// The text before and after an ASCII character. `str::split_once` takes five times the instructions for a short text.
+fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let (before, rest) = text.split_at_checked(memchr(byte, text.as_bytes())?)?;
     Some((before, rest.get(1..)?))
 }
 

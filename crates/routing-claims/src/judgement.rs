@@ -34,7 +34,7 @@ pub(crate) struct Judgement {
     pub(crate) faults: [u32; ClaimFault::ALL.len()],
     pub(crate) validity: Validity,
     /// The number of bytes that are carried: the value of the header, or the member of `baggage`.
-    pub(crate) carried: usize,
+    pub(crate) carried: u16,
     pub(crate) carry_fault: Option<CarryFault>,
 }
 

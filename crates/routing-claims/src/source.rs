@@ -72,6 +72,7 @@ pub(crate) fn read<'h>(
 }
 
 /// Reads a line of `baggage`. Returns whether it has a member that is the carrier.
+#[inline(never)]
 fn read_baggage<'h>(policy: &Policy, line: &'h [u8], best: &mut Best<'h>, others: &mut baggage::Line) -> bool {
     let PolicyConfig { from_headers, from_cookies, from_baggage, .. } = policy.config();
     let carried = policy.carrier().and_then(|carrier| carrier.key.as_deref()).map(str::as_bytes);
@@ -131,6 +132,7 @@ fn cookies<'h>(line: &'h [u8], mut found: impl FnMut(&'h [u8], &'h [u8])) {
 }
 
 /// Whether two texts are equal. Compares byte by byte: `==` calls `memcmp`, which doubles the cost of a hostile line of short names.
+#[inline]
 fn equal(text: &[u8], other: &[u8]) -> bool {
     text.len() == other.len() && text.iter().zip(other).all(|(one, other)| one == other)
 }
@@ -141,6 +143,7 @@ fn same(text: &[u8], other: &[u8]) -> bool {
 }
 
 /// Removes spaces and tabs at both ends (`OWS`, RFC 9110 section 5.6.3).
+#[inline]
 pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
