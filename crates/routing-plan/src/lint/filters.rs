@@ -276,7 +276,7 @@ fn digest(url: &str) -> Option<&str> {
 fn is_in_cluster(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split(['/', ':']).next().unwrap_or_default();
-    host.ends_with(".svc") || host.ends_with(".cluster.local")
+    matches!(host.rsplit('.').collect::<Vec<_>>()[..], ["svc", ..] | ["local", "cluster", ..])
 }
 
 fn module(manifest: &Manifest) -> Option<&WasmModule> {
