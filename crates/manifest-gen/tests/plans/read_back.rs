@@ -15,7 +15,7 @@ use crate::common::{build, plan};
 #[test]
 fn what_is_generated_is_understood() {
     let module =
-        "wasm: {url: 'oci://r/f:1', sha256: 'ab00000000000000000000000000000000000000000000000000000000000000'}";
+        "wasm: {image: 'r.b/f:1', digest: 'sha256:ab00000000000000000000000000000000000000000000000000000000000000'}";
     let filters = [
         "engine: lua, istioVersion: '1.30'".to_owned(),
         "engine: lua, resource: TrafficExtension, istioVersion: '1.30'".to_owned(),

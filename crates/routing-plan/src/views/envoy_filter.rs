@@ -208,11 +208,6 @@ impl EnvoyFilter {
         })
     }
 
-    /// The modules that it makes Envoy fetch.
-    pub(crate) fn remote_code(&self) -> impl Iterator<Item = &RemoteCode> {
-        self.wasm().filter_map(|wasm| wasm.vm_config.known()?.code.known()?.remote.known())
-    }
-
     /// The script of the first Lua filter that it inserts.
     pub(crate) fn script(&self) -> Option<&str> {
         self.typed_configs().find_map(|config| match config {
@@ -226,6 +221,13 @@ impl EnvoyFilter {
     fn typed_configs(&self) -> impl Iterator<Item = &TypedConfig> {
         let patches = self.config_patches.items().iter().filter_map(|patch| patch.patch.known());
         patches.filter_map(|patch| patch.value.known()).filter_map(|value| value.typed_config.known())
+    }
+}
+
+impl WasmConfig {
+    /// Whether requests pass without the filter if the module can't run.
+    pub(crate) fn fails_open(&self) -> bool {
+        self.fail_open == Field::Known(true) || self.failure_policy.is("FAIL_OPEN")
     }
 }
 
