@@ -16,7 +16,7 @@ mod proxy;
 mod wait;
 
 pub use cluster::Cluster;
-pub use control_plane::ControlPlane;
+pub use control_plane::{ACCESS_LOG_PROVIDER, ControlPlane};
 pub use load::{Load, Phase, Steady, Tally};
 pub use net::Net;
 pub use proxy::{Kind, MARKER_HOST, Proxy, settle};

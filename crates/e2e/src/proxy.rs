@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use testbed::{Envoy, EnvoyBinary};
+use testbed::{Envoy, EnvoyBinary, Options};
 
 use crate::{Cluster, ControlPlane, Readiness, until};
 
@@ -95,7 +95,9 @@ impl Proxy {
                 },
             }]},
         });
-        let envoy = Envoy::start(binary, name, bootstrap, dir).await?;
+        // Access logs are written at once, not every 10 seconds.
+        let options = Options { args: &["--file-flush-interval-msec", "100"], ..Options::default() };
+        let envoy = Envoy::start_with(binary, name, bootstrap, dir, options).await?;
         Ok(Self { ip, namespace: namespace.to_owned(), labels, name: name.to_owned(), envoy })
     }
 

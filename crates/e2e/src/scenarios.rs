@@ -6,6 +6,7 @@ mod changes;
 mod protocols;
 mod proxies;
 mod talk;
+mod telemetry;
 
 use std::pin::Pin;
 
@@ -26,7 +27,7 @@ pub(crate) struct Scenario {
 
 type Running<'s> = Pin<Box<dyn Future<Output = Result<String>> + 's>>;
 
-pub(crate) const SCENARIOS: [Scenario; 13] = [
+pub(crate) const SCENARIOS: [Scenario; 14] = [
     everywhere("the talk", |scene| Box::pin(talk::the_talk(scene))),
     everywhere("main for everyone else", |scene| Box::pin(talk::baseline(scene))),
     everywhere("without the label", |scene| Box::pin(talk::without_the_label(scene))),
@@ -45,6 +46,11 @@ pub(crate) const SCENARIOS: [Scenario; 13] = [
         name: "RequestAuthentication",
         only_virtual_service: Some("because it does not bind to a gateway"),
         run: |scene| Box::pin(authentication::authentication(scene)),
+    },
+    Scenario {
+        name: "access log",
+        only_virtual_service: Some("because it does not bind to a gateway"),
+        run: |scene| Box::pin(telemetry::access_log(scene)),
     },
     everywhere("position of the filter", |scene| Box::pin(proxies::place(scene))),
     everywhere("lint, validate, analyze", |scene| Box::pin(proxies::checks(scene))),
