@@ -23,5 +23,5 @@ pub use control_plane::ControlPlane;
 pub use load::{Load, Phase, Steady, Tally};
 pub use net::Net;
 pub use proxy::{HttpFilters, Kind, MARKER_HOST, Proxy, Workload, settle};
-pub use registry::{Image, Registry};
+pub use registry::{Image, PasswordGate, Registry};
 pub use wait::{Readiness, until};

@@ -1,6 +1,7 @@
 //! `cargo xtask e2e`: runs what `manifest-gen` renders on a real Istio control plane with real Envoys.
 
 mod column;
+mod distribution;
 mod scenarios;
 mod scene;
 mod truth;
@@ -94,8 +95,9 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         Column::all(args.istio).into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
     let with_truth = TRUTH.contains(&args.scenario);
+    let with_distribution = DISTRIBUTION.contains(&args.scenario);
     ensure!(
-        !columns.is_empty() && (!rows.is_empty() || with_truth),
+        !columns.is_empty() && (!rows.is_empty() || with_truth || with_distribution),
         "no column or scenario has a name that contains the given text"
     );
     let begin = Instant::now();
@@ -106,7 +108,8 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         let columns: Vec<_> = columns.iter().copied().filter(|column| column.proxies == proxies).collect();
         let with_columns = !columns.is_empty() && !rows.is_empty();
         let with_truth = bare && with_truth;
-        if !with_columns && !with_truth {
+        let with_distribution = !bare && with_distribution;
+        if !with_columns && !with_truth && !with_distribution {
             continue;
         }
         let begin = Instant::now();
@@ -123,7 +126,13 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
             println!("deploy/");
             others.push(shown("lint, validate, analyze", scenarios::examples(&world)).await);
         }
-        results.extend(run_all(&mut world, &columns, &rows, &dir).await?);
+        if with_columns {
+            results.extend(run_all(&mut world, &columns, &rows, &dir).await?);
+        }
+        if with_distribution {
+            println!("a module from a registry");
+            others.push(shown(DISTRIBUTION, distribution::run(&world, tools, dir.join("distribution"))).await);
+        }
         explained += world.explained;
         under_load += world.under_load;
     }
@@ -206,6 +215,9 @@ fn table(columns: &[Column], rows: &[&Scenario], results: &[Vec<Cell>]) -> Table
 
 /// The scenario of generated sets, which needs no column.
 const TRUTH: &str = "explain is true";
+
+/// The scenario of modules from a registry, which has sidecars of its own.
+const DISTRIBUTION: &str = "distribution";
 
 const EXAMPLES: &str = "\
 Examples:

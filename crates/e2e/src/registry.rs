@@ -8,10 +8,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use http_body_util::Full;
+use hyper::{
+    Response,
+    header::{AUTHORIZATION, WWW_AUTHENTICATE},
+};
+use sha2::{Digest as _, Sha256};
 use testbed::client::Http1;
 use tokio::process::Command;
 
-use crate::{control_plane::Daemon, tools::Tools};
+use crate::{app::App, control_plane::Daemon, tools::Tools};
 
 /// A registry without TLS and without authentication. Dropping it stops it, and deletes its images.
 #[derive(Debug)]
@@ -63,6 +70,8 @@ pub struct Image {
     path: PathBuf,
     /// The digest of its manifest: 64 hex digits.
     pub digest: String,
+    /// The SHA-256 of the module: 64 hex digits.
+    pub file_sha256: String,
 }
 
 impl Image {
@@ -84,7 +93,54 @@ impl Image {
         crane(&tools.crane, &append.collect::<Vec<_>>()).await?;
         let digest = crane(&tools.crane, &["digest".as_ref(), "--tarball".as_ref(), path.as_ref()]).await?;
         let digest = digest.trim().strip_prefix("sha256:").context("expected a SHA-256 digest")?.to_owned();
-        Ok(Self { path, digest })
+        let file_sha256 = Sha256::digest(module).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        Ok(Self { path, digest, file_sha256 })
+    }
+}
+
+/// A server that asks for a password, and passes requests with the right one to a registry. Dropping it stops it.
+#[derive(Debug)]
+pub struct PasswordGate {
+    /// Its address.
+    pub addr: SocketAddr,
+    _app: App,
+}
+
+impl PasswordGate {
+    /// Starts it. The realm is part of its challenge.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be bound.
+    pub async fn start(
+        addr: SocketAddr,
+        registry: SocketAddr,
+        (user, password): (&str, &str),
+        realm: &str,
+    ) -> Result<Self> {
+        let challenge = format!("Basic realm=\"{realm}\"");
+        let expected = format!("Basic {}", BASE64.encode(format!("{user}:{password}")));
+        let app = App::answering(addr, move |request| {
+            let authorized =
+                request.headers().get(AUTHORIZATION).is_some_and(|value| value.as_bytes() == expected.as_bytes());
+            let path = request.uri().path().to_owned();
+            let challenge = challenge.clone();
+            async move {
+                if !authorized {
+                    let response = Response::builder().status(401).header(WWW_AUTHENTICATE, challenge);
+                    return Ok(response.body(Full::default())?);
+                }
+                let answer = Http1::connect(registry).await?.get("registry", &path, &[]).await?;
+                let mut response = Response::builder().status(answer.status);
+                for name in ["content-type", "docker-content-digest"] {
+                    if let Some(value) = answer.header(name) {
+                        response = response.header(name, value);
+                    }
+                }
+                Ok(response.body(Full::from(answer.body))?)
+            }
+        });
+        Ok(Self { addr, _app: app.await? })
     }
 }
 

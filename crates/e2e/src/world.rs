@@ -156,9 +156,9 @@ impl World {
 /// What a mesh of agents has besides.
 pub(crate) struct Agents {
     pub(crate) program: AgentProgram,
-    pub(crate) registry: Registry,
     /// The address of an image of the WASM filter, pinned by its digest.
     pub(crate) image: String,
+    _registry: Registry,
 }
 
 impl Agents {
@@ -168,7 +168,7 @@ impl Agents {
         registry.push(&image, "routing-claims:shipped").await?;
         let program = AgentProgram::prepare(tools, envoy, dir)?;
         let image = format!("oci://{}/routing-claims@sha256:{}", registry.addr, image.digest);
-        Ok(Self { program, registry, image })
+        Ok(Self { program, image, _registry: registry })
     }
 }
 

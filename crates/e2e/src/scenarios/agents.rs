@@ -44,7 +44,7 @@ pub(super) async fn metrics(scene: &mut Scene<'_>) -> Result<String> {
 async fn counter(scene: &Scene<'_>, outcome: &str) -> Result<u64> {
     let agent = scene.proxy(From::Client).agent().context("the client's proxy has no agent")?;
     let metrics = agent.metrics().await?;
-    let name = format!("wasmcustom_routing_claims_{outcome}");
+    let name = format!("routing_claims_{outcome}");
     let mut lines = metrics.lines().filter(|line| line.starts_with(&name));
     let line = lines.next().with_context(|| format!("the metrics have no {name}"))?;
     ensure!(lines.next().is_none(), "the metrics have {name} more than once");
