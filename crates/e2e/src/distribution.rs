@@ -140,16 +140,6 @@ pub(crate) async fn run(world: &World, tools: &Tools, dir: PathBuf) -> Result<St
     Ok(format!("{} situations, {cells} outcomes, {sent} requests under load, 0 failed", SITUATIONS.len()))
 }
 
-/// The table in the docs.
-#[cfg(test)]
-fn table() -> String {
-    let mut text = "| situation | `FAIL_CLOSE` | `FAIL_RELOAD` | `FAIL_OPEN` |\n|---|---|---|---|\n".to_owned();
-    for Situation { name, outcomes: [close, reload, open], .. } in &SITUATIONS {
-        text += &format!("| {name} | {close} | {reload} | {open} |\n");
-    }
-    text
-}
-
 struct Mesh<'w> {
     world: &'w World,
     tools: &'w Tools,
@@ -306,9 +296,10 @@ impl<'w> Mesh<'w> {
     /// What happens to the requests of a sidecar, or a description if it is none of the known outcomes.
     async fn outcome(&self, sidecar: &Sidecar) -> Result<Result<Outcome, String>> {
         let installed = sidecar.proxy.config("ecds_filters").await?;
-        let filters = installed.iter().map(|one| &one["ecds_filter"]);
-        let filter =
-            filters.filter(|one| one["name"].as_str().is_some_and(|name| name.contains("routing-claims"))).next_back();
+        let filter = installed
+            .iter()
+            .map(|one| &one["ecds_filter"])
+            .find(|one| one["name"].as_str().is_some_and(|name| name.contains("routing-claims")));
         let config = filter.map(|filter| filter["typed_config"].clone()).unwrap_or_default();
         let file = config["config"]["vm_config"]["code"]["local"]["filename"].as_str();
         let build = [Build::First, Build::Second, Build::Third]
@@ -417,7 +408,7 @@ impl<'w> Mesh<'w> {
 }
 
 impl Sidecar {
-    /// An EnvoyFilter has no pull secret.
+    /// An `EnvoyFilter` has no pull secret.
     fn is_for(&self, change: Change) -> bool {
         match change {
             Change::Module(module) => module.secret == Secret::NotNeeded || self.kind != "EnvoyFilter",
@@ -597,3 +588,20 @@ const SITUATIONS: [Situation; 20] = {
         },
     ]
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_docs_have_the_table() {
+        let rows = SITUATIONS.iter().map(|Situation { name, outcomes: [close, reload, open], .. }| {
+            format!("| {name} | {close} | {reload} | {open} |")
+        });
+        let head = ["| situation | `FAIL_CLOSE` | `FAIL_RELOAD` | `FAIL_OPEN` |", "|---|---|---|---|"];
+        let table: Vec<_> = head.map(str::to_owned).into_iter().chain(rows).collect();
+        let table = table.join("\n");
+        let docs = fs::read_to_string(testbed::workspace_dir().join("docs/istio.md")).unwrap();
+        assert!(docs.contains(&table), "expected this table in docs/istio.md:\n\n{table}");
+    }
+}
