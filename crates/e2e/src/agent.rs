@@ -98,6 +98,8 @@ impl Agent {
             "statusPort": status.port(),
             "proxyAdminPort": admin.port(),
             "concurrency": 1,
+            // Access logs are written at once, not every 10 seconds.
+            "fileFlushInterval": "0.1s",
         });
         let log = dir.join("agent.log");
         let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;

@@ -22,6 +22,8 @@ use crate::{
 pub struct ControlPlane {
     /// Its API.
     pub cluster: Cluster,
+    /// The file that the access log provider [`ACCESS_LOG_PROVIDER`] of every proxy appends to.
+    pub access_log: PathBuf,
     /// The version of Istio.
     pub(crate) istio: Istio,
     net: Net,
@@ -67,7 +69,15 @@ impl ControlPlane {
 
         let mut istiod = Daemon::spawn(&mut istiod(tools, net, mutual_tls, dir, &url)?, "istiod", dir)?;
         istiod.ready(async || Ok(healthy(net, 8080, "/ready").await)).await?;
-        Ok(Self { cluster, istio: tools.istio, net, _istiod: istiod, _kube_apiserver: kube_apiserver, _etcd: etcd })
+        Ok(Self {
+            cluster,
+            access_log: dir.join(ACCESS_LOG),
+            istio: tools.istio,
+            net,
+            _istiod: istiod,
+            _kube_apiserver: kube_apiserver,
+            _etcd: etcd,
+        })
     }
 
     /// The address from which proxies get their configuration, without TLS.
@@ -121,7 +131,18 @@ fn istiod(tools: &Tools, net: Net, mutual_tls: bool, dir: &Path, kubernetes: &st
     });
     fs::write(&kubeconfig, config.to_string())?;
     let mesh = dir.join("mesh.json");
-    fs::write(&mesh, json!({"enableAutoMtls": mutual_tls, "rootNamespace": "istio-system"}).to_string())?;
+    let config = json!({
+        "enableAutoMtls": mutual_tls,
+        "rootNamespace": "istio-system",
+        "extensionProviders": [{
+            "name": ACCESS_LOG_PROVIDER,
+            "envoyFileAccessLog": {
+                "path": dir.join(ACCESS_LOG),
+                "logFormat": {"text": "%REQ(:AUTHORITY)% %REQ(X-ROUTING-REPORT)%\n"},
+            },
+        }],
+    });
+    fs::write(&mesh, config.to_string())?;
     let address = |port| net.addr(HOST, port).to_string();
     let mut command = Command::new(&tools.pilot_discovery);
     command
@@ -203,6 +224,10 @@ async fn healthy(net: Net, port: u16, path: &str) -> bool {
 }
 
 /// The last byte of the control plane's address.
+/// Name of the access log provider in the mesh configuration. It prints the host and the filter's report.
+pub const ACCESS_LOG_PROVIDER: &str = "routing-report";
+
+const ACCESS_LOG: &str = "access.log";
 const HOST: u8 = 1;
 const API_PORT: u16 = 6443;
 const XDS_PORT: u16 = 15010;

@@ -19,7 +19,7 @@ mod wait;
 
 pub use agent::{Agent, AgentProgram};
 pub use cluster::Cluster;
-pub use control_plane::ControlPlane;
+pub use control_plane::{ACCESS_LOG_PROVIDER, ControlPlane};
 pub use load::{Load, Phase, Steady, Tally};
 pub use net::Net;
 pub use proxy::{HttpFilters, Kind, MARKER_HOST, Proxy, Workload, settle};

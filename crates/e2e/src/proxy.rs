@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use testbed::{Envoy, EnvoyBinary};
+use testbed::{Envoy, EnvoyBinary, Options};
 
 use crate::{
     Cluster, ControlPlane, Readiness,
@@ -80,7 +80,9 @@ impl Proxy {
     /// As [`Envoy::start`].
     pub async fn start(plane: &ControlPlane, binary: &EnvoyBinary, workload: Workload<'_>, dir: &Path) -> Result<Self> {
         let bootstrap = bootstrap(plane, workload);
-        let envoy = Envoy::start(binary, workload.name, bootstrap, dir).await?;
+        // Access logs are written at once, not every 10 seconds.
+        let options = Options { args: &["--file-flush-interval-msec", "100"], ..Options::default() };
+        let envoy = Envoy::start_with(binary, workload.name, bootstrap, dir, options).await?;
         Ok(Self::new(workload, Running::Bare(envoy)))
     }
 

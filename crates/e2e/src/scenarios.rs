@@ -7,6 +7,7 @@ mod changes;
 mod protocols;
 mod proxies;
 mod talk;
+mod telemetry;
 
 use std::{fmt, pin::Pin};
 
@@ -53,7 +54,7 @@ impl fmt::Display for Only {
 
 type Running<'s> = Pin<Box<dyn Future<Output = Result<String>> + 's>>;
 
-pub(crate) const SCENARIOS: [Scenario; 15] = [
+pub(crate) const SCENARIOS: [Scenario; 16] = [
     everywhere("the talk", |scene| Box::pin(talk::the_talk(scene))),
     everywhere("main for everyone else", |scene| Box::pin(talk::baseline(scene))),
     everywhere("without the label", |scene| Box::pin(talk::without_the_label(scene))),
@@ -72,6 +73,11 @@ pub(crate) const SCENARIOS: [Scenario; 15] = [
         name: "RequestAuthentication",
         only: Some((Only::VirtualService, "because an HTTPRoute does not bind to a gateway")),
         run: |scene| Box::pin(authentication::authentication(scene)),
+    },
+    Scenario {
+        name: "access log",
+        only: Some((Only::VirtualService, "because an HTTPRoute does not bind to a gateway")),
+        run: |scene| Box::pin(telemetry::access_log(scene)),
     },
     everywhere("position of the filter", |scene| Box::pin(proxies::place(scene))),
     everywhere("lint, validate, analyze", |scene| Box::pin(proxies::checks(scene))),

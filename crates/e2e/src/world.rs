@@ -60,6 +60,8 @@ pub(crate) struct World {
     /// The issuer's signing key. `jwks` is the address that serves its public key.
     pub(crate) issuer: KeyPair,
     pub(crate) jwks: SocketAddr,
+    /// What proxies log under a plan with telemetry.
+    pub(crate) access_log: PathBuf,
     /// Requests that were compared with `explain`.
     pub(crate) explained: u64,
     /// Requests that were sent under load.
@@ -121,6 +123,7 @@ impl World {
             dist,
             issuer,
             jwks,
+            access_log: plane.access_log.clone(),
             explained: 0,
             under_load: 0,
             net,

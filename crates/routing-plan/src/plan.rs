@@ -89,6 +89,8 @@ pub struct PlanSpec {
     pub routes: RoutesSpec,
     /// Generate the gateway's `RequestAuthentication`: the filter itself verifies no signature.
     pub authentication: Option<AuthenticationSpec>,
+    /// Write the filter's report to the access logs; needs `policy.reportHeader`.
+    pub telemetry: Option<TelemetrySpec>,
     /// The services that have variants.
     pub services: Vec<ServiceSpec>,
 }
@@ -214,6 +216,17 @@ pub struct AuthenticationSpec {
     pub issuer: String,
     /// URL of the issuer's keys.
     pub jwks_uri: String,
+}
+
+/// The access logs that contain the filter's report.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TelemetrySpec {
+    /// Name of an access log provider in Istio's mesh configuration (`extensionProviders`), whose format prints the report header.
+    pub access_log_provider: String,
+    /// Namespaces of workloads with the filter, besides those of `services`.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
 }
 
 /// A service that has variants.

@@ -6,9 +6,13 @@ mod base;
 mod filter;
 mod policy;
 mod services;
+mod telemetry;
 mod variants;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use routing_claims::Policy;
@@ -37,6 +41,8 @@ pub struct ResolvedPlan {
     pub routes: RouteResource,
     /// Whose tokens the gateway verifies.
     pub authentication: Option<ResolvedAuthentication>,
+    /// The access logs that contain the report.
+    pub telemetry: Option<ResolvedTelemetry>,
     /// In order of claim.
     pub services: Vec<ResolvedService>,
     /// Variants that were left out because they have expired.
@@ -132,6 +138,16 @@ pub struct ResolvedAuthentication {
     pub issuer: String,
     /// URL of the issuer's keys.
     pub jwks_uri: String,
+}
+
+/// The access logs that contain the filter's report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResolvedTelemetry {
+    /// Name of the access log provider in Istio's mesh configuration.
+    pub access_log_provider: String,
+    /// Namespaces of the workloads with the filter.
+    pub namespaces: BTreeSet<String>,
 }
 
 /// A service that has variants.
@@ -263,6 +279,7 @@ impl Resolver<'_> {
         let authentication = spec.authentication.as_ref().map(|spec| self.authentication(spec, istio));
         let policy = self.policy();
         let services = self.services(policy.as_ref());
+        let telemetry = spec.telemetry.as_ref().map(|spec| self.telemetry(spec));
         self.script_size(policy.as_ref(), filter.as_ref());
         Some(ResolvedPlan {
             name: metadata.name.clone(),
@@ -271,6 +288,7 @@ impl Resolver<'_> {
             filter: filter?,
             routes: spec.routes.resource,
             authentication,
+            telemetry,
             services,
             expired: std::mem::take(&mut self.expired),
         })

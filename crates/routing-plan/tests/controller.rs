@@ -49,6 +49,7 @@ fn plan() -> RoutingPlan {
             },
             routes: RoutesSpec { resource: RouteResource::HttpRoute },
             authentication: None,
+            telemetry: None,
             services: vec![service("cart", Some(80)), service("stock", Some(80)), service("search", Some(80))],
         },
     }

@@ -204,6 +204,18 @@ fn authentication_needs_a_gateway() {
 }
 
 #[test]
+fn telemetry_needs_a_report_and_a_provider() {
+    says(
+        &plan(LUA, A, "  telemetry: {accessLogProvider: '', namespaces: [A_b]}"),
+        &[
+            "the access log prints the report header, and the policy has none",
+            "expected a name, found nothing",
+            "expected a DNS label",
+        ],
+    );
+}
+
+#[test]
 fn a_base_must_fit() {
     let services = "  - {name: a, namespace: a, base: b.yaml}";
     let text = plan(LUA, services, "");

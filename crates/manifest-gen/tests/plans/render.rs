@@ -204,6 +204,28 @@ fn the_gateway_forwards_the_token_that_it_verifies() {
     );
 }
 
+/// A `Telemetry` with a selector applies only in its own namespace.
+#[test]
+fn each_namespace_gets_its_access_log() {
+    let filter = format!("{LUA}, gateways: {{matchLabels: {{istio: g}}}}");
+    let more = "  telemetry: {accessLogProvider: report, namespaces: [c, a]}\n  policy: {reportHeader: x-report}";
+    let resources = render(&plan(&filter, A, more));
+    let telemetry: Vec<_> = resources.iter().filter(|resource| resource.kind == "Telemetry").collect();
+    let namespaces: Vec<_> = telemetry.iter().map(|one| (&*one.namespace, &one.value["spec"]["selector"])).collect();
+    let workloads = json!({"matchLabels": {"routing-claims.dev/router": "enabled"}});
+    let gateways = json!({"matchLabels": {"istio": "g"}});
+    assert_eq!(namespaces, [("a", &workloads), ("c", &workloads), ("istio-system", &gateways)]);
+    for one in telemetry {
+        assert_eq!(
+            one.value["spec"]["accessLogging"],
+            json!([
+                {"match": {"mode": "SERVER"}},
+                {"match": {"mode": "CLIENT"}, "providers": [{"name": "report"}]},
+            ])
+        );
+    }
+}
+
 #[test]
 fn prefix_mode_and_own_headers() {
     let prefix = "  policy: {headerPrefix: x-route-, claimPath: [routes]}";
