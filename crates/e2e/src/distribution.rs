@@ -266,6 +266,11 @@ impl<'w> Mesh<'w> {
             }
             tokio::time::sleep(PAUSE).await;
         }
+        for sidecar in self.sidecars.iter().filter(|sidecar| sidecar.is_for(situation.change)) {
+            if !matches!(situation.outcomes[sidecar.strategy], Outcome::Filtered(_)) {
+                sidecar.reports_the_failure().await?;
+            }
+        }
         for load in load.into_iter().flatten() {
             let tally = load.stop().await;
             self.under_load += tally.sent;
@@ -416,6 +421,15 @@ impl Sidecar {
         }
     }
 
+    /// The agent counts pulls that fail, for Prometheus.
+    async fn reports_the_failure(&self) -> Result<()> {
+        let metrics = self.proxy.agent().context("no agent")?.metrics().await?;
+        let counted = metrics.lines().any(|line| line.starts_with(FETCH_FAILURES));
+        let similar = || metrics.lines().filter(|line| line.contains("wasm")).collect::<Vec<_>>().join("\n");
+        ensure!(counted, "{}: the metrics have no {FETCH_FAILURES}, but\n{}", self.namespace, similar());
+        Ok(())
+    }
+
     /// The version of B that answers, with the filter's report; else the status and the body.
     async fn send(&self, headers: &[(&str, &str)]) -> Result<String> {
         let lines: Vec<_> = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
@@ -476,6 +490,7 @@ fn with_custom_section(module: &[u8], name: &str) -> Vec<u8> {
 const KINDS: [&str; 3] = ["EnvoyFilter", "WasmPlugin", "TrafficExtension"];
 const STRATEGIES: [&str; 3] = ["FAIL_CLOSE", "FAIL_RELOAD", "FAIL_OPEN"];
 const NAME: &str = "caller";
+const FETCH_FAILURES: &str = "istio_agent_wasm_config_conversion_count{result=\"fetch_failure\"}";
 const DENIED: &str = "403 RBAC: access denied";
 const PULL_SECRET: &str = "registry-login";
 const USER: &str = "puller";
@@ -525,7 +540,7 @@ const fn runs(build: Build) -> [Outcome; 3] {
 
 const FAILS: [Outcome; 3] = [Outcome::Denied, Outcome::Denied, Outcome::Unfiltered];
 
-const SITUATIONS: [Situation; 20] = {
+const SITUATIONS: [Situation; 22] = {
     use At::{Down, Up};
     use Build::{First, Second, Third};
     [
@@ -546,6 +561,18 @@ const SITUATIONS: [Situation; 20] = {
         then("Then another policy, while the registry is down.", Down, Change::Policy, runs(Second)),
         then(
             "Then the third module, while the registry is down.",
+            Down,
+            Change::Module(by_digest("pinned", Third)),
+            FAILS,
+        ),
+        then(
+            "Then back to the second module, while the registry is down.",
+            Down,
+            Change::Module(by_digest("pinned", Second)),
+            runs(Second),
+        ),
+        then(
+            "Then the third module once more, while the registry is down.",
             Down,
             Change::Module(by_digest("pinned", Third)),
             FAILS,
