@@ -15,19 +15,12 @@ use serde_json::json;
 use testbed::{EnvoyBinary, Group, client::Http1};
 use tokio::process::Command;
 
-use crate::{
-    ControlPlane, Readiness,
-    net::free_port,
-    proxy::Workload,
-    tools::{Istio, Tools},
-    until,
-};
+use crate::{ControlPlane, Readiness, net::free_port, proxy::Workload, tools::Tools, until};
 
 /// The agent's program, and what it starts.
 #[derive(Clone, Debug)]
 pub struct AgentProgram {
     path: PathBuf,
-    istio: Istio,
     /// The template of Envoy's first configuration, which is part of Istio.
     template: PathBuf,
     envoy: PathBuf,
@@ -54,7 +47,7 @@ impl AgentProgram {
         fs::write(&path, program).with_context(|| format!("cannot write {}", path.display()))?;
         fs::set_permissions(&path, fs::metadata(&tools.pilot_agent)?.permissions())?;
         let (template, envoy) = (tools.bootstrap.clone(), envoy.path.clone());
-        Ok(Self { path, istio: tools.istio, template, envoy })
+        Ok(Self { path, template, envoy })
     }
 }
 
@@ -118,7 +111,7 @@ impl Agent {
             .env("ENVOY_PROMETHEUS_PORT", free_port()?.to_string())
             .env("ENVOY_STATUS_PORT", free_port()?.to_string())
             .env("INSTANCE_IP", ip.to_string())
-            .env("ISTIO_META_ISTIO_VERSION", format!("{}.0", program.istio))
+            .env("ISTIO_META_ISTIO_VERSION", plane.istio_version())
             .envs([
                 ("POD_NAME", name),
                 ("POD_NAMESPACE", namespace),

@@ -25,7 +25,7 @@ pub struct ControlPlane {
     /// The file that the access log provider [`ACCESS_LOG_PROVIDER`] of every proxy appends to.
     pub access_log: PathBuf,
     /// The version of Istio.
-    pub(crate) istio: Istio,
+    istio: Istio,
     net: Net,
     // Fields drop in this order: clients before their servers.
     _istiod: Daemon,
@@ -84,6 +84,11 @@ impl ControlPlane {
     #[must_use]
     pub fn xds(&self) -> std::net::SocketAddr {
         self.net.addr(HOST, XDS_PORT)
+    }
+
+    /// The version that proxies tell istiod.
+    pub(crate) fn istio_version(&self) -> String {
+        format!("{}.0", self.istio)
     }
 
     /// The address from which agents get their configuration and their certificates, with TLS.

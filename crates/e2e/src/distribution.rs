@@ -177,7 +177,7 @@ impl<'w> Mesh<'w> {
                 Build::First => shipped.clone(),
                 _ => with_custom_section(&shipped, &format!("{build:?}")),
             };
-            images.push(Image::pack(tools, &bytes, &format!("{build:?}"), &dir).await?);
+            images.push(Image::pack(&bytes, &dir.join(format!("image-{build:?}")))?);
         }
         let images = images.try_into().ok().context("three images")?;
         let registry = world.net.addr(REGISTRY, 5000);
@@ -287,7 +287,10 @@ impl<'w> Mesh<'w> {
             }
             let resource = self.render(sidecar).await?.into_iter().find(|one| one["kind"] == sidecar.kind);
             let mut resource = resource.with_context(|| format!("no {} is rendered", sidecar.kind))?;
-            self.module.patch(sidecar.kind, &mut resource);
+            if let Some(sum) = self.module.sha256 {
+                // A plan cannot say this.
+                *sha256(&mut resource) = json!(self.sum(sum).trim_start_matches("sha256:"));
+            }
             self.world.cluster.apply(&resource).await?;
             anyhow::Ok(Some(resource))
         });
@@ -307,9 +310,9 @@ impl<'w> Mesh<'w> {
             .find(|one| one["name"].as_str().is_some_and(|name| name.contains("routing-claims")));
         let config = filter.map(|filter| filter["typed_config"].clone()).unwrap_or_default();
         let file = config["config"]["vm_config"]["code"]["local"]["filename"].as_str();
-        let build = [Build::First, Build::Second, Build::Third]
-            .into_iter()
-            .find(|build| file.is_some_and(|file| file.contains(&self.images[*build as usize].digest)));
+        let build = [Build::First, Build::Second, Build::Third].into_iter().find(|build| {
+            file.is_some_and(|file| file.contains(self.sum(Sum::Manifest(*build)).trim_start_matches("sha256:")))
+        });
         let forged = sidecar.send(&[("microservice-b", "PR-1")]).await?;
         let token = sidecar.send(&[("authorization", &bearer(&json!({"microservice-B": "PR-1"})))]).await?;
         let denies = config["rules_stat_prefix"] == "wasm-default-deny";
@@ -336,26 +339,25 @@ impl<'w> Mesh<'w> {
     }
 
     fn plan(&self, sidecar: &Sidecar) -> Value {
-        let Module { repository, reference, sha256, secret } = self.module;
+        let Module { repository, reference, secret, sha256: _ } = self.module;
         let address = match secret {
             Secret::NotNeeded => self.world.net.addr(REGISTRY, 5000),
             Secret::Missing | Secret::Unknown | Secret::Given => self.gates[0].addr,
             Secret::GivenToRealm => self.gates[1].addr,
         };
-        let digest = |build: Build| &self.images[build as usize].digest;
-        let suffix = match reference {
-            Reference::Digest(build) => format!("@sha256:{}", digest(build)),
-            Reference::WrongDigest => format!("@sha256:{}", "0".repeat(64)),
-            Reference::Tag(tag) => format!(":{tag}"),
-        };
         let mut wasm = json!({
-            "url": format!("oci://{address}/{repository}{suffix}"),
+            "image": format!("{address}/{repository}"),
             "failStrategy": STRATEGIES[sidecar.strategy],
         });
-        match sha256 {
-            Some(Sum::Manifest(build)) => wasm["sha256"] = json!(digest(build)),
-            Some(Sum::File(build)) => wasm["sha256"] = json!(self.images[build as usize].file_sha256),
-            None => {}
+        match reference {
+            Reference::Digest(build) => wasm["digest"] = json!(self.images[build as usize].digest),
+            Reference::WrongDigest => wasm["digest"] = json!(format!("sha256:{}", "0".repeat(64))),
+            Reference::Tag(tag) => wasm["image"] = json!(format!("{address}/{repository}:{tag}")),
+        }
+        match secret {
+            Secret::NotNeeded | Secret::Missing => {}
+            Secret::Unknown => wasm["pullSecret"] = json!("no-such-secret"),
+            Secret::Given | Secret::GivenToRealm => wasm["pullSecret"] = json!(PULL_SECRET),
         }
         json!({
             "apiVersion": "routing-claims.dev/v1alpha1",
@@ -369,6 +371,13 @@ impl<'w> Mesh<'w> {
                 }],
             },
         })
+    }
+
+    fn sum(&self, sum: Sum) -> &str {
+        match sum {
+            Sum::Manifest(build) => &self.images[build as usize].digest,
+            Sum::File(build) => &self.images[build as usize].file,
+        }
     }
 
     async fn set_registry(&mut self, at: At) -> Result<()> {
@@ -416,7 +425,9 @@ impl Sidecar {
     /// An `EnvoyFilter` has no pull secret.
     fn is_for(&self, change: Change) -> bool {
         match change {
-            Change::Module(module) => module.secret == Secret::NotNeeded || self.kind != "EnvoyFilter",
+            Change::Module(module) => {
+                self.kind != "EnvoyFilter" || matches!(module.secret, Secret::NotNeeded | Secret::Missing)
+            }
             _ => true,
         }
     }
@@ -447,14 +458,16 @@ impl Sidecar {
     }
 }
 
-impl Module {
-    /// Adds what a plan cannot say.
-    fn patch(self, kind: &str, resource: &mut Value) {
-        let spec = if kind == "TrafficExtension" { &mut resource["spec"]["wasm"] } else { &mut resource["spec"] };
-        match self.secret {
-            Secret::NotNeeded | Secret::Missing => {}
-            Secret::Unknown => spec["imagePullSecret"] = json!("no-such-secret"),
-            Secret::Given | Secret::GivenToRealm => spec["imagePullSecret"] = json!(PULL_SECRET),
+/// The `sha256` beside the URL in a filter's resource.
+fn sha256(resource: &mut Value) -> &mut Value {
+    let kind = resource["kind"].as_str().unwrap_or_default().to_owned();
+    let spec = &mut resource["spec"];
+    match &*kind {
+        "WasmPlugin" => &mut spec["sha256"],
+        "TrafficExtension" => &mut spec["wasm"]["sha256"],
+        _ => {
+            let wasm = &mut spec["configPatches"][0]["patch"]["value"]["typed_config"]["config"];
+            &mut wasm["vm_config"]["code"]["remote"]["sha256"]
         }
     }
 }

@@ -94,8 +94,8 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     let columns: Vec<_> =
         Column::all(args.istio).into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
-    let with_truth = TRUTH.contains(&args.scenario);
-    let with_distribution = DISTRIBUTION.contains(&args.scenario);
+    let with = |name: &str| args.column.is_empty() && name.contains(&args.scenario);
+    let (with_truth, with_distribution) = (with(TRUTH), with(DISTRIBUTION));
     ensure!(
         !columns.is_empty() && (!rows.is_empty() || with_truth || with_distribution),
         "no column or scenario has a name that contains the given text"
@@ -224,5 +224,7 @@ Examples:
   cargo xtask e2e                                  every scenario, with every filter and route resource
   cargo xtask e2e --istio 1.30                     the same on an older Istio
   cargo xtask e2e --column WasmPlugin --scenario talk
+  cargo xtask e2e --column agents                  the scenarios with Istio's own agents, a registry and mutual TLS
+  cargo xtask e2e --scenario distribution          what each failStrategy does when a module is pulled
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000
   cargo xtask e2e --tools                          only find or build the programs";

@@ -61,6 +61,8 @@ pub struct Proxy {
     pub namespace: String,
     /// The workload's labels.
     pub labels: Vec<(String, String)>,
+    /// The version that it tells istiod.
+    pub istio_version: String,
     name: String,
     running: Running,
 }
@@ -83,7 +85,7 @@ impl Proxy {
         // Access logs are written at once, not every 10 seconds.
         let options = Options { args: &["--file-flush-interval-msec", "100"], ..Options::default() };
         let envoy = Envoy::start_with(binary, workload.name, bootstrap, dir, options).await?;
-        Ok(Self::new(workload, Running::Bare(envoy)))
+        Ok(Self::new(plane, workload, Running::Bare(envoy)))
     }
 
     /// Starts Istio's agent, which starts an Envoy, as in a pod, and waits until the Envoy has its configuration.
@@ -98,12 +100,14 @@ impl Proxy {
         dir: &Path,
     ) -> Result<Self> {
         let agent = Agent::start(plane, program, workload, dir).await?;
-        Ok(Self::new(workload, Running::Agent(agent)))
+        Ok(Self::new(plane, workload, Running::Agent(agent)))
     }
 
-    fn new(Workload { namespace, name, labels, ip, .. }: Workload<'_>, running: Running) -> Self {
+    fn new(plane: &ControlPlane, workload: Workload<'_>, running: Running) -> Self {
+        let Workload { namespace, name, labels, ip, .. } = workload;
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Self { ip, namespace: namespace.to_owned(), labels, name: name.to_owned(), running }
+        let istio_version = plane.istio_version();
+        Self { ip, namespace: namespace.to_owned(), labels, istio_version, name: name.to_owned(), running }
     }
 
     /// The agent that started the Envoy, if one did.
@@ -222,7 +226,7 @@ fn bootstrap(plane: &ControlPlane, workload: Workload<'_>) -> Value {
                 "NAMESPACE": namespace,
                 "LABELS": labels.iter().copied().collect::<BTreeMap<_, _>>(),
                 "INSTANCE_IPS": ip.to_string(),
-                "ISTIO_VERSION": format!("{}.0", plane.istio),
+                "ISTIO_VERSION": plane.istio_version(),
                 "INTERCEPTION_MODE": "NONE",
                 "CLUSTER_ID": "Kubernetes",
             },

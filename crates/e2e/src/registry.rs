@@ -1,20 +1,19 @@
 //! A registry on loopback, and images of the WASM filter.
 
 use std::{
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http_body_util::Full;
 use hyper::{
     Response,
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
-use sha2::{Digest as _, Sha256};
+use package::{images, layout::digest, release::Release};
 use testbed::client::Http1;
 use tokio::process::Command;
 
@@ -54,47 +53,37 @@ impl Registry {
     ///
     /// If the registry does not accept it.
     pub async fn push(&self, image: &Image, name: &str) -> Result<()> {
-        crane(
-            &self.crane,
-            &["push".as_ref(), "--insecure".as_ref(), image.path.as_ref(), format!("{}/{name}", self.addr).as_ref()],
-        )
-        .await?;
+        let mut push = Command::new(&self.crane);
+        push.args(["push", "--insecure"]).arg(&image.path).arg(format!("{}/{name}", self.addr));
+        // Nothing of the user's, such as a login.
+        let output = push.env_clear().stdin(Stdio::null()).output().await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "cannot push {name}: {errors}");
         Ok(())
     }
 }
 
-/// An image of the WASM filter on disk.
+/// An image of the WASM filter, as an OCI layout on disk.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// A file or folder that `crane push` takes.
     path: PathBuf,
-    /// The digest of its manifest: 64 hex digits.
+    /// The digest of its manifest: `sha256:` and 64 hex digits.
     pub digest: String,
-    /// The SHA-256 of the module: 64 hex digits.
-    pub file_sha256: String,
+    /// The checksum of the module itself, in the same form.
+    pub file: String,
 }
 
 impl Image {
-    /// Packs a module as the only file of the only layer, in the form that Istio's agent expects.
+    /// Packs a module as `cargo xtask package` does.
     ///
     /// # Errors
     ///
-    /// If the files cannot be written.
-    pub async fn pack(tools: &Tools, module: &[u8], name: &str, dir: &Path) -> Result<Self> {
-        let dir = dir.join(format!("image-{name}"));
-        fs::create_dir_all(&dir)?;
-        fs::write(dir.join("plugin.wasm"), module)?;
-        let (layer, path) = (dir.join("layer.tar"), dir.join("image.tar"));
-        let mut tar = Command::new("tar");
-        tar.args(["--create", "--file"]).arg(&layer).arg("--directory").arg(&dir).arg("plugin.wasm");
-        run(&mut tar).await?;
-        let append = ["append", "--new_tag", "routing-claims:packed", "--new_layer"];
-        let append = append.map(AsRef::as_ref).into_iter().chain([layer.as_ref(), "--output".as_ref(), path.as_ref()]);
-        crane(&tools.crane, &append.collect::<Vec<_>>()).await?;
-        let digest = crane(&tools.crane, &["digest".as_ref(), "--tarball".as_ref(), path.as_ref()]).await?;
-        let digest = digest.trim().strip_prefix("sha256:").context("expected a SHA-256 digest")?.to_owned();
-        let file_sha256 = Sha256::digest(module).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        Ok(Self { path, digest, file_sha256 })
+    /// If the folder cannot be written.
+    pub fn pack(module: &[u8], path: &Path) -> Result<Self> {
+        let layout = images::module(&Release::current(), module)?;
+        layout.write(path)?;
+        let [manifest] = layout.manifests() else { bail!("expected an image with one manifest") };
+        Ok(Self { path: path.to_owned(), digest: manifest.digest.clone(), file: digest(module) })
     }
 }
 
@@ -142,17 +131,4 @@ impl PasswordGate {
         });
         Ok(Self { addr, _app: app.await? })
     }
-}
-
-async fn crane(crane: &Path, arguments: &[&std::ffi::OsStr]) -> Result<String> {
-    // Nothing of the user's, such as a login.
-    run(Command::new(crane).args(arguments).env_clear()).await
-}
-
-/// Runs a command and returns its standard output.
-async fn run(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().await?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{:?}: {errors}", command.as_std());
-    Ok(String::from_utf8(output.stdout)?)
 }

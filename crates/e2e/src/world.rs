@@ -159,19 +159,19 @@ impl World {
 /// What a mesh of agents has besides.
 pub(crate) struct Agents {
     pub(crate) program: AgentProgram,
-    /// The address of an image of the WASM filter, pinned by its digest.
-    pub(crate) image: String,
+    /// Where a plan says that the WASM filter is.
+    pub(crate) wasm: Value,
     _registry: Registry,
 }
 
 impl Agents {
     async fn prepare(tools: &Tools, envoy: &EnvoyBinary, net: Net, dist: &Path, dir: &Path) -> Result<Self> {
         let registry = Registry::start(tools, net.addr(REGISTRY, REGISTRY_PORT), dir).await?;
-        let image = Image::pack(tools, &module(dist)?, "shipped", dir).await?;
-        registry.push(&image, "routing-claims:shipped").await?;
+        let image = Image::pack(&module(dist)?, &dir.join("image"))?;
+        registry.push(&image, "routing-claims:1").await?;
         let program = AgentProgram::prepare(tools, envoy, dir)?;
-        let image = format!("oci://{}/routing-claims@sha256:{}", registry.addr, image.digest);
-        Ok(Self { program, image, _registry: registry })
+        let wasm = json!({"image": format!("{}/routing-claims:1", registry.addr), "digest": image.digest});
+        Ok(Self { program, wasm, _registry: registry })
     }
 }
 

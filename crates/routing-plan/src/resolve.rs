@@ -8,6 +8,7 @@ mod policy;
 mod services;
 mod telemetry;
 mod variants;
+mod wasm;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +23,7 @@ use crate::{
     diagnostic::{Diagnostic, Document, Location},
     istio::IstioVersion,
     names,
-    plan::{FailStrategy, RouteResource, RoutingPlan, RoutingVariant},
+    plan::{FailStrategy, PullPolicy, RouteResource, RoutingPlan, RoutingVariant},
 };
 
 /// All that resources are generated from, valid as a whole. Equal for the same variants in any order.
@@ -108,10 +109,14 @@ pub enum ModuleSource {
 /// A WebAssembly module at a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteModule {
-    /// `oci://`, `https://`, `http://` or `file://`.
+    /// `oci://`, with the digest of the image if the plan has it, `https://`, `http://` or `file://`.
     pub url: String,
-    /// SHA-256 in lower-case hex.
+    /// SHA-256 of the file in lower-case hex; never of an image.
     pub sha256: Option<String>,
+    /// Name of the Secret to pull an image with.
+    pub pull_secret: Option<String>,
+    /// When to pull an image again.
+    pub pull_policy: Option<PullPolicy>,
 }
 
 /// Where the native module is.

@@ -349,23 +349,9 @@ fn refused_regex(regex: &str) -> Option<String> {
 pub(super) fn unsupported_parent(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, view) in scope.all::<HttpRoute>() {
         for parent in view.parent_refs.items() {
-            let fields = [&parent.group, &parent.kind, &parent.name];
-            if parent.target(&manifest.namespace).is_some()
-                || parent.name.is_absent()
-                || fields.iter().any(|field| field.is_wrong())
-            {
-                continue;
+            if let Some(why) = parent.unsupported(&manifest.namespace) {
+                findings.add(manifest, &parent.written.path, why);
             }
-            let group = parent
-                .group
-                .text()
-                .map_or("no group (so `gateway.networking.k8s.io`)".to_owned(), |group| format!("the group `{group}`"));
-            let kind = parent.kind.text().unwrap_or("Gateway");
-            findings.add(
-                manifest,
-                &parent.written.path,
-                format!("Istio ignores a parent of the kind `{kind}` with {group}"),
-            );
         }
     }
 }

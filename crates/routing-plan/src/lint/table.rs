@@ -87,11 +87,34 @@ pub const LINTS: &[Lint] = &[
     Lint {
         code: "wasm-unpinned",
         severity: Severity::Warning,
-        wrong: "The `url` of a WebAssembly module has no `sha256`",
-        effect: "Anyone who can write to the registry can change what runs in every proxy.",
-        remedy: "With `oci://`, write the digest of the image's manifest into the URL (`@sha256:…`) or into `sha256`. Otherwise \
-                 set `sha256` to the checksum of the file.",
+        wrong: "The `http(s)://` URL of a WebAssembly module has no `sha256`",
+        effect: "Anyone who can write to the server can change what runs in every proxy.",
+        remedy: "Set `sha256` to the checksum of the file.",
         find: filters::wasm_unpinned,
+    },
+    Lint {
+        code: "tag-moves",
+        severity: Severity::Warning,
+        wrong: "A WebAssembly module is pulled by a tag, without the digest of its image",
+        effect: "Anyone who can push to the registry can move the tag. Proxies that pull later then run another module than the others. With `sha256`, which Istio compares with the digest of the image's manifest and not with the file, they deny every request instead.",
+        remedy: "Give the `digest` in the plan, or append it to the URL (`@sha256:…`) and remove `sha256`. `crane digest IMAGE` prints it.",
+        find: filters::tag_moves,
+    },
+    Lint {
+        code: "oci-sha256",
+        severity: Severity::Error,
+        wrong: "The `sha256` of an `oci://` module is not the digest in its URL",
+        effect: "Istio compares `sha256` with the digest of the image's manifest, not with the file. The pull fails, and every outbound request of the workload gets 403.",
+        remedy: "Remove `sha256`: the digest in the URL says it all.",
+        find: filters::oci_sha256,
+    },
+    Lint {
+        code: "pull-can-deny",
+        severity: Severity::Warning,
+        wrong: "A WebAssembly module is pulled from outside the cluster",
+        effect: "If a pull fails, for whatever reason, Istio's agent denies every outbound request of the workload with 403 until a pull succeeds, even if an earlier module ran well. It tries twice, and then waits for the next change.",
+        remedy: "Use `engine: lua`, or a module that is `inline` in an EnvoyFilter: they need no registry. Or pull from a registry in the cluster, by the name of its Service (`….svc` or `….svc.cluster.local`).",
+        find: filters::pull_can_deny,
     },
     Lint {
         code: "value-never-matches",

@@ -256,6 +256,12 @@ impl Read for u64 {
     }
 }
 
+impl Read for f64 {
+    fn read(value: &Value, path: &FieldPath, reading: &mut Reading) -> Option<Self> {
+        expect(value.as_f64(), "a number", value, path, reading)
+    }
+}
+
 /// Of any type, as it is.
 impl Read for Value {
     fn read(value: &Value, _: &FieldPath, _: &mut Reading) -> Option<Self> {
