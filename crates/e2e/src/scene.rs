@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 use crate::{
     column::Column,
-    world::{A, B, PORT, World, host},
+    world::{A, B, PORT, World, host, module},
 };
 
 /// A plan with its variant files, and the resources that are in force.
@@ -61,13 +61,11 @@ impl<'w> Scene<'w> {
     /// Writes the column's plan into a folder and rolls it out.
     pub(crate) async fn set(world: &'w mut World, column: Column, dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
-        fs::copy(world.dist.join("routing-claims.wasm"), dir.join("routing-claims.wasm")).with_context(|| {
-            format!("cannot find the WASM filter in {}; run `cargo xtask build`", world.dist.display())
-        })?;
+        fs::write(dir.join("routing-claims.wasm"), module(&world.dist)?)?;
         if column.engine == "module" {
             fs::copy(testbed::module_path()?, dir.join("routing-claims.so"))?;
         }
-        let (plan, fragments) = plan(column, dir);
+        let (plan, fragments) = plan(world, column, dir);
         let mut scene =
             Self { world, column, plan, fragments, brought: Vec::new(), mine: BTreeSet::new(), dir: dir.to_owned() };
         scene.roll_out().await?;
@@ -76,7 +74,7 @@ impl<'w> Scene<'w> {
 
     /// Restores the plan that the column started with.
     pub(crate) async fn reset(&mut self) -> Result<()> {
-        (self.plan, self.fragments) = plan(self.column, &self.dir);
+        (self.plan, self.fragments) = plan(self.world, self.column, &self.dir);
         self.brought.clear();
         self.roll_out().await
     }
@@ -307,7 +305,7 @@ pub(crate) fn bearer(claims: &Value) -> String {
 }
 
 /// The plan that a column starts with, and its variant files.
-fn plan(column: Column, dir: &Path) -> (Value, BTreeMap<String, Value>) {
+fn plan(world: &World, column: Column, dir: &Path) -> (Value, BTreeMap<String, Value>) {
     let mut filter = json!({
         "engine": column.engine,
         "resource": column.filter,
@@ -315,10 +313,10 @@ fn plan(column: Column, dir: &Path) -> (Value, BTreeMap<String, Value>) {
         "gateways": {"matchLabels": {"istio": "ingressgateway"}},
     });
     if column.engine == "wasm" {
-        filter["wasm"] = if column.filter == "EnvoyFilter" {
-            json!({"inline": "routing-claims.wasm"})
-        } else {
-            json!({"url": format!("file://{}", dir.join("routing-claims.wasm").display())})
+        filter["wasm"] = match &world.agents {
+            Some(agents) => agents.wasm.clone(),
+            None if column.filter == "EnvoyFilter" => json!({"inline": "routing-claims.wasm"}),
+            None => json!({"url": format!("file://{}", dir.join("routing-claims.wasm").display())}),
         };
     }
     if column.engine == "module" {

@@ -37,5 +37,5 @@ pub(super) async fn access_log(scene: &mut Scene<'_>) -> Result<String> {
     Ok("the gateway and the sidecar of A".to_owned())
 }
 
-/// Proxies flush their logs ten times a second; those that Istio's agent starts, every 10 seconds.
+/// Proxies flush their logs ten times a second.
 const LOGGED: Duration = Duration::from_secs(30);
