@@ -1,6 +1,7 @@
 //! `cargo xtask e2e`: runs what `manifest-gen` renders on a real Istio control plane with real Envoys.
 
 mod column;
+mod record;
 mod scenarios;
 mod scene;
 mod truth;
@@ -48,6 +49,9 @@ struct Args {
     /// Only find or build the programs, and print their paths.
     #[arg(long)]
     tools: bool,
+    /// Record the versions and the number of passed scenarios for docs/compatibility.md, if all scenarios passed.
+    #[arg(long, conflicts_with_all = ["column", "scenario"])]
+    record: bool,
     /// Keep logs and manifests even if all scenarios pass.
     #[arg(long)]
     keep: bool,
@@ -127,6 +131,9 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     let cells: Vec<_> = results.iter().flatten().copied().chain(others).collect();
     let count = |wanted| cells.iter().filter(|cell| **cell == wanted).count();
     println!("{} passed, {} failed", count(Cell::Passed), count(Cell::Failed));
+    if args.record && count(Cell::Failed) == 0 {
+        record::write(args.istio, &envoy.version.to_string(), &columns, count(Cell::Passed))?;
+    }
     Ok(count(Cell::Failed))
 }
 
@@ -198,4 +205,5 @@ Examples:
   cargo xtask e2e --istio 1.30                     the same on an older Istio
   cargo xtask e2e --column WasmPlugin --scenario talk
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000
+  cargo xtask e2e --record                         also records the versions for docs/compatibility.md
   cargo xtask e2e --tools                          only find or build the programs";

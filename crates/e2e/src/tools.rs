@@ -200,8 +200,12 @@ async fn build(module: &str, package: &str, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The version in `tools/<module>/go.mod` of the module that contains a package.
-fn pinned(module: &str, package: &str) -> Result<String> {
+/// The version in `tools/<module>/go.mod` of the Go module that contains a package.
+///
+/// # Errors
+///
+/// If the file cannot be read, or requires no such module.
+pub fn pinned(module: &str, package: &str) -> Result<String> {
     let path = module_file(module).join("go.mod");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let requirements = text.lines().map(|line| line.trim().trim_start_matches("require ")).filter_map(|line| {
