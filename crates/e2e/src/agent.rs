@@ -160,6 +160,12 @@ impl Agent {
         Ok(String::from_utf8(metrics.with_context(|| format!("the agent in {}", self.dir.display()))?)?)
     }
 
+    /// The address from which Prometheus scrapes these metrics.
+    #[must_use]
+    pub fn metrics_addr(&self) -> SocketAddr {
+        self.status
+    }
+
     /// What the agent and its Envoy have logged.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod column;
 mod distribution;
+mod record;
 mod scenarios;
 mod scene;
 mod truth;
@@ -28,7 +29,7 @@ use world::{Proxies, World};
 /// Runs the scenarios on etcd, kube-apiserver, istiod and Envoys on loopback, and prints a table of the results.
 ///
 /// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`, `PILOT_AGENT_BIN`,
-/// `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's cache folder (or into `ROUTING_CLAIMS_TOOLS`).
+/// `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's cache folder (or into `ROUTING_CLAIMS_TOOLS`).
 #[derive(Parser)]
 #[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e", after_help = EXAMPLES)]
 struct Args {
@@ -50,6 +51,9 @@ struct Args {
     /// Only find or build the programs, and print their paths.
     #[arg(long)]
     tools: bool,
+    /// Record the versions and the number of passed scenarios for docs/compatibility.md, if all scenarios passed.
+    #[arg(long, conflicts_with_all = ["column", "scenario"])]
+    record: bool,
     /// Keep logs and manifests even if all scenarios pass.
     #[arg(long)]
     keep: bool,
@@ -72,8 +76,8 @@ async fn run(args: &Args) -> Result<ExitCode> {
     println!("Istio {}", args.istio);
     let tools = tools::locate(args.istio).await?;
     if args.tools {
-        let Tools { etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, crane, .. } = &tools;
-        for path in [etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, crane] {
+        let Tools { etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, prometheus, crane, .. } = &tools;
+        for path in [etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, prometheus, crane] {
             println!("{}", path.display());
         }
         return Ok(ExitCode::SUCCESS);
@@ -151,6 +155,9 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     let cells: Vec<_> = results.iter().flatten().copied().chain(others).collect();
     let count = |wanted| cells.iter().filter(|cell| **cell == wanted).count();
     println!("{} passed, {} failed", count(Cell::Passed), count(Cell::Failed));
+    if args.record && count(Cell::Failed) == 0 {
+        record::write(args.istio, &envoy.version.to_string(), &columns, count(Cell::Passed))?;
+    }
     Ok(count(Cell::Failed))
 }
 
@@ -227,4 +234,5 @@ Examples:
   cargo xtask e2e --column agents                  the scenarios with Istio's own agents, a registry and mutual TLS
   cargo xtask e2e --scenario distribution          what each failStrategy does when a module is pulled
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000
+  cargo xtask e2e --record                         also records the versions for docs/compatibility.md
   cargo xtask e2e --tools                          only find or build the programs";

@@ -110,6 +110,12 @@ impl Proxy {
         Self { ip, namespace: namespace.to_owned(), labels, istio_version, name: name.to_owned(), running }
     }
 
+    /// The workload's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The agent that started the Envoy, if one did.
     #[must_use]
     pub fn agent(&self) -> Option<&Agent> {

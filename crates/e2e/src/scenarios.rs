@@ -4,6 +4,7 @@ mod agents;
 mod authentication;
 mod base;
 mod changes;
+mod monitoring;
 mod protocols;
 mod proxies;
 mod talk;
@@ -54,7 +55,7 @@ impl fmt::Display for Only {
 
 type Running<'s> = Pin<Box<dyn Future<Output = Result<String>> + 's>>;
 
-pub(crate) const SCENARIOS: [Scenario; 16] = [
+pub(crate) const SCENARIOS: [Scenario; 17] = [
     everywhere("the talk", |scene| Box::pin(talk::the_talk(scene))),
     everywhere("main for everyone else", |scene| Box::pin(talk::baseline(scene))),
     everywhere("without the label", |scene| Box::pin(talk::without_the_label(scene))),
@@ -90,6 +91,11 @@ pub(crate) const SCENARIOS: [Scenario; 16] = [
         name: "metrics",
         only: Some((Only::Agents, "because the agent serves what Prometheus scrapes")),
         run: |scene| Box::pin(agents::metrics(scene)),
+    },
+    Scenario {
+        name: "monitoring",
+        only: Some((Only::Agents, "because the agent serves what Prometheus scrapes")),
+        run: |scene| Box::pin(monitoring::monitoring(scene)),
     },
 ];
 

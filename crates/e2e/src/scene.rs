@@ -301,7 +301,12 @@ pub(crate) fn values<'a>(said: &'a Value, name: &str) -> impl Iterator<Item = &'
 
 /// The value of an `Authorization` header with a token of these claims, unsigned.
 pub(crate) fn bearer(claims: &Value) -> String {
-    format!("Bearer e30.{}.", BASE64.encode(claims.to_string()))
+    bearer_of(&claims.to_string())
+}
+
+/// The same for a payload that a JSON value can't be, such as one with a key twice.
+pub(crate) fn bearer_of(payload: &str) -> String {
+    format!("Bearer e30.{}.", BASE64.encode(payload))
 }
 
 /// The plan that a column starts with, and its variant files.

@@ -56,6 +56,7 @@ pub(crate) struct World {
     others: Vec<Proxy>,
     pub(crate) proxies: Proxies,
     pub(crate) istioctl: PathBuf,
+    pub(crate) prometheus: PathBuf,
     pub(crate) dist: PathBuf,
     /// The issuer's signing key. `jwks` is the address that serves its public key.
     pub(crate) issuer: KeyPair,
@@ -120,6 +121,7 @@ impl World {
             others: started.into_values().collect(),
             cluster,
             istioctl: tools.istioctl.clone(),
+            prometheus: tools.prometheus.clone(),
             dist,
             issuer,
             jwks,

@@ -17,7 +17,7 @@ mod signal;
 mod wire;
 mod workspace;
 
-pub use binary::{EnvoyBinary, Version, locate, locate_previous};
+pub use binary::{ENVOY_VERSION, EnvoyBinary, Version, locate, locate_previous};
 pub use envoy::{Envoy, Options};
 pub use group::Group;
 pub use offer::{Acknowledgement, Offer};
