@@ -295,7 +295,7 @@ that each engine was run on are in [engines.md](engines.md).
 
 | what | promise |
 |---|---|
-| plan and variant files, `routing-claims.dev/v1alpha1` | A minor version may add a field, or replace one. It reads the replaced form for two more minor versions and at least six months, and says which field replaces it. After that, the old form is an error that names the new one. A form is never given a second meaning. |
+| plan and variant files, `routing-claims.dev/v1alpha1` | A minor version may add a field, or replace one. It reads the replaced form for two more minor versions and at least six months, and says which field replaces it. After that, the old form is an error that names the new one. `manifest-gen migrate` rewrites old forms. A form is never given a second meaning. |
 | the policy (JSON) | As plan files. A filter also reads the policies of the minor version before it, because filters and policies roll out separately. |
 | outcomes and claim faults | A code keeps its meaning. A minor version may add a code. |
 | counters, headers, labels and annotations that a mesh sees | Stable. A replaced name is announced one minor version ahead. |

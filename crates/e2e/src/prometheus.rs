@@ -24,7 +24,13 @@ impl Prometheus {
     /// # Errors
     ///
     /// If it does not start or is not ready in time, which includes rules that it does not accept.
-    pub async fn start(program: &Path, addr: SocketAddr, targets: &[Target], rules: &Value, dir: &Path) -> Result<Self> {
+    pub async fn start(
+        program: &Path,
+        addr: SocketAddr,
+        targets: &[Target],
+        rules: &Value,
+        dir: &Path,
+    ) -> Result<Self> {
         let targets: Vec<_> =
             targets.iter().map(|(addr, labels)| json!({"targets": [addr.to_string()], "labels": labels})).collect();
         let config = json!({

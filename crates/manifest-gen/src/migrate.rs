@@ -1,5 +1,6 @@
-//! `EnvoyFilter`s of Istio before 1.6 to the current format.
+//! `EnvoyFilter`s of Istio before 1.6, and plans of earlier versions, to the current format.
 
+mod plan;
 mod types;
 
 use routing_plan::{
@@ -40,7 +41,7 @@ impl Migrated {
     }
 }
 
-/// Converts an `EnvoyFilter`, or each one of a list, to the current format; other documents stay as they are.
+/// Converts an `EnvoyFilter`, each one of a list, or a plan to the current format; other documents stay as they are.
 ///
 /// # Errors
 ///
@@ -68,6 +69,9 @@ fn migrate_one(document: &Node, kind: &str) -> Result<Migrated, Vec<FileDiagnost
     let mut value = document.to_json();
     let mut migration = Migration { document, notes: Vec::new(), diagnostics: Vec::new() };
     let kind = value["kind"].as_str().unwrap_or(kind);
+    if kind == "RoutingPlan" {
+        return migration.plan(value);
+    }
     if kind != "EnvoyFilter" {
         migration.note(&FieldPath::default(), format!("left a document of the kind {kind:?} unchanged"));
         return Ok(Migrated { value, notes: migration.notes });
@@ -554,6 +558,22 @@ spec:
         assert_eq!(named("NETWORK_FILTER", "envoy.ext_authz"), "envoy.filters.network.ext_authz");
         assert_eq!(named("LISTENER_FILTER", "envoy.listener.tls_inspector"), "envoy.filters.listener.tls_inspector");
         assert_eq!(named("CLUSTER", "envoy.lua"), "envoy.lua");
+    }
+
+    #[test]
+    fn a_plan_names_the_image_and_its_digest() {
+        let plan = |wasm: &str| {
+            let text = format!("kind: RoutingPlan\nspec: {{filter: {{wasm: {{{wasm}, failStrategy: FAIL_CLOSE}}}}}}\n");
+            migrated(&text).map(|one| (one.value["spec"]["filter"]["wasm"].clone(), one.notes.len()))
+        };
+        let wanted = json!({"image": "r.example/a:1", "digest": "sha256:12", "failStrategy": "FAIL_CLOSE"});
+        for old in ["url: 'oci://r.example/a:1', sha256: '12'", "url: 'oci://r.example/a:1@sha256:12'"] {
+            assert_eq!(plan(old), Ok((wanted.clone(), 2)));
+        }
+        let file = "url: 'https://r.example/a', sha256: '12'";
+        assert_eq!(plan(file).unwrap().1, 0);
+        let error = &plan("url: 'oci://r.example/a@sha256:12', sha256: '34'").unwrap_err()[0];
+        assert!(error.to_string().contains("expected the digest of `url`"), "{error}");
     }
 
     #[test]
