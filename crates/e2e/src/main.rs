@@ -2,6 +2,7 @@
 
 mod column;
 mod distribution;
+mod lints;
 mod record;
 mod scenarios;
 mod scene;
@@ -48,6 +49,9 @@ struct Args {
     /// Number of generated sets of resources.
     #[arg(long, default_value_t = 200)]
     sets: u64,
+    /// Prove only lints whose code contains this text.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    lint: String,
     /// Only find or build the programs, and print their paths.
     #[arg(long)]
     tools: bool,
@@ -99,9 +103,9 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         Column::all(args.istio).into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
     let with = |name: &str| args.column.is_empty() && name.contains(&args.scenario);
-    let (with_truth, with_distribution) = (with(TRUTH), with(DISTRIBUTION));
+    let [with_truth, with_lints, with_distribution] = [TRUTH, LINTS, DISTRIBUTION].map(with);
     ensure!(
-        !columns.is_empty() && (!rows.is_empty() || with_truth || with_distribution),
+        !columns.is_empty() && (!rows.is_empty() || with_truth || with_lints || with_distribution),
         "no column or scenario has a name that contains the given text"
     );
     let begin = Instant::now();
@@ -111,9 +115,9 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         let bare = proxies == Proxies::Bare;
         let columns: Vec<_> = columns.iter().copied().filter(|column| column.proxies == proxies).collect();
         let with_columns = !columns.is_empty() && !rows.is_empty();
-        let with_truth = bare && with_truth;
+        let (with_truth, with_lints) = (bare && with_truth, bare && with_lints);
         let with_distribution = !bare && with_distribution;
-        if !with_columns && !with_truth && !with_distribution {
+        if !with_columns && !with_truth && !with_lints && !with_distribution {
             continue;
         }
         let begin = Instant::now();
@@ -125,6 +129,10 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
             println!("generated sets {} to {}", args.seed, args.seed + args.sets - 1);
             let truth = truth::run(&world, args.seed, args.sets, dir.join("truth"));
             others.push(shown(TRUTH, truth).await);
+        }
+        if with_lints {
+            println!("fixtures of the lints");
+            others.push(shown(LINTS, lints::run(&world, &args.lint, dir.join("lints"))).await);
         }
         if bare && with_columns {
             println!("deploy/");
@@ -222,6 +230,8 @@ fn table(columns: &[Column], rows: &[&Scenario], results: &[Vec<Cell>]) -> Table
 
 /// The scenario of generated sets, which needs no column.
 const TRUTH: &str = "explain is true";
+/// The scenario of the lints' fixtures, which needs none either.
+const LINTS: &str = "every lint is proven";
 
 /// The scenario of modules from a registry, which has sidecars of its own.
 const DISTRIBUTION: &str = "distribution";
@@ -234,5 +244,6 @@ Examples:
   cargo xtask e2e --column agents                  the scenarios with Istio's own agents, a registry and mutual TLS
   cargo xtask e2e --scenario distribution          what each failStrategy does when a module is pulled
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000
+  cargo xtask e2e --scenario 'every lint is proven' --lint missing-service
   cargo xtask e2e --record                         also records the versions for docs/compatibility.md
   cargo xtask e2e --tools                          only find or build the programs";
