@@ -31,6 +31,8 @@ pub struct Proxy {
     pub namespace: String,
     /// The workload's labels.
     pub labels: Vec<(String, String)>,
+    /// The version that it tells istiod.
+    pub istio_version: String,
     name: String,
     envoy: Envoy,
 }
@@ -56,6 +58,7 @@ impl Proxy {
             Kind::Gateway => "router",
         };
         let xds = plane.xds();
+        let istio_version = format!("{}.0", plane.istio);
         let bootstrap = json!({
             "node": {
                 "id": format!("{role}~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local"),
@@ -64,7 +67,7 @@ impl Proxy {
                     "NAMESPACE": namespace,
                     "LABELS": labels.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
                     "INSTANCE_IPS": ip.to_string(),
-                    "ISTIO_VERSION": format!("{}.0", plane.istio),
+                    "ISTIO_VERSION": istio_version,
                     "INTERCEPTION_MODE": "NONE",
                     "CLUSTER_ID": "Kubernetes",
                 },
@@ -98,7 +101,7 @@ impl Proxy {
         // Access logs are written at once, not every 10 seconds.
         let options = Options { args: &["--file-flush-interval-msec", "100"], ..Options::default() };
         let envoy = Envoy::start_with(binary, name, bootstrap, dir, options).await?;
-        Ok(Self { ip, namespace: namespace.to_owned(), labels, name: name.to_owned(), envoy })
+        Ok(Self { ip, namespace: namespace.to_owned(), labels, istio_version, name: name.to_owned(), envoy })
     }
 
     /// The address to send requests to.

@@ -75,7 +75,7 @@ fn findings_can_be_ignored() {
 fn an_ignored_finding_leaves_no_trace() {
     let virtual_service = |metadata: &str, hosts: &str| {
         format!(
-            "kind: VirtualService\nmetadata: {{namespace: a, {metadata}}}\nspec: {{hosts: [{hosts}], http: [{{}}]}}\n---\n"
+            "kind: VirtualService\nmetadata: {{namespace: a, {metadata}}}\nspec: {{hosts: [{hosts}], http: [{{directResponse: {{status: 503}}}}]}}\n---\n"
         )
     };
     let text = virtual_service("name: x", "a, b")

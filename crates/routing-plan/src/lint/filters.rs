@@ -2,11 +2,11 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use super::{Findings, Scope};
+use super::{Findings, Scope, tokens};
 use crate::{
     attachment::Attachment,
     diagnostic::FieldPath,
-    filter::Fault,
+    filter::{Fault, Stage},
     manifests::Manifest,
     views::{
         EnvoyFilter, View,
@@ -114,6 +114,12 @@ pub(super) fn filter_position(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, filter) in scope.filters() {
         for Fault { path, message } in &filter.position_faults {
             findings.add(manifest, path, message);
+        }
+        let is_plugin = manifest.view::<EnvoyFilter>().is_none();
+        let is_early = filter.insertions_at(true).any(|insertion| insertion.stage == Stage::BeforeAuthn);
+        if is_plugin && is_early && tokens::is_at_a_gateway(scope, filter) {
+            let path = FieldPath::default().field("spec").field("phase");
+            findings.add(manifest, &path, "in the phase `AUTHN` the filter runs before Istio verifies the token");
         }
     }
 }

@@ -120,7 +120,7 @@ pub const LINTS: &[Lint] = &[
         code: "value-never-matches",
         severity: Severity::Error,
         wrong: "A route has a condition that is never met",
-        effect: "No request takes the route. The filter sets only versions (1 to 63 of `A-Z a-z 0-9 . _ -`, the first and last alphanumeric); `withoutHeaders` takes an absent header for an empty one; `@request.auth.claims` exists only where a RequestAuthentication has verified the token, which sidecars do not do for requests that their workload sends.",
+        effect: "No request takes the route. The filter sets only versions (1 to 63 of `A-Z a-z 0-9 . _ -`, the first and last alphanumeric); `withoutHeaders` takes an absent header for an empty one.",
         remedy: "Fix the condition. To ask for the absence of a header, write `{}` in `withoutHeaders`.",
         find: routes::value_never_matches,
     },
@@ -143,9 +143,9 @@ pub const LINTS: &[Lint] = &[
     Lint {
         code: "filter-position",
         severity: Severity::Error,
-        wrong: "An EnvoyFilter does not insert the filter where outbound requests pass it",
+        wrong: "The filter is not inserted where outbound requests pass it",
         effect: "The filter does not run, or it runs before Istio has verified the token, or it removes headers from inbound requests that the caller's filter has set. Envoy refuses a listener with a filter after the router, and keeps the one before.",
-        remedy: "Use `applyTo: HTTP_FILTER`, the context `SIDECAR_OUTBOUND` or `GATEWAY`, and `INSERT_BEFORE` with the `subFilter` `envoy.filters.http.router` in `envoy.filters.network.http_connection_manager`.",
+        remedy: "In a WasmPlugin or TrafficExtension at a gateway, leave out `phase: AUTHN`. In an EnvoyFilter, use `applyTo: HTTP_FILTER`, the context `SIDECAR_OUTBOUND` or `GATEWAY`, and `INSERT_BEFORE` with the `subFilter` `envoy.filters.http.router` in `envoy.filters.network.http_connection_manager`.",
         find: filters::filter_position,
     },
     Lint {
@@ -221,6 +221,14 @@ pub const LINTS: &[Lint] = &[
         find: objects::wrong_type,
     },
     Lint {
+        code: "null-field",
+        severity: Severity::Error,
+        wrong: "A field of a resource is null",
+        effect: "The API server refuses a server-side apply (`kubectl apply --server-side`, Flux). Otherwise it removes the field: a condition without its text then asks only whether there is a header, and a route without its conditions takes every request.",
+        remedy: "Write the value, or remove the field. In a Helm template, put it into `with` or `if`.",
+        find: fields::null_field,
+    },
+    Lint {
         code: "unknown-field",
         severity: Severity::Error,
         wrong: "A resource has a field that its kind does not have",
@@ -232,7 +240,7 @@ pub const LINTS: &[Lint] = &[
         code: "refused-match",
         severity: Severity::Error,
         wrong: "A condition has a text that Istio refuses",
-        effect: "Istio's admission webhook refuses the VirtualService. Where nothing refuses it, as an HTTPRoute, Envoy rejects all routes of the port and keeps those that it had.",
+        effect: "Istio's admission webhook refuses the VirtualService. Where nothing refuses it, as an HTTPRoute or a claim without a text, Envoy rejects the routes of all hosts on the port and keeps those that it had.",
         remedy: "Write a regular expression in RE2 syntax (at most 1,024 bytes), or another kind of condition.",
         find: routes::refused_match,
     },
@@ -241,7 +249,7 @@ pub const LINTS: &[Lint] = &[
         severity: Severity::Error,
         wrong: "A route is against the rules of its kind",
         effect: "The API server refuses an HTTPRoute or GRPCRoute, and Istio's admission webhook a VirtualService: the mesh keeps what it had before.",
-        remedy: "Name each parent once (or with a `sectionName` each), the port of each Service, each header and query parameter of a condition once, and methods in upper case. Write paths as clients send them, and give at least one of several destinations a weight.",
+        remedy: "Name each parent once (or with a `sectionName` each), the port of each Service, each header and query parameter of a condition once, and methods in upper case. Write paths as clients send them, and give at least one of several destinations a weight. In a VirtualService, name each host once, gateways as `namespace/name` or `name`, and ask for `@request.auth.claims` only where all `gateways` are gateways.",
         find: refused::refused_route,
     },
     Lint {
