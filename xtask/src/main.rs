@@ -105,7 +105,7 @@ const BENCH: Program = Program {
 };
 
 const PACKAGE: Program = Program {
-    cargo: &["--package", "package"],
+    cargo: &["--package", "package", "--features", "cli"],
     build: Some(&[]),
     unless: &["-h", "--help"],
     shared: &["--all-platforms"],

@@ -5,6 +5,7 @@ use docker_credential::{CredentialRetrievalError, DockerCredential};
 use oci_client::{
     Client, Reference,
     client::{ClientConfig, ClientProtocol},
+    errors::OciDistributionError,
     secrets::RegistryAuth,
 };
 use package::layout::{Descriptor, INDEX, Layout, is_manifest};
@@ -45,7 +46,7 @@ impl Registry {
         self.push_manifest(image, manifest, &tagged).await.with_context(|| format!("cannot push {tagged}"))?;
         for bill in bills.manifests() {
             self.push_blobs(bills, bill, &repository).await?;
-            self.push_manifest(bills, bill, &self.digest(&repository, bill)).await?;
+            self.push_manifest(bills, bill, &self.untagged(&repository, bill)).await?;
             self.refer(bills, bill, &repository).await?;
         }
         Ok(format!("{tagged}@{}", manifest.digest))
@@ -57,14 +58,21 @@ impl Registry {
             let reference = self.digest(repository, &child);
             if is_manifest(&child) {
                 Box::pin(self.push_blobs(layout, &child, repository)).await?;
-                self.push_manifest(layout, &child, &reference).await?;
-            } else if !self.client.blob_exists(&reference, &child.digest).await.unwrap_or(false) {
+                self.push_manifest(layout, &child, &self.untagged(repository, &child)).await?;
+            } else if !self.has(&child, &reference).await {
                 let bytes = layout.bytes(&child)?.to_vec();
-                let pushed = self.client.push_blob(&reference, bytes, &child.digest).await;
-                pushed.with_context(|| format!("cannot push to {}; {LOGIN}", self.host))?;
+                match self.client.push_blob(&reference, bytes, &child.digest).await {
+                    // Some registries do not say where a blob is, such as that of go-containerregistry.
+                    Err(OciDistributionError::RegistryNoLocationError) if self.has(&child, &reference).await => {}
+                    pushed => _ = pushed.with_context(|| format!("cannot push to {}; {LOGIN}", self.host))?,
+                }
             }
         }
         Ok(())
+    }
+
+    async fn has(&self, blob: &Descriptor, reference: &Reference) -> bool {
+        self.client.blob_exists(reference, &blob.digest).await.unwrap_or(false)
     }
 
     async fn push_manifest(&self, layout: &Layout, manifest: &Descriptor, to: &Reference) -> Result<()> {
@@ -91,6 +99,12 @@ impl Registry {
         let tagged = Reference::with_tag(self.host.clone(), repository.to_owned(), tag);
         self.client.push_manifest_raw(&tagged, index.to_string(), INDEX.parse()?).await?;
         Ok(())
+    }
+
+    /// Where a manifest without a tag goes. The client panics at a reference by digest, if the registry does not say where the
+    /// manifest is.
+    fn untagged(&self, repository: &str, manifest: &Descriptor) -> Reference {
+        Reference::with_tag(self.host.clone(), repository.to_owned(), manifest.digest.clone())
     }
 
     fn digest(&self, repository: &str, blob: &Descriptor) -> Reference {

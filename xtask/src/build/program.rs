@@ -20,7 +20,8 @@ use super::{add_target, cross::CrossTool, remapped_paths, ship};
 pub(super) async fn ship_all(dist: &Path, all_platforms: bool) -> Result<Vec<(PathBuf, String)>> {
     for entry in fs::read_dir(dist)? {
         let path = entry?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(NAME)) {
+        // Of an earlier build: other platforms, and their archives.
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{NAME}-"))) {
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
@@ -46,18 +47,20 @@ pub(super) async fn ship_all(dist: &Path, all_platforms: bool) -> Result<Vec<(Pa
 async fn build(target: &str, is_host: bool) -> Result<()> {
     let is_linux = target.contains("-linux-");
     let mut command = if is_linux || is_host {
-        Command::new(env!("CARGO"))
+        let mut command = Command::new(env!("CARGO"));
+        command.arg("build");
+        command
     } else {
         let tool = CrossTool::install().await;
-        tool.with_context(|| format!("{target} needs cargo-zigbuild, or a machine of that kind"))?.cargo(&[])?
+        tool.with_context(|| format!("{target} needs cargo-zigbuild, or a machine of that kind"))?
+            .cargo(&["zigbuild"])?
     };
-    let verb = if is_linux || is_host { "build" } else { "zigbuild" };
     let mut flags = remapped_paths()?;
     if is_linux {
         // Rust has its own linker and musl for these targets, so the bytes do not depend on the machine's C compiler.
         flags.push_str("\u{1f}-Clinker=rust-lld");
     }
-    command.args([verb, "--quiet", "--locked", "--profile", "shipped", "--package", NAME, "--target", target]);
+    command.args(["--quiet", "--locked", "--profile", "shipped", "--package", NAME, "--target", target]);
     command.env("CARGO_ENCODED_RUSTFLAGS", flags).current_dir(workspace_dir());
     let status = command.status().context("cannot start cargo")?;
     ensure!(status.success(), "{NAME} does not build for {target} (see above)");
