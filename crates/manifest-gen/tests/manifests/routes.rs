@@ -546,6 +546,12 @@ fn delegates_are_followed() {
     let absent = root(&format!("{{delegate: {{name: previews}}}}, {default}"));
     assert_eq!(goes(&absent, &request()), "unknown");
     assert_eq!(caveats(&absent, &request()), ["spec.http[0].delegate"]);
+    let complete = MeshFacts { is_complete: true, ..MeshFacts::default() };
+    // Then the default route counts, whose Service is not there either.
+    let to_main = explained(&absent, &ExplainRequest { mesh: complete, ..request() });
+    assert_eq!(to_main.instead.as_deref(), Some("503: no Service or ServiceEntry has `main.a.svc.cluster.local`"));
+    let here = root(&format!("{{delegate: {{name: previews, namespace: .}}}}, {default}"));
+    assert_eq!(goes(&here, &request()), "main");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::{MeshFacts, matching::Doubt};
 use crate::{
     diagnostic::FieldPath,
     manifests::Manifest,
+    names,
     views::{
         StringMatch, VirtualService,
         reader::{Field, UnusableField},
@@ -59,7 +60,8 @@ fn merge<'m>(
         (other.name == *name && other.namespace == *namespace).then_some((other, view))
     });
     let Some((owner, view)) = found else {
-        if mesh.is_complete {
+        // No namespace has such a name, also not `.`.
+        if mesh.is_complete || names::label(namespace).is_err() {
             return Ok(Vec::new());
         }
         return Err(doubt(format!("no manifest has its delegate, the VirtualService {namespace}/{name} (--complete)")));
