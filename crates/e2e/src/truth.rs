@@ -316,7 +316,7 @@ impl std::fmt::Display for Tally {
 /// How the kind of a disagreement about the filter itself begins.
 const BY_FILTER: &str = "filtered, explained";
 /// The lints that say that the API server refuses the resource.
-const REFUSED: [&str; 2] = ["wrong-type", "http-route-limits"];
+const REFUSED: [&str; 4] = ["http-route-limits", "null-field", "refused-route", "wrong-type"];
 /// At most `mesh::SLOTS`.
 const SETS_AT_ONCE: u64 = 25;
 const REQUESTS: usize = 20;

@@ -29,7 +29,7 @@ use crate::{
     attachment::ROOT_NAMESPACE,
     diagnosis,
     diagnostic::{FieldPath, Location},
-    filter::{Condition, Insertion, RoutingFilter},
+    filter::{Condition, Insertion, RoutingFilter, Stage},
     manifests::Manifest,
     names, token_source,
     views::{
@@ -159,13 +159,14 @@ pub fn explain(manifests: &[Manifest], unchanged: &ExplainRequest, now: i64) -> 
     let mut first_injection = None;
     let chosen = choose_filter(manifests, unchanged, &mut explanation);
     if let Some(chosen) = &chosen {
-        if chosen.insertion.is_after_fault {
+        if chosen.insertion.stage == Stage::AfterFault {
             first_injection = injection::of_unchanged(manifests, unchanged, &mut explanation);
         }
         decide(chosen.filter, &mut request, now, &mut explanation);
     }
     route(manifests, &request, first_injection, &mut explanation);
-    bystanders::name(manifests, chosen.map(|chosen| chosen.filter), unchanged, &mut explanation);
+    let reader = chosen.filter(|chosen| chosen.insertion.stage != Stage::BeforeAuthn).map(|chosen| chosen.filter);
+    bystanders::name(manifests, reader, unchanged, &mut explanation);
     explanation
 }
 

@@ -38,10 +38,20 @@ pub(crate) struct RoutingFilter {
 pub(crate) struct Insertion {
     sidecar: bool,
     gateway: bool,
-    /// Whether it is after Istio's filter `fault`, which then has judged the route of the unchanged request.
-    pub(crate) is_after_fault: bool,
+    pub(crate) stage: Stage,
     /// What only some proxies and listeners fulfil.
     pub(crate) conditions: Vec<Condition>,
+}
+
+/// Where a filter is among those of Istio.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Before `jwt_authn`, which verifies tokens, and perhaps removes them.
+    BeforeAuthn,
+    #[default]
+    BeforeFault,
+    /// After `fault`, which then has judged the route of the unchanged request.
+    AfterFault,
 }
 
 impl Insertion {
@@ -142,13 +152,13 @@ impl RoutingFilter {
                 (ours(written, annotation)?, Place::of_envoy_filter(filter), filter.script())
             }
             View::WasmPlugin(plugin) => {
-                let place = Place::of_plugin(&plugin.matches, Some(&plugin.module));
+                let place = Place::of_plugin(&plugin.matches, &plugin.phase, Some(&plugin.module));
                 (ours(WrittenPolicy::of_module(&plugin.module), annotation)?, place, None)
             }
-            View::TrafficExtension(TrafficExtension { matches, wasm, lua, .. }) => {
+            View::TrafficExtension(TrafficExtension { matches, phase, wasm, lua, .. }) => {
                 let written = wasm.known().and_then(WrittenPolicy::of_module);
                 let script = lua.known().and_then(|lua| lua.inline_code.text());
-                (ours(written, annotation)?, Place::of_plugin(matches, wasm.known()), script)
+                (ours(written, annotation)?, Place::of_plugin(matches, phase, wasm.known()), script)
             }
             _ => return None,
         };
@@ -280,7 +290,7 @@ struct Place {
 
 impl Place {
     /// By Istio's `matchMode` (`pilot/pkg/model/extensions.go`, read): a gateway counts as a client.
-    fn of_plugin(matches: &Field<Vec<TrafficSelector>>, module: Option<&WasmModule>) -> Self {
+    fn of_plugin(matches: &Field<Vec<TrafficSelector>>, phase: &Field<String>, module: Option<&WasmModule>) -> Self {
         let mut place = Self::default();
         if let Some(module) = module.filter(|module| module.kind.is("NETWORK")) {
             place.fault(&module.path.clone().field("type"), "a plugin of the type `NETWORK` sees no requests");
@@ -290,7 +300,8 @@ impl Place {
         if clients.is_empty() && !matches.items().is_empty() {
             return place;
         }
-        let mut insertion = Insertion { sidecar: true, gateway: true, ..Insertion::default() };
+        let stage = if phase.is("AUTHN") { Stage::BeforeAuthn } else { Stage::BeforeFault };
+        let mut insertion = Insertion { sidecar: true, gateway: true, stage, ..Insertion::default() };
         if let [first, ..] = clients[..]
             && clients.iter().all(|one| !one.ports.items().is_empty())
         {
@@ -383,8 +394,12 @@ impl Place {
         }
         insertion.sidecar = matches!(context, "ANY" | "SIDECAR_OUTBOUND");
         insertion.gateway = at_gateway;
-        let own = beside.filter(|_| !first).unwrap_or_default();
-        insertion.is_after_fault = AFTER_FAULT.contains(&own) || (own == FAULT && operation == "INSERT_AFTER");
+        insertion.stage = match (operation, beside.unwrap_or_default()) {
+            _ if first => Stage::BeforeAuthn,
+            ("INSERT_AFTER", FAULT) => Stage::AfterFault,
+            (_, name) if AFTER_FAULT.contains(&name) => Stage::AfterFault,
+            _ => Stage::BeforeFault,
+        };
         insertion.conditions.extend(Condition::of_patch(patch));
         self.insertions.push(insertion);
     }

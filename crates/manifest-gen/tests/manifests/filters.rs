@@ -232,12 +232,25 @@ fn a_gateway_that_verifies_tokens_is_named() {
         ("a", forwards, token, None, (1, 0)),
         ("b", forwards, token, None, (0, 0)),
     ] {
-        let filter = own("context: ANY", POLICY);
+        // After the check, in the place of the rendered one.
+        let filter = beside("envoy.filters.http.router").replace("INSERT_FIRST", "INSERT_BEFORE");
+        let filter = filter.replace("SIDECAR_OUTBOUND", "ANY");
         let explanation = explain(&read(&(filter + &authentication(namespace, rule))), &with(header, gateway), 0);
         let accepts = |one: &&Caveat| one.message.contains("accepts the token");
         let found = (explanation.assumed.iter().filter(accepts).count(), explanation.unknown.len());
         assert_eq!(found, expected, "{namespace} {rule} {header:?}");
     }
+    // Before the check, the token is there.
+    let early = own("context: ANY", POLICY) + &authentication("istio-system", "issuer: x");
+    assert_eq!(explain(&read(&early), &with(token, at_gateway), 0).unknown, []);
+}
+
+/// The filter of this project beside another filter.
+fn beside(name: &str) -> String {
+    let chain = format!(
+        "filterChain: {{filter: {{name: envoy.filters.network.http_connection_manager, subFilter: {{name: {name}}}}}}}"
+    );
+    own(&format!("context: SIDECAR_OUTBOUND, listener: {{{chain}}}"), POLICY)
 }
 
 #[test]
@@ -266,12 +279,6 @@ fn a_filter_for_some_ports_is_on_their_listeners() {
 
 #[test]
 fn a_filter_beside_one_that_no_proxy_has_is_nowhere() {
-    let beside = |name: &str| {
-        let chain = format!(
-            "filterChain: {{filter: {{name: envoy.filters.network.http_connection_manager, subFilter: {{name: {name}}}}}}}"
-        );
-        own(&format!("context: SIDECAR_OUTBOUND, listener: {{{chain}}}"), POLICY)
-    };
     assert!(explained(&beside("envoy.filters.http.router"), None).filter.is_some());
     assert!(explained(&beside("envoy.filters.http.rooter"), None).filter.is_none());
     let path = "spec.configPatches[0].match.listener.filterChain.filter.subFilter.name";

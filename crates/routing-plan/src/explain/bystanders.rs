@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Notes that each of them is assumed to do nothing.
+/// Notes that each of them is assumed to do nothing. The filter is the one that sees what is left of a verified token.
 pub(super) fn name(
     manifests: &[Manifest],
     filter: Option<&RoutingFilter>,

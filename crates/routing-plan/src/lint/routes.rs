@@ -242,16 +242,11 @@ fn has_regex_path(condition: &http_route::RuleMatch) -> bool {
 
 pub(super) fn value_never_matches(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, view) in scope.all::<VirtualService>() {
-        let is_in_mesh_only = !view.is_delegate() && view.gateways(&manifest.namespace).iter().all(|name| name == MESH);
         for condition in view.http.items().iter().flat_map(|route| route.matches.items()) {
             for (name, wanted) in condition.headers.known().into_iter().flatten() {
                 let path = condition.written.path.clone().field("headers").field(name.clone());
-                if is_claim(name) {
-                    if is_in_mesh_only {
-                        let message = format!("`{name}` is about a verified token, which only gateways know of");
-                        findings.add(manifest, &path, message);
-                    }
-                } else if let Field::Known(StringMatch::Exact(value)) = wanted
+                if let Field::Known(StringMatch::Exact(value)) = wanted
+                    && !is_claim(name)
                     && is_never(scope, name, value)
                 {
                     findings.add(manifest, &path, format!("`{name}` is never `{value}`"));
@@ -315,6 +310,14 @@ pub(super) fn refused_match(scope: &Scope<'_>, findings: &mut Findings) {
                     _ => continue,
                 };
                 findings.add(manifest, &path, why);
+            }
+            for (field, map) in [("headers", &condition.headers), ("withoutHeaders", &condition.without_headers)] {
+                for (name, text) in map.known().into_iter().flatten().filter(|(name, _)| is_claim(name)) {
+                    if *text == Field::Known(StringMatch::Present) {
+                        let path = condition.written.path.clone().field(field).field(name.clone());
+                        findings.add(manifest, &path, "a claim without a text: expected `exact`, `prefix` or `regex`");
+                    }
+                }
             }
         }
     }

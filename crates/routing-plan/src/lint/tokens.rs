@@ -40,6 +40,16 @@ fn shares_proxies(scope: &Scope<'_>, attachment: &Attachment, filter: &RoutingFi
         || gateways.into_iter().any(|labels| both(None, labels))
 }
 
+/// Whether the filter is at a gateway of which a manifest tells: itself, or a `RequestAuthentication` that is only there.
+pub(super) fn is_at_a_gateway(scope: &Scope<'_>, filter: &RoutingFilter) -> bool {
+    let mut gateways = scope.all::<Gateway>().filter_map(|(_, gateway)| gateway.selector.known());
+    let mut authentications = scope.all::<RequestAuthentication>().filter_map(|(manifest, _)| {
+        Attachment::of(manifest.any_view(), &manifest.namespace).filter(|attachment| !attachment.has_all())
+    });
+    gateways.any(|labels| filter.selects(None, labels))
+        || authentications.any(|attachment| shares_proxies(scope, &attachment, filter))
+}
+
 pub(super) fn token_not_verified(scope: &Scope<'_>, findings: &mut Findings) {
     let is_at_gateway = |manifest: &Manifest| manifest.view::<EnvoyFilter>().is_some();
     for (manifest, filter) in

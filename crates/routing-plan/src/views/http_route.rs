@@ -68,6 +68,8 @@ pub(crate) struct RuleMatch {
 pub(crate) struct PathMatch {
     pub(crate) kind: Field<String>,
     pub(crate) value: Field<String>,
+    /// Whether it stands for a `method` of a `GRPCRoute` that names neither a service nor a method.
+    pub(crate) is_empty_method: bool,
     pub(crate) written: Written,
 }
 
@@ -281,7 +283,12 @@ impl ReadFields for RuleMatch {
 
 impl ReadFields for PathMatch {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        Self { kind: fields.field("type"), value: fields.field("value"), written: fields.written() }
+        Self {
+            kind: fields.field("type"),
+            value: fields.field("value"),
+            is_empty_method: false,
+            written: fields.written(),
+        }
     }
 }
 
