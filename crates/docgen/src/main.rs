@@ -191,7 +191,7 @@ What the filter did with a request, and why. The codes are stable. They appear i
 
 - in the report header, for access logs (`reportHeader` of the [policy](policy.md))
 - in the counters of the WASM filter and the native module: `routing_claims.<code>`, with `_` for `-`. Envoy shows them as
-  `wasmcustom.routing_claims.<code>`.
+  `wasmcustom.routing_claims.<code>`, and Prometheus gets them as `routing_claims_<code>`.
 
 Whatever the outcome, the request continues, without the routing headers that the client sent.
 ";

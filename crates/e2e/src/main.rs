@@ -102,49 +102,49 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     let columns: Vec<_> =
         Column::all(args.istio).into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
-    let with = |name: &str| args.column.is_empty() && name.contains(&args.scenario);
-    let [with_truth, with_lints, with_distribution] = [TRUTH, LINTS, DISTRIBUTION].map(with);
+    let alone = |name: &str| args.column.is_empty() && name.contains(&args.scenario);
     ensure!(
-        !columns.is_empty() && (!rows.is_empty() || with_truth || with_lints || with_distribution),
+        !columns.is_empty() && (!rows.is_empty() || [TRUTH, LINTS, DISTRIBUTION].into_iter().any(alone)),
         "no column or scenario has a name that contains the given text"
     );
     let begin = Instant::now();
     let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
     let (mut results, mut others, mut explained, mut under_load) = (Vec::new(), Vec::new(), 0, 0);
-    for proxies in [Proxies::Bare, Proxies::Agents] {
-        let bare = proxies == Proxies::Bare;
-        let columns: Vec<_> = columns.iter().copied().filter(|column| column.proxies == proxies).collect();
-        let with_columns = !columns.is_empty() && !rows.is_empty();
-        let (with_truth, with_lints) = (bare && with_truth, bare && with_lints);
-        let with_distribution = !bare && with_distribution;
-        if !with_columns && !with_truth && !with_lints && !with_distribution {
+    for (proxies, folder, scenarios_alone) in
+        [(Proxies::Bare, "bare", &[TRUTH, LINTS][..]), (Proxies::Agents, "agents", &[DISTRIBUTION])]
+    {
+        let of_mesh = |column: &&Column| column.proxies == proxies && !rows.is_empty();
+        let columns: Vec<_> = columns.iter().filter(of_mesh).copied().collect();
+        let scenarios_alone: Vec<_> = scenarios_alone.iter().copied().filter(|name| alone(name)).collect();
+        if columns.is_empty() && scenarios_alone.is_empty() {
             continue;
         }
         let begin = Instant::now();
-        let dir = dir.join(if bare { "bare" } else { "agents" });
+        let dir = dir.join(folder);
         fs::create_dir_all(&dir)?;
         let mut world = World::start(tools, envoy, dist.clone(), proxies, &dir).await?;
         println!("the mesh is up after {:.1} s\n", begin.elapsed().as_secs_f32());
-        if with_truth {
-            println!("generated sets {} to {}", args.seed, args.seed + args.sets - 1);
-            let truth = truth::run(&world, args.seed, args.sets, dir.join("truth"));
-            others.push(shown(TRUTH, truth).await);
+        for name in scenarios_alone {
+            others.push(match name {
+                TRUTH => {
+                    println!("generated sets {} to {}", args.seed, args.seed + args.sets - 1);
+                    shown(name, truth::run(&world, args.seed, args.sets, dir.join("truth"))).await
+                }
+                LINTS => {
+                    println!("fixtures of the lints");
+                    shown(name, lints::run(&world, &args.lint, dir.join("lints"))).await
+                }
+                _ => {
+                    println!("a module from a registry");
+                    shown(name, distribution::run(&world, tools, dir.join("distribution"))).await
+                }
+            });
         }
-        if with_lints {
-            println!("fixtures of the lints");
-            others.push(shown(LINTS, lints::run(&world, &args.lint, dir.join("lints"))).await);
-        }
-        if bare && with_columns {
+        if proxies == Proxies::Bare && !columns.is_empty() {
             println!("deploy/");
             others.push(shown("lint, validate, analyze", scenarios::examples(&world)).await);
         }
-        if with_columns {
-            results.extend(run_all(&mut world, &columns, &rows, &dir).await?);
-        }
-        if with_distribution {
-            println!("a module from a registry");
-            others.push(shown(DISTRIBUTION, distribution::run(&world, tools, dir.join("distribution"))).await);
-        }
+        results.extend(run_all(&mut world, &columns, &rows, &dir).await?);
         explained += world.explained;
         under_load += world.under_load;
     }
@@ -232,7 +232,6 @@ fn table(columns: &[Column], rows: &[&Scenario], results: &[Vec<Cell>]) -> Table
 const TRUTH: &str = "explain is true";
 /// The scenario of the lints' fixtures, which needs none either.
 const LINTS: &str = "every lint is proven";
-
 /// The scenario of modules from a registry, which has sidecars of its own.
 const DISTRIBUTION: &str = "distribution";
 

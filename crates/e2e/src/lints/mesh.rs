@@ -229,8 +229,8 @@ impl<'w> Mesh<'w> {
             ensure!(!self.settle().await?, "a proxy refuses a filter");
             let is_of_fixture = |name: &String| documents.iter().any(|one| one["metadata"]["name"] == **name);
             let listeners = self.world.client.http_filters().await?;
-            let listener = listeners.into_iter().next().context("no listener")?;
-            orders.push(listener.names.into_iter().filter(is_of_fixture).collect::<Vec<_>>());
+            let filters = listeners.into_iter().next().context("no listener")?.names;
+            orders.push(filters.into_iter().filter(is_of_fixture).collect::<Vec<_>>());
         }
         ensure!(orders.iter().all(|order| order.len() == documents.len()), "a filter is not there: {orders:?}");
         Ok(if orders[0] == orders[1] { "always the same order" } else { "the older one is first" }.to_owned())

@@ -125,7 +125,7 @@ pub const LINTS: &[Lint] = &[
         code: "pull-can-deny",
         severity: Severity::Warning,
         wrong: "A WebAssembly module is pulled from outside the cluster",
-        effect: "If a pull fails, for whatever reason, Istio's agent denies every outbound request of the workload with 403 until a pull succeeds, even if an earlier module ran well. It tries twice, and then waits for the next change.",
+        effect: "If a pull fails, for whatever reason, Istio's agent denies every outbound request of the workload with 403 until a pull succeeds, even if an earlier module ran well. It does not try again until the filter's configuration changes.",
         remedy: "Use `engine: lua`, or a module that is `inline` in an EnvoyFilter: they need no registry. Or pull from a registry in the cluster, by the name of its Service (`….svc` or `….svc.cluster.local`).",
         shown: Shown::Read("`MaybeConvertWasmExtensionConfig` in Istio's `pkg/wasm/convert.go`"),
         find: filters::pull_can_deny,
