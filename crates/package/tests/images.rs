@@ -1,5 +1,7 @@
 //! What an image layout contains, read back.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that meets the unexpected should panic")]
+
 use std::{collections::BTreeMap, fs, io::Read as _, path::Path};
 
 use flate2::read::GzDecoder;
