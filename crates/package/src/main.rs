@@ -18,7 +18,7 @@ use testbed::{target_dir, until_signal};
 #[derive(Parser)]
 #[command(name = "cargo xtask package", bin_name = "cargo xtask package", after_help = EXAMPLES)]
 struct Args {
-    /// Also build manifest-gen for the other platforms: Linux and macOS on x86_64 and aarch64.
+    /// Also build `manifest-gen` for the other platforms: Linux and macOS on `x86_64` and `aarch64`.
     #[arg(long)]
     all_platforms: bool,
     /// Push the images and their bills of materials, and print the digests to pin.

@@ -1,5 +1,7 @@
 //! What an image layout contains, read back.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that meets the unexpected should panic")]
+
 use std::{collections::BTreeMap, fs, io::Read as _, path::Path};
 
 use flate2::read::GzDecoder;
@@ -72,13 +74,18 @@ fn the_same_files_give_the_same_bytes() {
     assert_eq!(module.manifests()[0].digest, "sha256:c3888b4b8124153a72ff4c6bc141e725872b9537dabd500d7cbef9f69b79b54c");
 }
 
-/// A layout in which one byte of a blob is wrong is refused, and so is one that lacks a blob.
+/// A layout is refused if a size or a byte of a blob is wrong, or if it lacks a blob.
 #[test]
 fn a_broken_layout_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let layout = images::module(&release(), WASM).unwrap();
     layout.write(folder.path()).unwrap();
     let manifest = &layout.manifests()[0];
+    let index = fs::read_to_string(folder.path().join("index.json")).unwrap();
+    let wrong = index.replace(&format!(r#""size":{}"#, manifest.size), r#""size":1"#);
+    fs::write(folder.path().join("index.json"), wrong).unwrap();
+    assert!(Layout::read(folder.path()).unwrap_err().to_string().contains("expected 1 bytes in sha256:"));
+    fs::write(folder.path().join("index.json"), index).unwrap();
     let blob = blob(folder.path(), &layout.children(manifest).unwrap()[1].digest);
     let bytes = fs::read(&blob).unwrap();
     fs::write(&blob, [&bytes[..], b"!"].concat()).unwrap();

@@ -56,13 +56,12 @@ pub(super) async fn ship(dist: &Path, architectures: &[&'static str]) -> Result<
 }
 
 fn build(tool: Option<&CrossTool>, target: &str) -> Result<()> {
-    let mut command = match tool {
-        Some(tool) => tool.cargo(&["rustc", "--target", &format!("{target}.{GLIBC}")])?,
-        None => {
-            let mut command = Command::new(env!("CARGO"));
-            command.args(["rustc", "--target", target]);
-            command
-        }
+    let mut command = if let Some(tool) = tool {
+        tool.cargo(&["rustc", "--target", &format!("{target}.{GLIBC}")])?
+    } else {
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["rustc", "--target", target]);
+        command
     };
     // Only the shared library: cargo does not optimize across crates if it builds the library for tests too.
     command.args(["--quiet", "--locked", "--profile", "module", "--package", "module-filter", "--lib"]);
