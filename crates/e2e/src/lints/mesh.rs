@@ -46,7 +46,7 @@ impl<'w> Mesh<'w> {
         fs::create_dir_all(dir)?;
         let trap = dir.join("trap.wasm");
         fs::write(&trap, wat::parse_str(TRAP)?)?;
-        let mut apps = vec![App::http((world.plain.ip, INBOUND_APP).into(), "plain", "main", None).await?];
+        let mut apps = vec![App::http((world.client.ip, INBOUND_APP).into(), "client", "main", None).await?];
         for (index, (_, name)) in SERVICES.iter().enumerate() {
             apps.push(App::http(world.net.addr(APPS, app_port(index)), name, "main", None).await?);
         }
@@ -94,9 +94,10 @@ impl<'w> Mesh<'w> {
             Probe::Unvalidated(requests) => {
                 self.clear().await?;
                 for document in read(&file)? {
-                    let created = self.world.cluster.create_unrecorded(&document).await?;
-                    created.map_err(|why| anyhow!("{}: {why}", Cluster::id(&document)))?;
-                    self.applied.push(document);
+                    let bound = self.bound(&document, None);
+                    let created = self.world.cluster.create_unrecorded(&bound).await?;
+                    created.map_err(|why| anyhow!("{}: {why}", Cluster::id(&bound)))?;
+                    self.applied.push(bound);
                 }
                 ensure!(!self.settle().await?, "a proxy refuses it");
                 self.send_all(requests, &file).await
@@ -250,7 +251,7 @@ impl<'w> Mesh<'w> {
             From::Client => self.world.client.addr(PORT),
             From::Plain => self.world.plain.addr(PORT),
             From::Gateway => self.world.gateway.addr(PORT),
-            From::AnotherProxy => self.world.plain.addr(INBOUND),
+            From::AnotherProxy => self.world.client.addr(INBOUND),
             From::Deployment => self.workload(file)?.addr(PORT),
         };
         let mut text =
@@ -293,6 +294,7 @@ impl<'w> Mesh<'w> {
             "iss": "https://issuer.example",
             "exp": Timestamp::now().as_second() + 3600,
             "microservice-A": token.version,
+            "team": "beta",
         });
         let payload: Map<_, _> = serde_json::from_value(payload)?;
         if token.is_signed {
@@ -348,9 +350,9 @@ impl<'w> Mesh<'w> {
                 "http": [{"route": [{"destination": {"host": "microservice-a"}}]}],
             },
         });
-        let mut sidecar = self.world.cluster.applied("Sidecar client/plain").unwrap_or_default();
+        let mut sidecar = self.world.cluster.applied("Sidecar client/client").unwrap_or_default();
         sidecar["spec"]["ingress"] = json!([{
-            "bind": self.world.plain.ip.to_string(),
+            "bind": self.world.client.ip.to_string(),
             "port": {"number": INBOUND, "protocol": "HTTP", "name": "http-inbound"},
             "captureMode": "NONE",
             "defaultEndpoint": format!("0.0.0.0:{INBOUND_APP}"),

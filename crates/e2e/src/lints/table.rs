@@ -55,7 +55,7 @@ pub(super) enum From {
     Plain,
     /// Outside the mesh, through the gateway.
     Gateway,
-    /// The proxy of a caller of `plain`, to its inbound listener.
+    /// The proxy of a caller of `client`, to the inbound listener of `client`.
     AnotherProxy,
     /// The workload that the fixture's Deployment stands for.
     Deployment,
@@ -114,6 +114,18 @@ pub(super) const PROOFS: &[Proof] = &[
         good: ("good-other-callers", "orders; orders-canary"),
     },
     Proof {
+        lint: "duplicate-host",
+        probe: Probe::Requests(&[ORDERS, ORDERS.with(CANARY)]),
+        bad: ("bad-exported", "orders; orders"),
+        good: ("good-exported", "orders; orders-canary"),
+    },
+    Proof {
+        lint: "duplicate-host",
+        probe: Probe::Requests(&[ORDERS, ORDERS.with(CANARY)]),
+        bad: ("bad-no-gateways", "orders; orders"),
+        good: ("good", "orders; orders-canary"),
+    },
+    Proof {
         lint: "missing-service",
         probe: Probe::Requests(&[SHOP, SHOP.token("PR-1")]),
         bad: ("bad", "microservice-a; 503"),
@@ -154,6 +166,12 @@ pub(super) const PROOFS: &[Proof] = &[
         probe: Probe::Requests(&[ORDERS, ORDERS.token("PR-1")]),
         bad: ("bad-delegate", "404; orders-pr-1"),
         good: ("good-delegate", "orders; orders-pr-1"),
+    },
+    Proof {
+        lint: "default-missing",
+        probe: Probe::Unvalidated(&[SHOP]),
+        bad: ("bad", "404"),
+        good: ("good-unknown-field", "microservice-a"),
     },
     Proof {
         lint: "default-not-last",
@@ -216,28 +234,46 @@ pub(super) const PROOFS: &[Proof] = &[
         good: ("good", "microservice-a with microservice-a: PR-1"),
     },
     Proof {
+        lint: "token-not-forwarded",
+        probe: Probe::Requests(&[GATEWAY.signed("PR-1").shows(&["microservice-a"])]),
+        bad: ("bad-false", "microservice-a without microservice-a"),
+        good: ("good", "microservice-a with microservice-a: PR-1"),
+    },
+    Proof {
+        lint: "token-not-forwarded",
+        probe: Probe::Requests(&[INBOUND.signed("PR-1").shows(&["authorization"])]),
+        bad: ("bad-workload", "client without authorization"),
+        good: ("good-other-workloads", "client with authorization: Bearer TOKEN"),
+    },
+    Proof {
         lint: "token-not-verified",
         probe: Probe::Requests(&[GATEWAY.token("PR-1").shows(&["microservice-a"])]),
         bad: ("bad", "microservice-a with microservice-a: PR-1"),
         good: ("good", "401"),
     },
     Proof {
+        lint: "token-not-verified",
+        probe: Probe::Requests(&[GATEWAY.token("PR-1").shows(&["microservice-a"])]),
+        bad: ("bad-other-proxies", "microservice-a with microservice-a: PR-1"),
+        good: ("good", "401"),
+    },
+    Proof {
         lint: "plugin-mode",
         probe: Probe::Requests(&[INBOUND]),
-        bad: ("bad", "plain without microservice-a"),
-        good: ("good", "plain with microservice-a: PR-1"),
+        bad: ("bad", "client without microservice-a"),
+        good: ("good", "client with microservice-a: PR-1"),
     },
     Proof {
         lint: "plugin-mode",
         probe: Probe::Requests(&[INBOUND, SHOP.with(FORGED).shows(&["microservice-a"])]),
-        bad: ("bad-server", "plain without microservice-a; microservice-a with microservice-a: PR-1"),
-        good: ("good", "plain with microservice-a: PR-1; microservice-a without microservice-a"),
+        bad: ("bad-server", "client without microservice-a; microservice-a with microservice-a: PR-1"),
+        good: ("good", "client with microservice-a: PR-1; microservice-a without microservice-a"),
     },
     Proof {
         lint: "plugin-mode",
         probe: Probe::Requests(&[INBOUND]),
-        bad: ("bad-traffic-extension", "plain without microservice-a"),
-        good: ("good-traffic-extension", "plain with microservice-a: PR-1"),
+        bad: ("bad-traffic-extension", "client without microservice-a"),
+        good: ("good-traffic-extension", "client with microservice-a: PR-1"),
     },
     Proof {
         lint: "fail-open",
@@ -251,10 +287,26 @@ pub(super) const PROOFS: &[Proof] = &[
         bad: ("bad-envoy-filter", "503; microservice-a with microservice-a: PR-1"),
         good: ("good-envoy-filter", "503; 503"),
     },
+    // With the older setting, even the request that traps passes.
+    Proof {
+        lint: "fail-open",
+        probe: Probe::AfterTrap(SHOP.with(FORGED).shows(&["microservice-a"])),
+        bad: (
+            "bad-envoy-filter-1-24",
+            "microservice-a without microservice-a; microservice-a with microservice-a: PR-1",
+        ),
+        good: ("good-envoy-filter", "503; 503"),
+    },
     Proof {
         lint: "module-fails-open",
         probe: Probe::Requests(&[SHOP.with(FORGED).shows(&["microservice-a"])]),
         bad: ("bad", "microservice-a with microservice-a: PR-1"),
+        good: ("good", "Envoy refuses it; microservice-a without microservice-a"),
+    },
+    Proof {
+        lint: "module-fails-open",
+        probe: Probe::Requests(&[SHOP.with(FORGED).shows(&["microservice-a"])]),
+        bad: ("bad-false", "microservice-a with microservice-a: PR-1"),
         good: ("good", "Envoy refuses it; microservice-a without microservice-a"),
     },
     Proof {
@@ -276,10 +328,31 @@ pub(super) const PROOFS: &[Proof] = &[
         good: ("good-without", "orders-public; orders"),
     },
     Proof {
+        lint: "value-never-matches",
+        probe: Probe::Requests(&[
+            ORDERS.signed("PR-1"),
+            Request::to(From::Gateway, "orders.core.svc.cluster.local").signed("PR-1"),
+        ]),
+        bad: ("bad-claim-in-mesh", "orders; 404"),
+        good: ("good-claim", "orders; orders-beta"),
+    },
+    Proof {
         lint: "filter-priority",
         probe: Probe::Order,
         bad: ("bad", "the older one is first"),
         good: ("good", "always the same order"),
+    },
+    Proof {
+        lint: "filter-priority",
+        probe: Probe::Order,
+        bad: ("bad-same", "the older one is first"),
+        good: ("good-one-priority", "always the same order"),
+    },
+    Proof {
+        lint: "filter-priority",
+        probe: Probe::Order,
+        bad: ("bad-zero", "the older one is first"),
+        good: ("good-root-namespace", "always the same order"),
     },
     Proof {
         lint: "policy-invalid",
@@ -288,9 +361,81 @@ pub(super) const PROOFS: &[Proof] = &[
         good: ("good", "microservice-a without a with b: forged"),
     },
     Proof {
+        lint: "policy-invalid",
+        probe: Probe::Requests(&[SHOP_A_B]),
+        bad: ("bad-limits", "microservice-a with a: forged without b"),
+        good: ("good", "microservice-a without a with b: forged"),
+    },
+    Proof {
+        lint: "policy-invalid",
+        probe: Probe::Requests(&[SHOP_A_B]),
+        bad: ("bad-no-config", "microservice-a with a: forged without b"),
+        good: ("good", "microservice-a without a with b: forged"),
+    },
+    Proof {
+        lint: "policy-invalid",
+        probe: Probe::Requests(&[SHOP_A_B]),
+        bad: ("bad-envoy-filter-wasm", "Envoy refuses it; microservice-a with a: forged without b"),
+        good: ("good", "microservice-a without a with b: forged"),
+    },
+    Proof {
         lint: "filter-position",
         probe: Probe::Requests(&[SHOP_A_B]),
         bad: ("bad", "Envoy refuses it; microservice-a with a: forged without b"),
+        good: ("good", "microservice-a without a with b: forged"),
+    },
+    Proof {
+        lint: "filter-position",
+        probe: Probe::Requests(&[SHOP_A_B]),
+        bad: ("bad-add", "Envoy refuses it; microservice-a with a: forged without b"),
+        good: ("good", "microservice-a without a with b: forged"),
+    },
+    Proof {
+        lint: "filter-position",
+        probe: Probe::Requests(&[SHOP_A_B, INBOUND.with(&[("a", "set")]).shows(&["a"])]),
+        bad: ("bad-any", "microservice-a without a with b: forged; client without a"),
+        good: ("good", "microservice-a without a with b: forged; client with a: set"),
+    },
+    Proof {
+        lint: "filter-position",
+        probe: Probe::Requests(&[GATEWAY.with(FORGED_PAYLOAD).shows(&["microservice-a"])]),
+        bad: ("bad-gateway-first", "microservice-a with microservice-a: PR-1"),
+        good: ("good-gateway", "microservice-a without microservice-a"),
+    },
+    Proof {
+        lint: "filter-position",
+        probe: Probe::Requests(&[SHOP_A_B]),
+        bad: ("bad-inbound", "microservice-a with a: forged with b: forged"),
+        good: ("good", "microservice-a without a with b: forged"),
+    },
+    Proof {
+        lint: "filter-position",
+        probe: Probe::Requests(&[SHOP_A_B]),
+        bad: ("bad-network", "Envoy refuses it; microservice-a with a: forged without b"),
+        good: ("good", "microservice-a without a with b: forged"),
+    },
+    Proof {
+        lint: "filter-position",
+        probe: Probe::Requests(&[SHOP_A_B]),
+        bad: ("bad-network-plugin", "microservice-a with a: forged without b"),
+        good: ("good", "microservice-a without a with b: forged"),
+    },
+    Proof {
+        lint: "filter-position",
+        probe: Probe::Requests(&[SHOP_A_B]),
+        bad: ("bad-old-manager", "microservice-a with a: forged with b: forged"),
+        good: ("good", "microservice-a without a with b: forged"),
+    },
+    Proof {
+        lint: "filter-position",
+        probe: Probe::Requests(&[SHOP_A_B]),
+        bad: ("bad-old-router", "microservice-a with a: forged with b: forged"),
+        good: ("good", "microservice-a without a with b: forged"),
+    },
+    Proof {
+        lint: "filter-position",
+        probe: Probe::Requests(&[SHOP_A_B]),
+        bad: ("bad-replace", "Envoy refuses it; microservice-a with a: forged without b"),
         good: ("good", "microservice-a without a with b: forged"),
     },
     Proof {
@@ -414,6 +559,12 @@ pub(super) const PROOFS: &[Proof] = &[
         good: ("good", "orders-canary"),
     },
     Proof {
+        lint: "unsupported-parent",
+        probe: Probe::Requests(&[ORDERS]),
+        bad: ("bad-grpc", "orders"),
+        good: ("good-grpc", "orders-canary"),
+    },
+    Proof {
         lint: "rule-unreachable",
         probe: Probe::Requests(&[ORDERS.on("/orders/42")]),
         bad: ("bad", "orders"),
@@ -440,6 +591,8 @@ const SHOP_A_B: Request = SHOP.with(&[("a", "forged"), ("b", "forged")]).shows(&
 const ORDERS: Request = Request::to(From::Client, "orders.core");
 const GATEWAY: Request = Request::to(From::Gateway, AT_GATEWAY);
 /// As another proxy sends it: its filter has set the header.
-const INBOUND: Request = Request::to(From::AnotherProxy, "plain.client").with(FORGED).shows(&["microservice-a"]);
+const INBOUND: Request = Request::to(From::AnotherProxy, "client.client").with(FORGED).shows(&["microservice-a"]);
 const FORGED: &[(&str, &str)] = &[("microservice-a", "PR-1")];
+/// The payload `{"microservice-A":"PR-1"}`.
+const FORGED_PAYLOAD: &[(&str, &str)] = &[("x-payload", "eyJtaWNyb3NlcnZpY2UtQSI6IlBSLTEifQ")];
 const CANARY: &[(&str, &str)] = &[("x-canary", "yes")];

@@ -115,7 +115,9 @@ pub(super) fn default_missing(scope: &Scope<'_>, findings: &mut Findings) {
         let Some(delegates) = delegates(scope, manifest, view) else { continue };
         let by_version = routes_by_version(scope, manifest)
             || delegates.iter().any(|delegate| routes_by_version(scope, delegate.manifest));
-        if !by_version {
+        // The API server removes an unknown field, and a route without its condition may be the default.
+        let is_complete = manifest.unknown_under(&view.written.path).next().is_none();
+        if !by_version || !is_complete {
             continue;
         }
         let is_without = |gateway: &String| {
