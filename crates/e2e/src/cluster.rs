@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use hyper::Request;
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
@@ -106,6 +107,37 @@ impl Cluster {
             }
             Err(kube::Error::Api(status)) => Ok(Err(status.message)),
             Err(error) => Err(error).with_context(|| format!("cannot apply {}", Self::id(resource))),
+        }
+    }
+
+    /// Why the API server refuses a resource of a `kubectl create`, which asks for unknown fields as errors. Nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer.
+    pub async fn refusal(&self, resource: &Value) -> Result<Option<String>> {
+        Ok(self.post(resource, "dryRun=All&fieldValidation=Strict").await?.err())
+    }
+
+    /// Creates a resource without remembering it, as a client does that does not ask for unknown fields as errors. The inner
+    /// result says why it is refused.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer.
+    pub async fn create_unrecorded(&self, resource: &Value) -> Result<Result<(), String>> {
+        self.post(resource, "fieldValidation=Ignore").await
+    }
+
+    async fn post(&self, resource: &Value, options: &str) -> Result<Result<(), String>> {
+        let (api, _) = self.api(resource)?;
+        let request = Request::post(format!("{}?{options}", api.resource_url()))
+            .header("content-type", "application/json")
+            .body(serde_json::to_vec(resource)?)?;
+        match self.client.request::<Value>(request).await {
+            Ok(_) => Ok(Ok(())),
+            Err(kube::Error::Api(status)) => Ok(Err(status.message)),
+            Err(error) => Err(error).with_context(|| format!("cannot create {}", Self::id(resource))),
         }
     }
 

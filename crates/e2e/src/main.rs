@@ -1,6 +1,7 @@
 //! `cargo xtask e2e`: runs what `manifest-gen` renders on a real Istio control plane with real Envoys.
 
 mod column;
+mod lints;
 mod scenarios;
 mod scene;
 mod truth;
@@ -45,6 +46,9 @@ struct Args {
     /// Number of generated sets of resources.
     #[arg(long, default_value_t = 200)]
     sets: u64,
+    /// Prove only lints whose code contains this text.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    lint: String,
     /// Only find or build the programs, and print their paths.
     #[arg(long)]
     tools: bool,
@@ -91,9 +95,9 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     let columns: Vec<_> =
         Column::all(args.istio).into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
-    let with_truth = TRUTH.contains(&args.scenario);
+    let [with_truth, with_lints] = [TRUTH, LINTS].map(|name| name.contains(&args.scenario));
     ensure!(
-        !columns.is_empty() && (!rows.is_empty() || with_truth),
+        !columns.is_empty() && (!rows.is_empty() || with_truth || with_lints),
         "no column or scenario has a name that contains the given text"
     );
     let begin = Instant::now();
@@ -106,6 +110,10 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         println!("generated sets {} to {}", args.seed, args.seed + args.sets - 1);
         let truth = truth::run(&world, args.seed, args.sets, dir.join("truth"));
         others.push(shown(TRUTH, truth).await);
+    }
+    if with_lints {
+        println!("fixtures of the lints");
+        others.push(shown(LINTS, lints::run(&world, &args.lint, dir.join("lints"))).await);
     }
     let mut results = Vec::new();
     if !rows.is_empty() {
@@ -191,6 +199,8 @@ fn table(columns: &[Column], rows: &[&Scenario], results: &[Vec<Cell>]) -> Table
 
 /// The scenario of generated sets, which needs no column.
 const TRUTH: &str = "explain is true";
+/// The scenario of the lints' fixtures, which needs none either.
+const LINTS: &str = "every lint is proven";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -198,4 +208,5 @@ Examples:
   cargo xtask e2e --istio 1.30                     the same on an older Istio
   cargo xtask e2e --column WasmPlugin --scenario talk
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000
+  cargo xtask e2e --scenario 'every lint is proven' --lint missing-service
   cargo xtask e2e --tools                          only find or build the programs";

@@ -154,6 +154,17 @@ impl Proxy {
         Ok(Readiness::of(has, || format!("{} does not mention {text}", self.name)))
     }
 
+    /// How often it has refused listeners or routes.
+    ///
+    /// # Errors
+    ///
+    /// If Envoy does not answer.
+    pub async fn refused(&self) -> Result<u64> {
+        let stats = self.envoy.admin_get("/stats?filter=(lds|rds\\..*)\\.update_rejected$").await?;
+        let counts = String::from_utf8(stats)?;
+        Ok(counts.lines().filter_map(|line| line.rsplit(": ").next()?.parse::<u64>().ok()).sum())
+    }
+
     /// Whether it has the marker's route, and no listener is still warming.
     async fn has(&self, marker: &str) -> Result<Readiness> {
         let routes = self.envoy.admin_get("/config_dump?resource=dynamic_route_configs").await?;

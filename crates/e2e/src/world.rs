@@ -230,7 +230,7 @@ fn sidecar(namespace: &str, app: &str, address: &str) -> Value {
 }
 
 /// The issuer's public key as a JSON Web Key Set (RFC 7517).
-fn key_set(issuer: &KeyPair) -> Value {
+pub(crate) fn key_set(issuer: &KeyPair) -> Value {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
     // An uncompressed point: 4, then both coordinates.
     let (x, y) = issuer.public_key_raw()[1..].split_at(32);

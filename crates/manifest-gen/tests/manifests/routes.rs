@@ -112,7 +112,7 @@ fn a_match_decides_as_in_envoy() {
         ("queryParams: {debug: {}}", &web, "other"),
         ("queryParams: {debug: {}}", &query, "hit"),
         ("queryParams: {x: {exact: ''}}", &query, "hit"),
-        ("queryParams: {y: {exact: ''}}", &query, "other"),
+        ("queryParams: {z: {exact: ''}}", &query, "other"),
         ("uri: {regex: '/A.*'}, ignoreUriCase: true", &with_path("/ab"), "other"),
         ("uri: {regex: '/a.*'}, ignoreUriCase: true", &with_path("/AB"), "other"),
         ("uri: {exact: /A}, ignoreUriCase: true", &with_path("/a"), "hit"),
@@ -464,9 +464,9 @@ fn in_the_mesh_the_oldest_virtual_service_wins() {
         )
     };
     let at = |second: u8| format!(", creationTimestamp: '2026-01-01T00:00:0{second}Z'");
-    assert_eq!(goes(&(one("x", &at(2), "young") + &one("y", &at(1), "old")), &request()), "old");
-    assert_eq!(goes(&(one("y", &at(1), "y") + &one("x", &at(1), "x")), &request()), "x");
-    assert_eq!(goes(&(one("x", "", "x") + &one("y", "", "y")), &request()), "unknown");
+    assert_eq!(goes(&(one("x", &at(2), "young") + &one("z", &at(1), "old")), &request()), "old");
+    assert_eq!(goes(&(one("z", &at(1), "z") + &one("x", &at(1), "x")), &request()), "x");
+    assert_eq!(goes(&(one("x", "", "x") + &one("z", "", "z")), &request()), "unknown");
 }
 
 #[test]
@@ -550,7 +550,7 @@ fn delegates_are_followed() {
 
 #[test]
 fn of_several_destinations_those_without_weight_get_nothing() {
-    let two = "route: [{destination: {host: x}, weight: 100}, {destination: {host: y}, weight: 0}]";
+    let two = "route: [{destination: {host: x}, weight: 100}, {destination: {host: z}, weight: 0}]";
     let text = virtual_service("v", &format!("hosts: [shop], http: [{{{two}}}]"));
     assert_eq!(goes(&text, &request()), "x");
     for (action, wanted) in
@@ -571,7 +571,7 @@ fn the_proxy_answers_with_a_location_or_a_body() {
     };
     for (routes, expected) in [
         (istio("redirect: {uri: /b}"), format!("301: a redirect to http://{own}/b?x=1")),
-        (istio("redirect: {uri: '/b?y=2', redirectCode: 307}"), format!("307: a redirect to http://{own}/b?y=2")),
+        (istio("redirect: {uri: '/b?z=2', redirectCode: 307}"), format!("307: a redirect to http://{own}/b?z=2")),
         (istio("redirect: {authority: b.example}"), "301: a redirect to http://b.example/a?x=1".into()),
         (istio("redirect: {scheme: https}"), format!("301: a redirect to https://{own}/a?x=1")),
         (istio("redirect: {port: 81}"), format!("301: a redirect to http://{own}:81/a?x=1")),
@@ -694,7 +694,7 @@ fn precedence_of_http_routes() {
     let odd = rule("paht: {value: /}", "odd");
     assert_eq!(goes(&http_route("r", &format!("{exact}, {odd}")), &path), "unknown");
     // Two resources with equal matches: the older one's wins, and their ages are not known.
-    let (one, other) = (rule("path: {value: /items}", "x"), rule("path: {value: /items}", "y"));
+    let (one, other) = (rule("path: {value: /items}", "x"), rule("path: {value: /items}", "z"));
     assert_eq!(goes(&(http_route("r", &one) + &http_route("s", &other)), &path), "unknown");
 }
 
@@ -703,7 +703,7 @@ fn a_rule_without_a_backend_answers_500() {
     let service = |backend: &str| http_route("r", &format!("{{backendRefs: [{backend}]}}"));
     assert_eq!(goes(&service(""), &request()), "500");
     assert_eq!(goes(&service("{name: x, port: 80, weight: 0}"), &request()), "500");
-    assert_eq!(goes(&service("{name: x, port: 80, weight: 0}, {name: y, port: 80}"), &request()), "y");
+    assert_eq!(goes(&service("{name: x, port: 80, weight: 0}, {name: z, port: 80}"), &request()), "z");
     assert_eq!(goes(&http_route("r", "{filters: [{type: RequestRedirect, requestRedirect: {}}]}"), &request()), "302");
     // Istio ignores a route with anything that it does not support.
     assert_eq!(goes(&service("{name: x.a, port: 80}"), &request()), "shop");
@@ -751,9 +751,9 @@ fn a_method_of_a_grpc_route_is_a_path() {
 
 #[test]
 fn what_the_cluster_refuses_is_not_certain() {
-    let wrong = format!("{{match: [{{uri: {{exact: 1}}, method: {{exact: POST}}}}], {}}}, {{{}}}", to("x"), to("y"));
+    let wrong = format!("{{match: [{{uri: {{exact: 1}}, method: {{exact: POST}}}}], {}}}, {{{}}}", to("x"), to("z"));
     let text = virtual_service("v", &format!("hosts: [shop], http: [{wrong}]"));
-    assert_eq!(goes(&text, &request()), "y");
+    assert_eq!(goes(&text, &request()), "z");
     assert_eq!(caveats(&text, &request()), ["spec.http[0].match[0].uri.exact"]);
     let sidecar = resource("networking.istio.io/v1", "Sidecar", "name: s, namespace: web", "egress: [{hosts: [a/*]}]");
     assert_eq!(explained(&sidecar, &request()).assumed.len(), 1);

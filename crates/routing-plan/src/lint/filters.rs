@@ -147,6 +147,11 @@ pub(super) fn filter_overridden(scope: &Scope<'_>, findings: &mut Findings) {
     for own in all.iter().filter(|one| one.manifest.filter().is_some()) {
         for other in all.iter().filter(|other| other.manifest.filter().is_none() && other.meets(own)) {
             for patch in other.view.config_patches.items() {
+                if let Some((path, why)) = breaks_patches(other.manifest, patch) {
+                    let message = format!("{why}: istiod drops the filter that {} inserts, too", own.manifest.id());
+                    findings.add_related((other.manifest, &path), (own.manifest, &own.place()), message);
+                    continue;
+                }
                 let Some((path, operation)) = overrides(patch, &own.names()) else { continue };
                 // What is merged is merged after all filters are inserted.
                 let comes_later = operation.starts_with("MERGE") || own.order(other) != Some(Ordering::Greater);
@@ -213,6 +218,21 @@ fn overrides<'p>(patch: &'p ConfigPatch, names: &[&str]) -> Option<(FieldPath, &
         None => operation == "MERGE",
     }
     .then(|| (path.clone().field("operation"), operation))
+}
+
+/// Path of a patch that merges the configuration of one HTTP filter into another, and what it does. istiod panics then, and
+/// drops every patch of the listener (`MergeAnyWithAny` in `pilot/pkg/networking/util/util.go`).
+fn breaks_patches(manifest: &Manifest, patch: &ConfigPatch) -> Option<(FieldPath, String)> {
+    let Patch { operation, path, .. } = patch.patch.known()?;
+    let network = patch.matches.known()?.listener.known()?.filter_chain.known()?.filter.known()?;
+    let into = network.sub_filter.known()?.name.text()?;
+    let kind = path.clone().field("value").field("typed_config").field("@type");
+    let merged =
+        manifest.value_at(&kind)?.as_str()?.strip_prefix("type.googleapis.com/envoy.extensions.filters.http.")?;
+    let is_other = |name: &str| !merged.starts_with(&format!("{name}.v"));
+    let is_merge = patch.apply_to.is("HTTP_FILTER") && operation.is("MERGE");
+    (is_merge && into.strip_prefix("envoy.filters.http.").is_some_and(is_other))
+        .then(|| (kind, format!("`{merged}` is not a configuration of `{into}`")))
 }
 
 /// The resources that insert an HTTP filter, by where they insert it.
