@@ -108,7 +108,8 @@ mod tests {
     }
 
     /// The fixtures without a proof, and why.
-    const NOT_PROVEN: [(&str, &str); 2] = [
+    const NOT_PROVEN: [(&str, &str); 3] = [
+        ("filter-position/bad-authn", "as `bad-authn-traffic-extension`, but nothing verifies the token"),
         ("missing-service/bad-woven", "the route of `bad`, from a plan"),
         ("policy-invalid/bad-annotation", "only this project reads the annotation"),
     ];

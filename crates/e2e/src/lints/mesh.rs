@@ -75,13 +75,13 @@ impl<'w> Mesh<'w> {
             Probe::Refused => self.refusal(&file).await,
             Probe::Rendered => rendered(&file),
             Probe::Stored => {
-                let documents = read(&file)?;
-                let cluster = &self.world.cluster;
-                for document in &documents {
-                    if cluster.apply_unrecorded(document).await?.is_err() {
+                self.clear().await?;
+                for document in read(&file)? {
+                    let applied = self.world.cluster.apply_unrecorded(&document).await?;
+                    self.applied.push(document);
+                    if applied.is_err() {
                         return Ok("the API server refuses it".to_owned());
                     }
-                    cluster.delete_unrecorded(document).await?;
                 }
                 Ok("stored".to_owned())
             }
@@ -325,7 +325,7 @@ impl<'w> Mesh<'w> {
     /// What the mesh has beside all fixtures: namespaces, the workloads of the services, a host at the gateway, and an
     /// inbound listener.
     fn own(&self) -> Vec<Value> {
-        let namespaces = ["core", "payments", "previews", "shop"];
+        let namespaces = ["core", "edge", "payments", "previews", "shop"];
         let namespaces =
             namespaces.map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
         let workloads = SERVICES.iter().enumerate().map(|(index, (namespace, name))| {
