@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use memchr::memmem;
 use serde_json::json;
 use testbed::{EnvoyBinary, Group, client::Http1};
 use tokio::process::Command;
@@ -36,12 +37,11 @@ impl AgentProgram {
     pub fn prepare(tools: &Tools, envoy: &EnvoyBinary, dir: &Path) -> Result<Self> {
         let read = || format!("cannot read {}", tools.pilot_agent.display());
         let mut program = fs::read(&tools.pilot_agent).with_context(read)?;
-        let at = |from: usize| {
-            let found = program[from..].windows(DATA.len()).position(|bytes| bytes == DATA);
-            found.map(|offset| from + offset)
+        let found: Vec<_> = memmem::find_iter(&program, DATA).collect();
+        let [start] = found[..] else {
+            let (path, times) = (tools.pilot_agent.display(), found.len());
+            bail!("expected the folder of modules once in {path}, found it {times} times");
         };
-        let start = at(0).with_context(|| format!("{} is not Istio's agent", tools.pilot_agent.display()))?;
-        ensure!(at(start + 1).is_none(), "{} contains the folder of modules twice", tools.pilot_agent.display());
         program[start..start + DATA.len()].copy_from_slice(RELATIVE_DATA);
         let path = dir.join("pilot-agent");
         fs::write(&path, program).with_context(|| format!("cannot write {}", path.display()))?;

@@ -1,7 +1,15 @@
 //! How the WASM module reaches the proxies: from a registry, through Istio's agent. Each situation runs on nine sidecars, one
 //! for each filter resource with each `failStrategy`.
 
-use std::{fmt, fs, path::PathBuf, process::Stdio, time::Duration};
+mod situations;
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -19,110 +27,9 @@ use crate::{
     world::{B, PORT, ROUTER, World, host, module, service_account, sidecar},
 };
 
-/// Where the filter's resource says that the module is, and what happens around the pull.
-struct Situation {
-    /// As in the table of the docs.
-    name: &'static str,
-    /// Whether the sidecar starts without the filter. Otherwise it keeps what the situation before it left.
-    fresh: bool,
-    registry: At,
-    change: Change,
-    /// With `FAIL_CLOSE`, `FAIL_RELOAD` and `FAIL_OPEN`.
-    outcomes: [Outcome; 3],
-}
-
-/// The state of the registry.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum At {
-    Up,
-    Down,
-}
-
-/// A change of the filter's resource.
-#[derive(Clone, Copy)]
-enum Change {
-    /// None.
-    Nothing,
-    /// Another policy, with the same module.
-    Policy,
-    /// Another module.
-    Module(Module),
-    /// Another module, under load. No request may fail.
-    UnderLoad(Module),
-    /// The tag gets another image, and the resource stays as it is.
-    Tag(&'static str, Build),
-}
-
-/// A module as the filter's resource names it: `oci://REGISTRY/REPOSITORY` with a digest or a tag.
-#[derive(Clone, Copy)]
-struct Module {
-    /// Each situation with a fresh sidecar has its own repository, because the agent caches by repository and digest.
-    repository: &'static str,
-    reference: Reference,
-    sha256: Option<Sum>,
-    secret: Secret,
-}
-
-#[derive(Clone, Copy)]
-enum Reference {
-    Digest(Build),
-    /// A digest that no image has.
-    WrongDigest,
-    Tag(&'static str),
-}
-
-/// What `sha256` contains.
-#[derive(Clone, Copy)]
-enum Sum {
-    Manifest(Build),
-    File(Build),
-}
-
-/// How the registry is asked.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Secret {
-    /// The registry without a password.
-    NotNeeded,
-    /// The registry with a password, without `imagePullSecret`.
-    Missing,
-    /// The registry with a password, with an `imagePullSecret` that does not exist.
-    Unknown,
-    /// The registry with a password, with its `imagePullSecret`.
-    Given,
-    /// The same, but the registry's challenge names a realm that is not a URL.
-    GivenToRealm,
-}
-
-/// The module that ships, and two that differ from it only in a custom section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Build {
-    First,
-    Second,
-    Third,
-}
-
-/// What happens to a sidecar's requests.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    /// They are filtered, by this module.
-    Filtered(Build),
-    /// All get 403, because the agent has replaced the filter by one that denies everything.
-    Denied,
-    /// They pass as they came, because the agent has replaced the filter by one that allows everything.
-    Unfiltered,
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Filtered(Build::First) => "first module",
-            Self::Filtered(Build::Second) => "second module",
-            Self::Filtered(Build::Third) => "third module",
-            Self::Denied => "**403**",
-            Self::Unfiltered => "**unfiltered**",
-        })
-    }
-}
+use situations::{
+    At, Build, Change, Module, Outcome, PUSHED, Reference, SITUATIONS, Secret, Situation, Sum, by_digest,
+};
 
 /// Runs all situations, one after the other, each on all sidecars at the same time.
 pub(crate) async fn run(world: &World, tools: &Tools, dir: PathBuf) -> Result<String> {
@@ -130,7 +37,7 @@ pub(crate) async fn run(world: &World, tools: &Tools, dir: PathBuf) -> Result<St
     let (mut cells, mut failed) = (0, Vec::new());
     for situation in &SITUATIONS {
         if let Err(error) = mesh.run(situation).await {
-            failed.push(format!("{}: {error:#}", situation.name));
+            failed.push(format!("{} {error:#}", situation.name));
         }
         cells += mesh.sidecars.iter().filter(|sidecar| sidecar.is_for(situation.change)).count();
     }
@@ -163,13 +70,13 @@ struct Sidecar {
     /// The index into [`STRATEGIES`].
     strategy: usize,
     namespace: String,
+    ip: Ipv4Addr,
     proxy: Proxy,
     resource: Option<Value>,
 }
 
 impl<'w> Mesh<'w> {
     async fn start(world: &'w World, tools: &'w Tools, dir: PathBuf) -> Result<Self> {
-        let agents = world.agents.as_ref().context("distribution needs a mesh of agents")?;
         let shipped = module(&world.dist)?;
         let mut images = Vec::new();
         for build in [Build::First, Build::Second, Build::Third] {
@@ -198,10 +105,8 @@ impl<'w> Mesh<'w> {
             for resource in &resources {
                 world.cluster.apply(resource).await?;
             }
-            let labels = &[("app", NAME), ROUTER];
-            let workload = Workload { kind: Kind::Sidecar, namespace: &namespace, name: NAME, labels, ip };
-            let proxy = Proxy::start_with_agent(&world.plane, &agents.program, workload, &dir).await?;
-            anyhow::Ok(Sidecar { kind, strategy, namespace, proxy, resource: None })
+            let proxy = start_proxy(world, &namespace, ip, &dir).await?;
+            anyhow::Ok(Sidecar { kind, strategy, namespace, ip, proxy, resource: None })
         });
         let sidecars = try_join_all(starting).await?;
         let mut mesh = Self {
@@ -240,6 +145,7 @@ impl<'w> Mesh<'w> {
         match situation.change {
             Change::Nothing => {}
             Change::Tag(tag, build) => self.registry()?.push(&self.images[build as usize], tag).await?,
+            Change::Restart => self.restart().await?,
             Change::Policy => {
                 self.clock_skew += 1;
                 self.roll_out(situation.change).await?;
@@ -276,6 +182,19 @@ impl<'w> Mesh<'w> {
             self.under_load += tally.sent;
             ensure!(tally.failed + tally.misrouted == 0 && tally.sent > 0, "requests under load: {tally:?}");
         }
+        Ok(())
+    }
+
+    async fn restart(&mut self) -> Result<()> {
+        let (world, dir) = (self.world, &self.dir);
+        let starting = std::mem::take(&mut self.sidecars).into_iter().map(async |sidecar| {
+            let Sidecar { kind, strategy, namespace, ip, proxy, resource } = sidecar;
+            // Two proxies cannot have the same address.
+            drop(proxy);
+            let proxy = start_proxy(world, &namespace, ip, dir).await?;
+            anyhow::Ok(Sidecar { kind, strategy, namespace, ip, proxy, resource })
+        });
+        self.sidecars = try_join_all(starting).await?;
         Ok(())
     }
 
@@ -458,6 +377,13 @@ impl Sidecar {
     }
 }
 
+async fn start_proxy(world: &World, namespace: &str, ip: Ipv4Addr, dir: &Path) -> Result<Proxy> {
+    let agents = world.agents.as_ref().context("expected a mesh of agents")?;
+    let labels = &[("app", NAME), ROUTER];
+    let workload = Workload { kind: Kind::Sidecar, namespace, name: NAME, labels, ip };
+    Proxy::start_with_agent(&world.plane, &agents.program, workload, dir).await
+}
+
 /// The `sha256` beside the URL in a filter's resource.
 fn sha256(resource: &mut Value) -> &mut Value {
     let kind = resource["kind"].as_str().unwrap_or_default().to_owned();
@@ -512,136 +438,3 @@ const REGISTRY: u8 = 3;
 const FIRST_SIDECAR: u8 = 120;
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(300);
-
-/// The images that the registry has.
-const PUSHED: [(Build, &str); 8] = [
-    (Build::First, "pinned:first"),
-    (Build::Second, "pinned:second"),
-    (Build::Third, "pinned:third"),
-    (Build::First, "tag-and-digest:1"),
-    (Build::First, "tag-and-file:1"),
-    (Build::First, "moves:1"),
-    (Build::First, "private:1"),
-    (Build::First, "unreachable:1"),
-];
-
-const fn by_digest(repository: &'static str, build: Build) -> Module {
-    Module { repository, reference: Reference::Digest(build), sha256: None, secret: Secret::NotNeeded }
-}
-
-const fn by_tag(repository: &'static str, tag: &'static str, sha256: Option<Sum>) -> Module {
-    Module { repository, reference: Reference::Tag(tag), sha256, secret: Secret::NotNeeded }
-}
-
-const fn private(secret: Secret) -> Module {
-    Module { secret, ..by_digest("private", Build::First) }
-}
-
-/// A situation of sidecars that start without the filter, while the registry is up.
-const fn first(name: &'static str, module: Module, outcomes: [Outcome; 3]) -> Situation {
-    Situation { name, fresh: true, registry: At::Up, change: Change::Module(module), outcomes }
-}
-
-/// A situation that follows the one before it.
-const fn then(name: &'static str, registry: At, change: Change, outcomes: [Outcome; 3]) -> Situation {
-    Situation { name, fresh: false, registry, change, outcomes }
-}
-
-const fn runs(build: Build) -> [Outcome; 3] {
-    [Outcome::Filtered(build), Outcome::Filtered(build), Outcome::Filtered(build)]
-}
-
-const FAILS: [Outcome; 3] = [Outcome::Denied, Outcome::Denied, Outcome::Unfiltered];
-
-const SITUATIONS: [Situation; 22] = {
-    use At::{Down, Up};
-    use Build::{First, Second, Third};
-    [
-        first("The URL ends with the image's digest.", by_digest("pinned", First), runs(First)),
-        then("Then the second module, under load.", Up, Change::UnderLoad(by_digest("pinned", Second)), runs(Second)),
-        then(
-            "Then back to the first module, under load.",
-            Up,
-            Change::UnderLoad(by_digest("pinned", First)),
-            runs(First),
-        ),
-        then(
-            "Then the second module again, while the registry is down.",
-            Down,
-            Change::Module(by_digest("pinned", Second)),
-            runs(Second),
-        ),
-        then("Then another policy, while the registry is down.", Down, Change::Policy, runs(Second)),
-        then(
-            "Then the third module, while the registry is down.",
-            Down,
-            Change::Module(by_digest("pinned", Third)),
-            FAILS,
-        ),
-        then(
-            "Then back to the second module, while the registry is down.",
-            Down,
-            Change::Module(by_digest("pinned", Second)),
-            runs(Second),
-        ),
-        then(
-            "Then the third module once more, while the registry is down.",
-            Down,
-            Change::Module(by_digest("pinned", Third)),
-            FAILS,
-        ),
-        then("Then the registry is back, and nothing else changes.", Up, Change::Nothing, FAILS),
-        then("Then another policy.", Up, Change::Policy, runs(Third)),
-        first(
-            "The URL has a tag, and `sha256` is the image's digest.",
-            by_tag("tag-and-digest", "1", Some(Sum::Manifest(First))),
-            runs(First),
-        ),
-        first(
-            "The URL has a tag, and `sha256` is the file's.",
-            by_tag("tag-and-file", "1", Some(Sum::File(First))),
-            FAILS,
-        ),
-        first(
-            "The registry does not have the digest.",
-            Module { reference: Reference::WrongDigest, ..by_digest("pinned", First) },
-            FAILS,
-        ),
-        first("The registry does not have the tag.", by_tag("pinned", "none", None), FAILS),
-        first("The URL has a tag, without `sha256`.", by_tag("moves", "1", None), runs(First)),
-        then("Then the tag is moved to the second module.", Up, Change::Tag("moves:1", Second), runs(First)),
-        then("Then another policy.", Up, Change::Policy, runs(First)),
-        first("The registry asks for a password, without `imagePullSecret`.", private(Secret::Missing), FAILS),
-        first("The same, with an `imagePullSecret` that does not exist.", private(Secret::Unknown), FAILS),
-        first(
-            "The same, with the right `imagePullSecret`, and the challenge `Basic realm=\"Registry Realm\"`.",
-            private(Secret::GivenToRealm),
-            FAILS,
-        ),
-        first("The same, with the realm `https://registry.example`.", private(Secret::Given), runs(First)),
-        Situation {
-            name: "The first pull, while the registry is down.",
-            fresh: true,
-            registry: Down,
-            change: Change::Module(by_digest("unreachable", First)),
-            outcomes: FAILS,
-        },
-    ]
-};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_docs_have_the_table() {
-        let rows = SITUATIONS.iter().map(|Situation { name, outcomes: [close, reload, open], .. }| {
-            format!("| {name} | {close} | {reload} | {open} |")
-        });
-        let head = ["| situation | `FAIL_CLOSE` | `FAIL_RELOAD` | `FAIL_OPEN` |", "|---|---|---|---|"];
-        let table: Vec<_> = head.map(str::to_owned).into_iter().chain(rows).collect();
-        let table = table.join("\n");
-        let docs = fs::read_to_string(testbed::workspace_dir().join("docs/istio.md")).unwrap();
-        assert!(docs.contains(&table), "expected this table in docs/istio.md:\n\n{table}");
-    }
-}

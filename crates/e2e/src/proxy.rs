@@ -92,7 +92,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// As [`Agent::start`].
+    /// If the agent exits or is not ready in time. The error contains the last lines of its log.
     pub async fn start_with_agent(
         plane: &ControlPlane,
         program: &AgentProgram,
