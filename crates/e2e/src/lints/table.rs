@@ -573,6 +573,8 @@ pub(super) const PROOFS: &[Proof] = &[
     refused("refused-route", ISTIO, "bad", "good"),
     refused("refused-route", API_SERVER, "bad-method", "good"),
     refused("refused-route", API_SERVER, "bad-names", "good"),
+    refused("refused-route", ISTIO, "bad-percentage", "good-names"),
+    refused("refused-route", ISTIO, "bad-status", "good-names"),
     refused("refused-route", API_SERVER, "bad-parents", "good"),
     refused("refused-route", API_SERVER, "bad-path", "good"),
     refused("refused-route", API_SERVER, "bad-port", "good"),

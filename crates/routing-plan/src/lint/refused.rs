@@ -80,6 +80,8 @@ fn refused_virtual_service(namespace: &str, view: &VirtualService) -> Vec<(Field
             refused.push((at("route"), "several destinations, and the sum of their weights is 0".to_owned()));
         }
         refused.extend(conflict(view, route).map(|why| (route.written.path.clone(), why.to_owned())));
+        refused.extend(refused_shares(route));
+        refused.extend(refused_statuses(route));
         for condition in route.matches.items() {
             let gateways = refused_gateway(&condition.gateways);
             let path = condition.written.path.clone();
@@ -95,6 +97,35 @@ fn refused_virtual_service(namespace: &str, view: &VirtualService) -> Vec<(Field
         }
     }
     refused
+}
+
+/// Shares of requests that a fault is for. (`validatePercentage`.)
+fn refused_shares(route: &IstioRoute) -> impl Iterator<Item = (FieldPath, String)> {
+    let fault = route.fault.known();
+    let shares = fault.into_iter().flat_map(|fault| {
+        let abort = fault.abort.known().and_then(|abort| abort.percentage.known());
+        abort.into_iter().chain(fault.delay.known().and_then(|delay| delay.percentage.known()))
+    });
+    shares.filter_map(|share| {
+        let value = share.value.known().copied()?;
+        let is_fine = value == 0.0 || (0.0001..=100.0).contains(&value);
+        (!is_fine).then(|| (share.path.clone().field("value"), format!("expected 0, or 0.0001 to 100, found {value}")))
+    })
+}
+
+/// Statuses of answers of the proxy itself. (`validateHTTPStatus`.)
+fn refused_statuses(route: &IstioRoute) -> impl Iterator<Item = (FieldPath, String)> {
+    let abort = route.fault.known().and_then(|fault| fault.abort.known());
+    let abort =
+        abort.and_then(|abort| Some((abort.written.path.clone().field("httpStatus"), *abort.http_status.known()?)));
+    let response = route.direct_response.known();
+    let response = response.and_then(|one| Some((one.path.clone().field("status"), *one.status.known()?)));
+    let is_refused = |(_, status): &(FieldPath, u64)| !(200..=600).contains(status);
+    abort
+        .into_iter()
+        .chain(response)
+        .filter(is_refused)
+        .map(|(path, status)| (path, format!("expected a status from 200 to 599, found {status}")))
 }
 
 /// Whether a host is covered by another, in whatever order. (`Matches` in Istio's `pkg/config/host`.)

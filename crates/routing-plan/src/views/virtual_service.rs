@@ -61,7 +61,14 @@ pub(crate) struct ResponseBody {
 #[derive(Debug, Clone)]
 pub(crate) struct FaultInjection {
     pub(crate) abort: Field<Abort>,
+    pub(crate) delay: Field<Delay>,
     pub(crate) written: Written,
+}
+
+/// Requests that have to wait.
+#[derive(Debug, Clone)]
+pub(crate) struct Delay {
+    pub(crate) percentage: Field<Percentage>,
 }
 
 /// Requests that get an answer without a Service.
@@ -77,6 +84,7 @@ pub(crate) struct Abort {
 pub(crate) struct Percentage {
     /// From 0 to 100.
     pub(crate) value: Field<f64>,
+    pub(crate) path: FieldPath,
 }
 
 /// The `VirtualService` whose routes take a route's place.
@@ -279,8 +287,15 @@ impl ReadFields for ResponseBody {
 
 impl ReadFields for FaultInjection {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        fields.inert(&["delay"]);
-        Self { abort: fields.field("abort"), written: fields.written() }
+        Self { abort: fields.field("abort"), delay: fields.field("delay"), written: fields.written() }
+    }
+}
+
+impl ReadFields for Delay {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        // How long.
+        fields.inert(&["exponentialDelay", "fixedDelay", "percent"]);
+        Self { percentage: fields.field("percentage") }
     }
 }
 
@@ -298,7 +313,7 @@ impl ReadFields for Abort {
 
 impl ReadFields for Percentage {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        Self { value: fields.field("value") }
+        Self { value: fields.field("value"), path: fields.path() }
     }
 }
 
