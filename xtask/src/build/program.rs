@@ -51,6 +51,7 @@ async fn build(target: &str, is_host: bool) -> Result<()> {
         command.arg("build");
         command
     } else {
+        // rustc warns that Apple's SDK is missing. Zig has what the linker needs.
         let tool = CrossTool::install().await;
         tool.with_context(|| format!("{target} needs cargo-zigbuild, or a machine of that kind"))?
             .cargo(&["zigbuild"])?
