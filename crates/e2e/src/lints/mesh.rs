@@ -104,14 +104,13 @@ impl<'w> Mesh<'w> {
             }
             Probe::AfterTrap(request) => {
                 self.apply(proof.lint, &file, Some(&self.trap.clone())).await?;
-                let answers = self.send_all(&[request.with(&[("x-trap", "1")]), request], &file).await?;
-                Ok(answers)
+                self.send_all(&[request.with(&[("x-trap", "1")]), request], &file).await
             }
         }
     }
 
-    /// Replaces the last fixture, and waits until the proxies have this one. Returns whether a proxy refuses
-    /// it.
+    /// Replaces the last fixture, and waits until the proxies have this one. Returns whether a proxy
+    /// refuses it.
     async fn apply(&mut self, lint: &str, file: &Path, module: Option<&Path>) -> Result<bool> {
         self.clear().await?;
         let before = path(lint, "before");
@@ -138,6 +137,7 @@ impl<'w> Mesh<'w> {
         Ok(())
     }
 
+    /// Applies a fixture, except for what the mesh has already.
     async fn put_fixture(&mut self, documents: &[Value], module: Option<&Path>) -> Result<()> {
         if documents.iter().any(is_service) {
             // A fixture with Services says which ones exist.
@@ -307,8 +307,7 @@ impl<'w> Mesh<'w> {
     }
 
     async fn put(&self, resources: Vec<Value>) -> Result<()> {
-        let mut resources = stream::iter(resources);
-        while let Some(resource) = resources.next().await {
+        for resource in resources {
             let applied = self.world.cluster.apply_unrecorded(&resource).await?;
             applied.map_err(|why| anyhow!("{}: {why}", Cluster::id(&resource)))?;
         }
@@ -323,8 +322,8 @@ impl<'w> Mesh<'w> {
             .await
     }
 
-    /// What the mesh has beside all fixtures: namespaces, the workloads of the services, a host at the gateway, and an
-    /// inbound listener.
+    /// What the mesh has beside all fixtures: namespaces, the workloads of the services, a host at the gateway, a gateway of
+    /// the Gateway API, and an inbound listener.
     fn own(&self) -> Vec<Value> {
         let namespaces = ["core", "edge", "payments", "previews", "shop"];
         let namespaces =
