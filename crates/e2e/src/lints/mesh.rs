@@ -104,14 +104,13 @@ impl<'w> Mesh<'w> {
             }
             Probe::AfterTrap(request) => {
                 self.apply(proof.lint, &file, Some(&self.trap.clone())).await?;
-                let answers = self.send_all(&[request.with(&[("x-trap", "1")]), request], &file).await?;
-                Ok(answers)
+                self.send_all(&[request.with(&[("x-trap", "1")]), request], &file).await
             }
         }
     }
 
-    /// Replaces the last fixture, and waits until the proxies have this one. Returns whether a proxy refuses
-    /// it.
+    /// Replaces the last fixture, and waits until the proxies have this one. Returns whether a proxy
+    /// refuses it.
     async fn apply(&mut self, lint: &str, file: &Path, module: Option<&Path>) -> Result<bool> {
         self.clear().await?;
         let before = path(lint, "before");
@@ -138,6 +137,7 @@ impl<'w> Mesh<'w> {
         Ok(())
     }
 
+    /// Applies a fixture, except for what the mesh has already.
     async fn put_fixture(&mut self, documents: &[Value], module: Option<&Path>) -> Result<()> {
         if documents.iter().any(is_service) {
             // A fixture with Services says which ones exist.
@@ -251,6 +251,7 @@ impl<'w> Mesh<'w> {
             From::Client => self.world.client.addr(PORT),
             From::Plain => self.world.plain.addr(PORT),
             From::Gateway => self.world.gateway.addr(PORT),
+            From::Entry => self.world.gateway.addr(entry_port()),
             From::AnotherProxy => self.world.client.addr(INBOUND),
             From::Deployment => self.workload(file)?.addr(PORT),
         };
@@ -306,8 +307,7 @@ impl<'w> Mesh<'w> {
     }
 
     async fn put(&self, resources: Vec<Value>) -> Result<()> {
-        let mut resources = stream::iter(resources);
-        while let Some(resource) = resources.next().await {
+        for resource in resources {
             let applied = self.world.cluster.apply_unrecorded(&resource).await?;
             applied.map_err(|why| anyhow!("{}: {why}", Cluster::id(&resource)))?;
         }
@@ -322,8 +322,8 @@ impl<'w> Mesh<'w> {
             .await
     }
 
-    /// What the mesh has beside all fixtures: namespaces, the workloads of the services, a host at the gateway, and an
-    /// inbound listener.
+    /// What the mesh has beside all fixtures: namespaces, the workloads of the services, a host at the gateway, a gateway of
+    /// the Gateway API, and an inbound listener.
     fn own(&self) -> Vec<Value> {
         let namespaces = ["core", "edge", "payments", "previews", "shop"];
         let namespaces =
@@ -357,6 +357,37 @@ impl<'w> Mesh<'w> {
             "captureMode": "NONE",
             "defaultEndpoint": format!("0.0.0.0:{INBOUND_APP}"),
         }]);
+        let entry = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "Gateway",
+            "metadata": {"name": "entry", "namespace": "istio-system"},
+            "spec": {
+                "gatewayClassName": "istio",
+                // Without it, istiod would deploy a gateway.
+                "addresses": [{"type": "Hostname", "value": "entry.istio-system.svc.cluster.local"}],
+                "listeners": [{
+                    "name": "http",
+                    "port": entry_port(),
+                    "protocol": "HTTP",
+                    "allowedRoutes": {"namespaces": {"from": "All"}},
+                }],
+            },
+        });
+        let of_entry = json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "entry", "namespace": "istio-system"},
+            "spec": {
+                "selector": {"istio": "ingressgateway"},
+                "ports": [{"name": "http-entry", "port": entry_port(), "targetPort": entry_port()}],
+            },
+        });
+        let class = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "GatewayClass",
+            "metadata": {"name": "istio"},
+            "spec": {"controllerName": "istio.io/gateway-controller"},
+        });
         // The proxies have no certificates.
         let plain_text = json!({
             "apiVersion": "security.istio.io/v1",
@@ -364,7 +395,11 @@ impl<'w> Mesh<'w> {
             "metadata": {"name": "plain-text", "namespace": "client"},
             "spec": {"mtls": {"mode": "DISABLE"}},
         });
-        namespaces.into_iter().chain(workloads).chain([at_gateway, plain_text, sidecar]).collect()
+        namespaces
+            .into_iter()
+            .chain(workloads)
+            .chain([at_gateway, class, entry, of_entry, plain_text, sidecar])
+            .collect()
     }
 }
 
@@ -428,6 +463,11 @@ fn replace(value: &mut Value, new: &impl Fn(&str, &Value) -> Option<Value>) {
         }
         _ => {}
     }
+}
+
+/// The port of the Gateway API's gateway. It listens on every address, so each run has its own.
+fn entry_port() -> u16 {
+    30_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default()
 }
 
 fn app_port(index: usize) -> u16 {

@@ -55,6 +55,8 @@ pub(super) enum From {
     Plain,
     /// Outside the mesh, through the gateway.
     Gateway,
+    /// Outside the mesh, through the gateway of the Gateway API.
+    Entry,
     /// The proxy of a caller of `client`, to the inbound listener of `client`.
     AnotherProxy,
     /// The workload that the fixture's Deployment stands for.
@@ -486,6 +488,12 @@ pub(super) const PROOFS: &[Proof] = &[
     refused("http-route-limits", API_SERVER, "bad", "good"),
     refused("http-route-limits", API_SERVER, "bad-matches", "good-matches"),
     refused("http-route-limits", API_SERVER, "bad-matches-of-rule", "good-matches-of-rule"),
+    Proof {
+        lint: "cross-namespace-backend",
+        probe: Probe::Requests(&[Request::to(From::Entry, "shop.example")]),
+        bad: ("bad", "500"),
+        good: ("good", "microservice-a"),
+    },
     Proof {
         lint: "subset-missing",
         probe: Probe::Requests(&[SHOP]),

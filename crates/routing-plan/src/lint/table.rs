@@ -217,7 +217,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "An HTTPRoute of a gateway has a backend in another namespace, which has no ReferenceGrant",
         effect: "Without a grant in that namespace the gateway refuses the reference, and requests that take the rule get 500. (Istio asks for no grant for routes of a Service.)",
         remedy: "Add a ReferenceGrant there, or move the variants to the namespace of the service.",
-        shown: Shown::Read("`BackendAllowed` in Istio's `pilot/pkg/config/kube/gateway`"),
+        shown: Shown::OnMesh,
         find: destinations::cross_namespace_backend,
     },
     Lint {
