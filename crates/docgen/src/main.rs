@@ -243,6 +243,12 @@ const ALERTS: &str = r#"  - name: routing-claims-alerts
       annotations:
         summary: The proxy of {{ $labels.namespace }}/{{ $labels.pod }} has the label of the filter, but not the filter.
         description: Tokens have no effect in its requests, and forged routing headers are followed. Run `manifest-gen lint`, and look for the filter in the proxy's listeners. The Lua filter has no counters, so this alert is not for it.
+    - alert: RoutingClaimsPullFailed
+      expr: increase(istio_agent_wasm_config_conversion_count{result="fetch_failure"}[10m]) > 0
+      labels: {severity: critical}
+      annotations:
+        summary: The agent in {{ $labels.namespace }}/{{ $labels.pod }} could not pull a module.
+        description: Unless the module fails open, the proxy answers 403 to every outbound request. docs/istio.md says what brings it back.
     - alert: RoutingClaimsTraps
       expr: increase(routing_claims_traps[5m]) > 0
       labels: {severity: critical}
