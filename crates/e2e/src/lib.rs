@@ -3,7 +3,8 @@
 //!
 //! [`tools`] finds or builds the programs, [`ControlPlane`] runs them, [`Cluster`] applies and deletes resources,
 //! [`Proxy`] is one Envoy of the mesh, bare or with Istio's agent, [`Registry`] serves the images that agents pull, [`app`]
-//! contains the services behind the proxies, and [`Load`] sends a steady stream of requests. Everything stops when it is dropped. This crate is for development only: nothing that ships depends on it.
+//! contains the services behind the proxies, and [`Load`] sends a steady stream of requests. Everything
+//! stops when it is dropped. This crate is for development only: nothing that ships depends on it.
 
 pub mod app;
 pub mod tools;

@@ -64,8 +64,9 @@ impl fmt::Display for Istio {
     }
 }
 
-/// Finds each program: the one that its variable names (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`,
-/// `ISTIOCTL_BIN`, `PILOT_AGENT_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`), else a recent enough one on `PATH`, else the one in the cache, which this function builds if necessary.
+/// Finds each program: the one that its variable names (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`,
+/// `PILOT_AGENT_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`), else a recent enough one on `PATH`, else the one in the cache, which this
+/// function builds if necessary.
 ///
 /// The cache is `ROUTING_CLAIMS_TOOLS`, else `routing-claims/tools` in the user's cache folder.
 ///
