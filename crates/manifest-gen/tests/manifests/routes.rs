@@ -708,6 +708,8 @@ fn precedence_of_http_routes() {
 fn a_rule_without_a_backend_answers_500() {
     let service = |backend: &str| http_route("r", &format!("{{backendRefs: [{backend}]}}"));
     assert_eq!(goes(&service(""), &request()), "500");
+    let on_1_30 = MeshFacts { istio_version: Some("1.30.0".into()), ..MeshFacts::default() };
+    assert_eq!(goes(&service(""), &ExplainRequest { mesh: on_1_30, ..request() }), "404");
     assert_eq!(goes(&service("{name: x, port: 80, weight: 0}"), &request()), "500");
     assert_eq!(goes(&service("{name: x, port: 80, weight: 0}, {name: z, port: 80}"), &request()), "z");
     assert_eq!(goes(&http_route("r", "{filters: [{type: RequestRedirect, requestRedirect: {}}]}"), &request()), "302");

@@ -330,7 +330,14 @@ pub(super) fn follow(manifest: &Manifest, rule: &Rule, request: &ExplainRequest,
     }
     let weighs = |backend: &&BackendRef| !matches!(backend.weight, Field::Known(0));
     if !rule.backend_refs.is_wrong() && rule.backend_refs.items().iter().filter(weighs).count() == 0 {
-        explanation.instead = Some("500: the rule has no backend with a weight".into());
+        // `convertHTTPRoute` in `pilot/pkg/config/kube/gateway/conversion.go`: the two branches of Istio differ.
+        let is_1_30 = request.mesh.istio_version.as_deref().is_some_and(|version| version.starts_with("1.30."));
+        let answer = match (rule.backend_refs.items().is_empty(), is_1_30) {
+            (true, true) => "404: the rule has no backend",
+            (true, false) => "500: the rule has no backend (404 on Istio 1.30)",
+            (false, _) => "500: the rule has no backend with a weight",
+        };
+        explanation.instead = Some(answer.into());
         return;
     }
     for backend in rule.backend_refs.items() {
