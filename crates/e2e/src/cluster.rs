@@ -140,7 +140,7 @@ impl Cluster {
             .body(serde_json::to_vec(resource)?)?;
         match self.client.request::<Value>(request).await {
             Ok(_) => Ok(Ok(())),
-            // A missing namespace and an existing resource are no fault of the resource.
+            // A missing namespace and an existing resource are not faults of the resource.
             Err(kube::Error::Api(status)) if !matches!(status.code, 404 | 409) => Ok(Err(status.message)),
             Err(error) => Err(error).with_context(|| format!("cannot create {}", Self::id(resource))),
         }

@@ -76,7 +76,7 @@ impl Layout {
     ///
     /// If the layout does not have the blob, or if its size or digest differs.
     pub fn bytes(&self, Descriptor { digest, size, .. }: &Descriptor) -> Result<&[u8]> {
-        let bytes = self.blobs.get(digest).with_context(|| format!("there is no blob {digest}"))?;
+        let bytes = self.blobs.get(digest).with_context(|| format!("expected the blob {digest}, found none"))?;
         ensure!(bytes.len() == *size, "expected {size} bytes in {digest}, found {}", bytes.len());
         Ok(bytes)
     }

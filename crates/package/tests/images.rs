@@ -91,7 +91,7 @@ fn a_broken_layout_is_refused() {
     fs::write(&blob, [&bytes[..], b"!"].concat()).unwrap();
     assert!(Layout::read(folder.path()).unwrap_err().to_string().contains("has the digest"));
     fs::remove_file(&blob).unwrap();
-    assert!(Layout::read(folder.path()).unwrap_err().to_string().contains("there is no blob"));
+    assert!(Layout::read(folder.path()).unwrap_err().to_string().contains("expected the blob"));
 }
 
 fn blob(folder: &Path, digest: &str) -> std::path::PathBuf {

@@ -28,7 +28,7 @@ pub(super) enum Change {
     Nothing,
     /// Another policy, with the same module.
     Policy,
-    /// The proxies and their agents start anew, as with new pods.
+    /// The proxies and their agents restart, as with new pods.
     Restart,
     /// Another module.
     Module(Module),
