@@ -103,7 +103,7 @@ impl Agent {
             .arg(&program.template)
             .args(["--log_output_level", "default:info,wasm:debug"])
             .current_dir(&dir)
-            // Nothing of the user's, such as a login to a registry.
+            // Without the user's environment, such as a login to a registry.
             .env_clear()
             .env("HOME", &dir)
             .env("ISTIO_METAJSON_LABELS", json!(labels.iter().copied().collect::<BTreeMap<_, _>>()).to_string())

@@ -55,7 +55,7 @@ impl Registry {
     pub async fn push(&self, image: &Image, name: &str) -> Result<()> {
         let mut push = Command::new(&self.crane);
         push.args(["push", "--insecure"]).arg(&image.path).arg(format!("{}/{name}", self.addr));
-        // Nothing of the user's, such as a login.
+        // Without the user's environment, such as a login.
         let output = push.env_clear().stdin(Stdio::null()).output().await?;
         let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "cannot push {name}: {errors}");
