@@ -13,7 +13,7 @@ use routing_claims_fuzz::{line, request};
 use routing_plan::{
     diagnostic::Location,
     diff,
-    explain::{self, ExplainRequest},
+    explain::{self, ExplainRequest, MeshFacts},
     lint,
 };
 
@@ -58,6 +58,7 @@ fn read(first: &[u8], lines: &[(&[u8], &[u8])]) -> Option<ExplainRequest> {
         gateway: some(gateway),
         namespace: some(namespace),
         labels: None,
+        mesh: MeshFacts { is_complete: path.len() % 2 == 0, ..MeshFacts::default() },
     })
 }
 

@@ -1,6 +1,8 @@
 //! `cargo xtask build`: builds the artifacts that ship, into `target/dist`.
 
+mod cross;
 mod module;
+mod program;
 mod sbom;
 mod wasm;
 
@@ -25,6 +27,9 @@ pub(crate) struct Args {
     /// Build only the native module, for each architecture.
     #[arg(long, conflicts_with = "filters")]
     module: bool,
+    /// Build `manifest-gen` also for the other platforms: Linux and macOS on `x86_64` and `aarch64`.
+    #[arg(long, conflicts_with_all = ["filters", "module"])]
+    all_platforms: bool,
 }
 
 /// Builds the artifacts that ship and returns their paths: the WASM filter, the native Envoy module, the Lua filter with an
@@ -50,9 +55,9 @@ pub(crate) async fn run(args: Args) -> Result<Vec<PathBuf>> {
         shipped.extend([sbom::write(&wasm, "wasm-filter", Some(WASM_TARGET))?, wasm, lua]);
     }
     if !args.filters && !args.module {
-        cargo_build(&["--profile", "shipped", "--package", "manifest-gen"])?;
-        let program = ship(&target.join("shipped/manifest-gen"), dist.join("manifest-gen"))?;
-        shipped.extend([sbom::write(&program, "manifest-gen", None)?, program]);
+        for (file, target) in program::ship_all(&dist, args.all_platforms).await? {
+            shipped.extend([sbom::write(&file, "manifest-gen", Some(&target))?, file]);
+        }
     }
     shipped.sort();
     shipped.push(write_checksums(&shipped, dist.join("SHA256SUMS"))?);

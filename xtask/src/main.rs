@@ -38,6 +38,8 @@ enum Command {
     Hostile(program::Args),
     /// Builds the artifacts that ship, into `target/dist`.
     Build(build::Args),
+    /// Packs what ships as OCI images and archives, and pushes the images to a registry.
+    Package(program::Args),
     /// Measures what the filter costs, compared with other ways to do the same job.
     Bench(program::Args),
     /// Updates the files that are generated from the code.
@@ -69,6 +71,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }),
+        Command::Package(args) => until_signal(PACKAGE.run(args)),
         Command::Bench(args) => until_signal(BENCH.run(args)),
         Command::Gen(args) => until_signal(DOCGEN.run(args)),
     }
@@ -79,22 +82,36 @@ const DEMO: Program = Program {
     build: Some(&["--filters"]),
     // The Lua filter is part of the program.
     unless: &["-h", "--help", "lua", "--engine=lua"],
+    shared: &[],
 };
 
-const E2E: Program = Program { cargo: &["--package", "e2e"], build: Some(&[]), unless: &["-h", "--help", "--tools"] };
+const E2E: Program =
+    Program { cargo: &["--package", "e2e"], build: Some(&[]), unless: &["-h", "--help", "--tools"], shared: &[] };
 
 /// Optimized, so that Envoy is the bottleneck.
-const HOSTILE: Program =
-    Program { cargo: &["--release", "--package", "hostile"], build: Some(&["--filters"]), unless: &["-h", "--help"] };
+const HOSTILE: Program = Program {
+    cargo: &["--release", "--package", "hostile"],
+    build: Some(&["--filters"]),
+    unless: &["-h", "--help"],
+    shared: &[],
+};
 
 /// Optimized: it signs thousands of tokens.
 const BENCH: Program = Program {
     cargo: &["--release", "--package", "bench"],
     build: Some(&["--filters"]),
     unless: &["-h", "--help", "core", "instructions"],
+    shared: &[],
 };
 
-const DOCGEN: Program = Program { cargo: &["--package", "docgen"], build: None, unless: &[] };
+const PACKAGE: Program = Program {
+    cargo: &["--package", "package", "--features", "cli"],
+    build: Some(&[]),
+    unless: &["-h", "--help"],
+    shared: &["--all-platforms"],
+};
+
+const DOCGEN: Program = Program { cargo: &["--package", "docgen"], build: None, unless: &[], shared: &[] };
 
 const EXAMPLES: &str = "\
 Examples:
@@ -110,6 +127,7 @@ Examples:
   cargo xtask hostile             send 100,000 hostile requests to each engine
   cargo xtask build               build the filters and manifest-gen into target/dist
   cargo xtask build --module      build only the native Envoy module, for each architecture
+  cargo xtask package             pack OCI images and archives into target/dist
   cargo xtask bench core          time decisions of the core and other ways to read a token
   cargo xtask bench instructions  check that no decision costs more than recorded
   cargo xtask bench envoy         measure CPU time per request in a real Envoy

@@ -22,6 +22,8 @@ pub(crate) struct Program {
     pub(crate) build: Option<&'static [&'static str]>,
     /// The build is skipped if one of these is among the program's arguments.
     pub(crate) unless: &'static [&'static str],
+    /// Arguments of the program that the build gets too.
+    pub(crate) shared: &'static [&'static str],
 }
 
 impl Program {
@@ -32,7 +34,8 @@ impl Program {
             println!("building what is shipped");
             // It prints the files that it builds.
             let mut command = cargo(&["xtask", "build"]);
-            if !Group::spawn(command.args(build).stdout(Stdio::null()))?.wait().await?.success() {
+            let shared = args.arguments.iter().filter(|given| self.shared.iter().any(|one| given == one));
+            if !Group::spawn(command.args(build).args(shared).stdout(Stdio::null()))?.wait().await?.success() {
                 return Ok(ExitCode::FAILURE);
             }
         }

@@ -78,11 +78,25 @@ impl App {
     /// If the address cannot be bound.
     pub async fn json(addr: SocketAddr, body: Value) -> Result<Self> {
         let body = Bytes::from(body.to_string());
+        Self::answering(addr, move |_| std::future::ready(Ok(Response::new(Full::new(body.clone()))))).await
+    }
+
+    /// An HTTP server that answers with a function.
+    pub(crate) async fn answering<F>(
+        addr: SocketAddr,
+        answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    ) -> Result<Self>
+    where
+        F: Future<Output = Result<Response<Full<Bytes>>>> + Send + 'static,
+    {
         serve(addr, move |stream| {
-            let body = body.clone();
+            let answer = answer.clone();
             async move {
-                let answer = service_fn(|_| std::future::ready(anyhow::Ok(Response::new(Full::new(body.clone())))));
-                drop(auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await);
+                drop(
+                    auto::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(stream), service_fn(answer))
+                        .await,
+                );
             }
         })
         .await

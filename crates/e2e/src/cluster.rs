@@ -9,6 +9,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use hyper::Request;
+use k8s_openapi::api::{
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::{ConfigMap, ServiceAccount},
+};
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
@@ -109,6 +114,38 @@ impl Cluster {
         }
     }
 
+    /// Why the API server refuses a resource of a `kubectl create`, which asks for unknown fields as errors. Nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer.
+    pub async fn refusal(&self, resource: &Value) -> Result<Option<String>> {
+        Ok(self.post(resource, "dryRun=All&fieldValidation=Strict").await?.err())
+    }
+
+    /// Creates a resource without remembering it, as a client does that does not ask for unknown fields as errors. The inner
+    /// result says why it is refused.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer.
+    pub async fn create_unrecorded(&self, resource: &Value) -> Result<Result<(), String>> {
+        self.post(resource, "fieldValidation=Ignore").await
+    }
+
+    async fn post(&self, resource: &Value, options: &str) -> Result<Result<(), String>> {
+        let (api, _) = self.api(resource)?;
+        let request = Request::post(format!("{}?{options}", api.resource_url()))
+            .header("content-type", "application/json")
+            .body(serde_json::to_vec(resource)?)?;
+        match self.client.request::<Value>(request).await {
+            Ok(_) => Ok(Ok(())),
+            // A missing namespace and an existing resource are not faults of the resource.
+            Err(kube::Error::Api(status)) if !matches!(status.code, 404 | 409) => Ok(Err(status.message)),
+            Err(error) => Err(error).with_context(|| format!("cannot create {}", Self::id(resource))),
+        }
+    }
+
     /// Deletes a resource if it exists, without waiting until it is gone.
     ///
     /// # Errors
@@ -136,6 +173,40 @@ impl Cluster {
             Ok(Readiness::of(api.get_opt(&name).await?.is_none(), || "it still exists".to_owned()))
         })
         .await
+    }
+
+    /// A token with which a workload of that service account identifies itself to istiod's CA.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such service account.
+    pub(crate) async fn token(&self, namespace: &str, service_account: &str) -> Result<String> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let audiences = Some(vec!["istio-ca".to_owned()]);
+        let spec = Some(TokenRequestSpec { audiences, ..TokenRequestSpec::default() });
+        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let answer = accounts
+            .create_token_request(service_account, &kube::api::PostParams::default(), &request)
+            .await
+            .with_context(|| format!("cannot get a token for the service account {namespace}/{service_account}"))?;
+        answer.status.and_then(|status| status.token).context("the answer contains no token")
+    }
+
+    /// The certificate of istiod's CA, as istiod writes it into each namespace.
+    ///
+    /// # Errors
+    ///
+    /// If istiod does not write it in time.
+    pub(crate) async fn root_certificate(&self, namespace: &str) -> Result<String> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let mut found = None;
+        until(&format!("the CA's certificate in the namespace {namespace}"), PATIENCE, async || {
+            let map = maps.get_opt("istio-ca-root-cert").await?;
+            found = map.and_then(|map| map.data?.remove("root-cert.pem"));
+            Ok(Readiness::of(found.is_some(), || "istiod has not written it".to_owned()))
+        })
+        .await?;
+        found.context("no certificate")
     }
 
     /// The resource that was applied under that name, unless it was deleted.

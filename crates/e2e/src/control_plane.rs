@@ -22,8 +22,10 @@ use crate::{
 pub struct ControlPlane {
     /// Its API.
     pub cluster: Cluster,
+    /// The file that the access log provider [`ACCESS_LOG_PROVIDER`] of every proxy appends to.
+    pub access_log: PathBuf,
     /// The version of Istio.
-    pub(crate) istio: Istio,
+    istio: Istio,
     net: Net,
     // Fields drop in this order: clients before their servers.
     _istiod: Daemon,
@@ -32,12 +34,13 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts all programs. Writes data, keys, configuration and logs to `dir`.
+    /// Starts all programs. Writes data, keys, configuration and logs to `dir`. With mutual TLS, istiod gives certificates to
+    /// agents, and sidecars use them between each other.
     ///
     /// # Errors
     ///
     /// If a program does not start, exits, or is not ready in time. The error contains the last lines of its log.
-    pub async fn start(tools: &Tools, net: Net, dir: &Path) -> Result<Self> {
+    pub async fn start(tools: &Tools, net: Net, mutual_tls: bool, dir: &Path) -> Result<Self> {
         let client_urls = format!("http://{}", net.addr(HOST, 2379));
         let peer_urls = format!("http://{}", net.addr(HOST, 2380));
         let mut etcd = Daemon::spawn(
@@ -64,9 +67,17 @@ impl ControlPlane {
         }
         cluster.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}})).await?;
 
-        let mut istiod = Daemon::spawn(&mut istiod(tools, net, dir, &url)?, "istiod", dir)?;
+        let mut istiod = Daemon::spawn(&mut istiod(tools, net, mutual_tls, dir, &url)?, "istiod", dir)?;
         istiod.ready(async || Ok(healthy(net, 8080, "/ready").await)).await?;
-        Ok(Self { cluster, istio: tools.istio, net, _istiod: istiod, _kube_apiserver: kube_apiserver, _etcd: etcd })
+        Ok(Self {
+            cluster,
+            access_log: dir.join(ACCESS_LOG),
+            istio: tools.istio,
+            net,
+            _istiod: istiod,
+            _kube_apiserver: kube_apiserver,
+            _etcd: etcd,
+        })
     }
 
     /// The address from which proxies get their configuration, without TLS.
@@ -74,10 +85,20 @@ impl ControlPlane {
     pub fn xds(&self) -> std::net::SocketAddr {
         self.net.addr(HOST, XDS_PORT)
     }
+
+    /// The version that proxies tell istiod.
+    pub(crate) fn istio_version(&self) -> String {
+        format!("{}.0", self.istio)
+    }
+
+    /// The address from which agents get their configuration and their certificates, with TLS.
+    pub(crate) fn secure_xds(&self) -> std::net::SocketAddr {
+        self.net.addr(HOST, SECURE_XDS_PORT)
+    }
 }
 
 fn kube_apiserver(tools: &Tools, net: Net, dir: &Path, etcd: &str) -> Result<Command> {
-    // Service accounts are not used, but the server does not start without their keys.
+    // Istiod takes the token of a service account for the identity of an agent.
     let key = rcgen::KeyPair::generate()?;
     let (private, public, tokens) = (dir.join("sa.key"), dir.join("sa.pub"), dir.join("tokens.csv"));
     fs::write(&private, key.serialize_pem())?;
@@ -103,7 +124,7 @@ fn kube_apiserver(tools: &Tools, net: Net, dir: &Path, etcd: &str) -> Result<Com
     Ok(command)
 }
 
-fn istiod(tools: &Tools, net: Net, dir: &Path, kubernetes: &str) -> Result<Command> {
+fn istiod(tools: &Tools, net: Net, mutual_tls: bool, dir: &Path, kubernetes: &str) -> Result<Command> {
     let kubeconfig = dir.join("kubeconfig.json");
     let config = json!({
         "apiVersion": "v1",
@@ -115,7 +136,18 @@ fn istiod(tools: &Tools, net: Net, dir: &Path, kubernetes: &str) -> Result<Comma
     });
     fs::write(&kubeconfig, config.to_string())?;
     let mesh = dir.join("mesh.json");
-    fs::write(&mesh, json!({"enableAutoMtls": false, "rootNamespace": "istio-system"}).to_string())?;
+    let config = json!({
+        "enableAutoMtls": mutual_tls,
+        "rootNamespace": "istio-system",
+        "extensionProviders": [{
+            "name": ACCESS_LOG_PROVIDER,
+            "envoyFileAccessLog": {
+                "path": dir.join(ACCESS_LOG),
+                "logFormat": {"text": "%REQ(:AUTHORITY)% %REQ(X-ROUTING-REPORT)%\n"},
+            },
+        }],
+    });
+    fs::write(&mesh, config.to_string())?;
     let address = |port| net.addr(HOST, port).to_string();
     let mut command = Command::new(&tools.pilot_discovery);
     command
@@ -125,15 +157,19 @@ fn istiod(tools: &Tools, net: Net, dir: &Path, kubernetes: &str) -> Result<Comma
         .arg("--meshConfig")
         .arg(mesh)
         .args(["--grpcAddr", &address(XDS_PORT), "--httpAddr", &address(8080), "--monitoringAddr", &address(15014)])
-        .args(["--secureGRPCAddr", "", "--httpsAddr", "", "--ctrlz_port", "0"])
-        // The proxies have no certificates, and nothing calls the webhooks.
+        .args(["--secureGRPCAddr", &if mutual_tls { address(SECURE_XDS_PORT) } else { String::new() }])
+        .args(["--httpsAddr", "", "--ctrlz_port", "0"])
+        .env("ENABLE_CA_SERVER", mutual_tls.to_string())
+        // Envoy does not have Istio's filters, and nothing calls the webhooks.
         .envs([
             ("PILOT_ENABLE_METADATA_EXCHANGE", "false"),
             ("PILOT_ENABLE_ALPN_FILTER", "false"),
-            ("ENABLE_CA_SERVER", "false"),
+            ("INJECT_ENABLED", "false"),
             ("INJECTION_WEBHOOK_CONFIG_NAME", ""),
             ("VALIDATION_WEBHOOK_CONFIG_NAME", ""),
+            ("CLUSTER_ID", "Kubernetes"),
             ("POD_NAMESPACE", "istio-system"),
+            ("POD_NAME", "istiod-0"),
         ])
         .current_dir(dir);
     Ok(command)
@@ -141,14 +177,14 @@ fn istiod(tools: &Tools, net: Net, dir: &Path, kubernetes: &str) -> Result<Comma
 
 /// A program that runs until it is dropped.
 #[derive(Debug)]
-struct Daemon {
+pub(crate) struct Daemon {
     name: &'static str,
     child: Child,
     log: PathBuf,
 }
 
 impl Daemon {
-    fn spawn(command: &mut Command, name: &'static str, dir: &Path) -> Result<Self> {
+    pub(crate) fn spawn(command: &mut Command, name: &'static str, dir: &Path) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = command
@@ -160,7 +196,7 @@ impl Daemon {
         Ok(Self { name, child, log })
     }
 
-    async fn ready(&mut self, is_ready: impl AsyncFn() -> Result<bool>) -> Result<()> {
+    pub(crate) async fn ready(&mut self, is_ready: impl AsyncFn() -> Result<bool>) -> Result<()> {
         let name = self.name;
         until(name, READY, async || {
             if let Some(status) = self.child.try_wait()? {
@@ -193,9 +229,14 @@ async fn healthy(net: Net, port: u16, path: &str) -> bool {
 }
 
 /// The last byte of the control plane's address.
+/// Name of the access log provider in the mesh configuration. It prints the host and the filter's report.
+pub const ACCESS_LOG_PROVIDER: &str = "routing-report";
+
+const ACCESS_LOG: &str = "access.log";
 const HOST: u8 = 1;
 const API_PORT: u16 = 6443;
 const XDS_PORT: u16 = 15010;
+const SECURE_XDS_PORT: u16 = 15012;
 /// The token of an administrator, valid on loopback for the minutes of a run.
 const TOKEN: &str = "e2e";
 const READY: Duration = Duration::from_secs(60);

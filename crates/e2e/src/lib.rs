@@ -1,23 +1,30 @@
-//! A real Istio control plane on loopback, without a cluster: etcd, kube-apiserver and istiod, and bare Envoys that istiod
+//! A real Istio control plane on loopback, without a cluster: etcd, kube-apiserver and istiod, and Envoys that istiod
 //! configures over ADS as a gateway and sidecars.
 //!
 //! [`tools`] finds or builds the programs, [`ControlPlane`] runs them, [`Cluster`] applies and deletes resources,
-//! [`Proxy`] is one Envoy of the mesh, [`app`] contains the services behind the proxies, and [`Load`] sends a steady stream
-//! of requests. Everything stops when it is dropped. This crate is for development only: nothing that ships depends on it.
+//! [`Proxy`] is one Envoy of the mesh, bare or with Istio's agent, [`Registry`] serves the images that agents pull, [`app`]
+//! contains the services behind the proxies, and [`Load`] sends a steady stream of requests. Everything
+//! stops when it is dropped. This crate is for development only: nothing that ships depends on it.
 
 pub mod app;
 pub mod tools;
 
+mod agent;
 mod cluster;
 mod control_plane;
 pub mod load;
 mod net;
+mod prometheus;
 mod proxy;
+mod registry;
 mod wait;
 
+pub use agent::{Agent, AgentProgram};
 pub use cluster::Cluster;
-pub use control_plane::ControlPlane;
+pub use control_plane::{ACCESS_LOG_PROVIDER, ControlPlane};
 pub use load::{Load, Phase, Steady, Tally};
 pub use net::Net;
-pub use proxy::{Kind, MARKER_HOST, Proxy, settle};
+pub use prometheus::{Prometheus, Target};
+pub use proxy::{HttpFilters, Kind, MARKER_HOST, Proxy, Workload, settle};
+pub use registry::{Image, PasswordGate, Registry};
 pub use wait::{Readiness, until};

@@ -1,12 +1,16 @@
 //! `cargo xtask e2e`: runs what `manifest-gen` renders on a real Istio control plane with real Envoys.
 
 mod column;
+mod distribution;
+mod lints;
+mod record;
 mod scenarios;
 mod scene;
 mod truth;
 mod world;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
@@ -19,14 +23,16 @@ use e2e::tools::{self, Istio, Tools};
 use testbed::EnvoyBinary;
 
 use column::Column;
+use lints::Which;
 use scenarios::{SCENARIOS, Scenario};
 use scene::Scene;
-use world::World;
+use world::{Proxies, World};
 
 /// Runs the scenarios on etcd, kube-apiserver, istiod and Envoys on loopback, and prints a table of the results.
 ///
-/// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`, `ENVOY_BIN`) or
-/// from `PATH`. Missing ones are built once with Go into the user's cache folder (or into `ROUTING_CLAIMS_TOOLS`).
+/// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`, `PILOT_AGENT_BIN`,
+/// `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's cache folder (or
+/// into `ROUTING_CLAIMS_TOOLS`).
 #[derive(Parser)]
 #[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e", after_help = EXAMPLES)]
 struct Args {
@@ -45,9 +51,16 @@ struct Args {
     /// Number of generated sets of resources.
     #[arg(long, default_value_t = 200)]
     sets: u64,
+    /// Prove only the lints whose code contains this text, with all of their fixtures instead of `bad.yaml` and one good one. An
+    /// empty text is every lint.
+    #[arg(long, value_name = "TEXT")]
+    lint: Option<String>,
     /// Only find or build the programs, and print their paths.
     #[arg(long)]
     tools: bool,
+    /// Record the versions and the number of passed scenarios for docs/compatibility.md, if all scenarios passed.
+    #[arg(long, conflicts_with_all = ["column", "scenario"])]
+    record: bool,
     /// Keep logs and manifests even if all scenarios pass.
     #[arg(long)]
     keep: bool,
@@ -70,7 +83,8 @@ async fn run(args: &Args) -> Result<ExitCode> {
     println!("Istio {}", args.istio);
     let tools = tools::locate(args.istio).await?;
     if args.tools {
-        for path in [&tools.etcd, &tools.kube_apiserver, &tools.pilot_discovery, &tools.istioctl] {
+        let Tools { etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, prometheus, crane, .. } = &tools;
+        for path in [etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, prometheus, crane] {
             println!("{}", path.display());
         }
         return Ok(ExitCode::SUCCESS);
@@ -91,42 +105,71 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     let columns: Vec<_> =
         Column::all(args.istio).into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
-    let with_truth = TRUTH.contains(&args.scenario);
+    let alone = |name: &str| args.column.is_empty() && name.contains(&args.scenario);
     ensure!(
-        !columns.is_empty() && (!rows.is_empty() || with_truth),
+        !columns.is_empty() && (!rows.is_empty() || [TRUTH, LINTS, DISTRIBUTION].into_iter().any(alone)),
         "no column or scenario has a name that contains the given text"
     );
     let begin = Instant::now();
     let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
-    let mut world = World::start(tools, envoy, dist, dir).await?;
-    println!("the mesh is up after {:.1} s\n", begin.elapsed().as_secs_f32());
-
-    let mut others = Vec::new();
-    if with_truth {
-        println!("generated sets {} to {}", args.seed, args.seed + args.sets - 1);
-        let truth = truth::run(&world, args.seed, args.sets, dir.join("truth"));
-        others.push(shown(TRUTH, truth).await);
+    let (mut results, mut others, mut explained, mut under_load) = (Vec::new(), Vec::new(), 0, 0);
+    for (proxies, folder, scenarios_alone) in
+        [(Proxies::Bare, "bare", &[TRUTH, LINTS][..]), (Proxies::Agents, "agents", &[DISTRIBUTION])]
+    {
+        let of_mesh = |column: &&Column| column.proxies == proxies && !rows.is_empty();
+        let columns: Vec<_> = columns.iter().filter(of_mesh).copied().collect();
+        let scenarios_alone: Vec<_> = scenarios_alone.iter().copied().filter(|name| alone(name)).collect();
+        if columns.is_empty() && scenarios_alone.is_empty() {
+            continue;
+        }
+        let begin = Instant::now();
+        let dir = dir.join(folder);
+        fs::create_dir_all(&dir)?;
+        let mut world = World::start(tools, envoy, dist.clone(), proxies, &dir).await?;
+        println!("the mesh is up after {:.1} s\n", begin.elapsed().as_secs_f32());
+        for name in scenarios_alone {
+            others.push(match name {
+                TRUTH => {
+                    println!("generated sets {} to {}", args.seed, args.seed + args.sets - 1);
+                    shown(name, truth::run(&world, args.seed, args.sets, dir.join("truth"))).await
+                }
+                LINTS => {
+                    println!("fixtures of the lints");
+                    let which = args.lint.as_deref().map_or(Which::First, Which::All);
+                    shown(name, lints::run(&world, which, dir.join("lints"))).await
+                }
+                _ => {
+                    println!("a module from a registry");
+                    shown(name, distribution::run(&world, tools, dir.join("distribution"))).await
+                }
+            });
+        }
+        if proxies == Proxies::Bare && !columns.is_empty() {
+            println!("deploy/");
+            others.push(shown("lint, validate, analyze", scenarios::examples(&world)).await);
+        }
+        results.extend(run_all(&mut world, &columns, &rows, &dir).await?);
+        explained += world.explained;
+        under_load += world.under_load;
     }
-    let mut results = Vec::new();
-    if !rows.is_empty() {
-        println!("deploy/");
-        others.push(shown("lint, validate, analyze", scenarios::examples(&world)).await);
-        results = run_all(&mut world, &columns, &rows, dir).await?;
+    if !results.is_empty() {
         println!("\n{}\n", table(&columns, &rows, &results));
     }
     for row in &rows {
-        if let Some(why) = row.only_virtual_service {
-            println!("- {}: not with HTTPRoute, {why}", row.name);
+        if let Some((only, why)) = row.only {
+            println!("- {}: {only}, {why}", row.name);
         }
     }
     println!(
-        "{} requests were compared with `explain` on the applied manifests; {} more were sent under load",
-        world.explained, world.under_load
+        "{explained} requests were compared with `explain` on the applied manifests; {under_load} more were sent under load"
     );
     println!("Istio {}, Envoy {}, {:.0} s", args.istio, envoy.version, begin.elapsed().as_secs_f32());
     let cells: Vec<_> = results.iter().flatten().copied().chain(others).collect();
     let count = |wanted| cells.iter().filter(|cell| **cell == wanted).count();
     println!("{} passed, {} failed", count(Cell::Passed), count(Cell::Failed));
+    if args.record && count(Cell::Failed) == 0 {
+        record::write(args.istio, &envoy.version.to_string(), &columns, count(Cell::Passed))?;
+    }
     Ok(count(Cell::Failed))
 }
 
@@ -146,7 +189,7 @@ async fn run_all(world: &mut World, columns: &[Column], rows: &[&Scenario], dir:
         let mut scene = Scene::set(world, *column, &dir.join(column.to_string().replace(['/', ' '], "-"))).await?;
         let mut cells = Vec::new();
         for row in rows {
-            if row.only_virtual_service.is_some() && !column.has_gateway() {
+            if !row.is_for(*column) {
                 cells.push(Cell::NotApplicable);
                 continue;
             }
@@ -191,11 +234,19 @@ fn table(columns: &[Column], rows: &[&Scenario], results: &[Vec<Cell>]) -> Table
 
 /// The scenario of generated sets, which needs no column.
 const TRUTH: &str = "explain is true";
+/// The scenario of the lints' fixtures, which needs none either.
+const LINTS: &str = "every lint is proven";
+/// The scenario of modules from a registry, which has sidecars of its own.
+const DISTRIBUTION: &str = "distribution";
 
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask e2e                                  every scenario, with every filter and route resource
   cargo xtask e2e --istio 1.30                     the same on an older Istio
   cargo xtask e2e --column WasmPlugin --scenario talk
+  cargo xtask e2e --column agents                  the scenarios with Istio's own agents, a registry and mutual TLS
+  cargo xtask e2e --scenario distribution          what each failStrategy does when a module is pulled
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000
+  cargo xtask e2e --scenario 'every lint is proven' --lint ''
+  cargo xtask e2e --record                         also records the versions for docs/compatibility.md
   cargo xtask e2e --tools                          only find or build the programs";

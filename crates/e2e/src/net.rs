@@ -1,6 +1,11 @@
 //! Addresses. Each run has a /24 of loopback to itself, so that ports can be fixed and concurrent runs do not collide.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::atomic::{AtomicU16, Ordering},
+};
+
+use anyhow::{Result, bail};
 
 /// The 256 loopback addresses of this run.
 #[derive(Clone, Copy, Debug)]
@@ -30,3 +35,24 @@ impl Net {
         (self.ip(last), port).into()
     }
 }
+
+/// A port that is free on all addresses, for a program that does not take an address. No two calls return the same port.
+pub(crate) fn free_port() -> Result<u16> {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    // Each process starts elsewhere, so that concurrent runs do not compete for the same ports.
+    let start = std::process::id().wrapping_mul(PORTS_OF_A_RUN);
+    for _ in 0..PORTS {
+        let offset = start.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed).into()) % u32::from(PORTS);
+        let port = FIRST_PORT + u16::try_from(offset)?;
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port from {FIRST_PORT} to {} is free", FIRST_PORT + PORTS - 1)
+}
+
+/// Ports for [`free_port`]: above those of common servers, and below those that Linux gives to clients.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 10_000;
+/// More than the ports that a run takes.
+const PORTS_OF_A_RUN: u32 = 127;

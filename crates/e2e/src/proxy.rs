@@ -1,6 +1,7 @@
-//! One Envoy of the mesh: a bare Envoy that istiod configures over ADS as a sidecar or as a gateway.
+//! One Envoy of the mesh, which istiod configures over ADS as a sidecar or as a gateway: a bare one, or one with Istio's agent.
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
@@ -9,9 +10,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use testbed::{Envoy, EnvoyBinary};
+use testbed::{Envoy, EnvoyBinary, Options};
 
-use crate::{Cluster, ControlPlane, Readiness, until};
+use crate::{
+    Cluster, ControlPlane, Readiness,
+    agent::{Agent, AgentProgram},
+    until,
+};
 
 /// The role of an Envoy in the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +27,32 @@ pub enum Kind {
     Gateway,
 }
 
-/// A running Envoy. Dropping it stops it.
+impl Kind {
+    /// Istio's name for it.
+    pub(crate) fn node_type(self) -> &'static str {
+        match self {
+            Self::Sidecar => "sidecar",
+            Self::Gateway => "router",
+        }
+    }
+}
+
+/// Whose proxy it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload<'a> {
+    /// The role of its proxy.
+    pub kind: Kind,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name, which is also that of its service account.
+    pub name: &'a str,
+    /// Its labels.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// Its address.
+    pub ip: Ipv4Addr,
+}
+
+/// A running Envoy that istiod configures. Dropping it stops it.
 #[derive(Debug)]
 pub struct Proxy {
     /// The address that it listens on, with the mesh's port.
@@ -31,72 +61,68 @@ pub struct Proxy {
     pub namespace: String,
     /// The workload's labels.
     pub labels: Vec<(String, String)>,
+    /// The version that it tells istiod.
+    pub istio_version: String,
     name: String,
-    envoy: Envoy,
+    running: Running,
+}
+
+/// What started the Envoy.
+#[derive(Debug)]
+enum Running {
+    Bare(Envoy),
+    Agent(Agent),
 }
 
 impl Proxy {
-    /// Starts an Envoy and waits until istiod has configured it.
+    /// Starts an Envoy that gets its configuration from istiod itself, without TLS, and waits until it has it.
     ///
     /// # Errors
     ///
     /// As [`Envoy::start`].
-    pub async fn start(
+    pub async fn start(plane: &ControlPlane, binary: &EnvoyBinary, workload: Workload<'_>, dir: &Path) -> Result<Self> {
+        let bootstrap = bootstrap(plane, workload);
+        // Access logs are written at once, not every 10 seconds.
+        let options = Options { args: &["--file-flush-interval-msec", "100"], ..Options::default() };
+        let envoy = Envoy::start_with(binary, workload.name, bootstrap, dir, options).await?;
+        Ok(Self::new(plane, workload, Running::Bare(envoy)))
+    }
+
+    /// Starts Istio's agent, which starts an Envoy, as in a pod, and waits until the Envoy has its configuration.
+    ///
+    /// # Errors
+    ///
+    /// If the agent exits or is not ready in time. The error contains the last lines of its log.
+    pub async fn start_with_agent(
         plane: &ControlPlane,
-        binary: &EnvoyBinary,
-        kind: Kind,
-        (namespace, name): (&str, &str),
-        labels: &[(&str, &str)],
-        ip: Ipv4Addr,
+        program: &AgentProgram,
+        workload: Workload<'_>,
         dir: &Path,
     ) -> Result<Self> {
-        let labels: Vec<_> = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let role = match kind {
-            Kind::Sidecar => "sidecar",
-            Kind::Gateway => "router",
-        };
-        let xds = plane.xds();
-        let bootstrap = json!({
-            "node": {
-                "id": format!("{role}~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local"),
-                "cluster": format!("{name}.{namespace}"),
-                "metadata": {
-                    "NAMESPACE": namespace,
-                    "LABELS": labels.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-                    "INSTANCE_IPS": ip.to_string(),
-                    "ISTIO_VERSION": format!("{}.0", plane.istio),
-                    "INTERCEPTION_MODE": "NONE",
-                    "CLUSTER_ID": "Kubernetes",
-                },
-            },
-            "dynamic_resources": {
-                "ads_config": {
-                    "api_type": "GRPC",
-                    "transport_api_version": "V3",
-                    "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
-                },
-                "cds_config": {"ads": {}, "resource_api_version": "V3"},
-                "lds_config": {"ads": {}, "resource_api_version": "V3"},
-            },
-            "static_resources": {"clusters": [{
-                "name": "xds-grpc",
-                "typed_extension_protocol_options": {
-                    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                        "explicit_http_config": {"http2_protocol_options": {}},
-                    },
-                },
-                "load_assignment": {
-                    "cluster_name": "xds-grpc",
-                    "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
-                        "address": xds.ip().to_string(),
-                        "port_value": xds.port(),
-                    }}}}]}],
-                },
-            }]},
-        });
-        let envoy = Envoy::start(binary, name, bootstrap, dir).await?;
-        Ok(Self { ip, namespace: namespace.to_owned(), labels, name: name.to_owned(), envoy })
+        let agent = Agent::start(plane, program, workload, dir).await?;
+        Ok(Self::new(plane, workload, Running::Agent(agent)))
+    }
+
+    fn new(plane: &ControlPlane, workload: Workload<'_>, running: Running) -> Self {
+        let Workload { namespace, name, labels, ip, .. } = workload;
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let istio_version = plane.istio_version();
+        Self { ip, namespace: namespace.to_owned(), labels, istio_version, name: name.to_owned(), running }
+    }
+
+    /// The workload's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The agent that started the Envoy, if one did.
+    #[must_use]
+    pub fn agent(&self) -> Option<&Agent> {
+        match &self.running {
+            Running::Bare(_) => None,
+            Running::Agent(agent) => Some(agent),
+        }
     }
 
     /// The address to send requests to.
@@ -111,17 +137,17 @@ impl Proxy {
     ///
     /// If Envoy does not answer.
     pub async fn config(&self, resource: &str) -> Result<Vec<Value>> {
-        let dump = self.envoy.admin_get(&format!("/config_dump?resource={resource}")).await?;
+        let dump = self.admin_get(&format!("/config_dump?resource={resource}")).await?;
         let mut dump: Value = serde_json::from_slice(&dump)?;
         Ok(dump["configs"].as_array_mut().map(std::mem::take).unwrap_or_default())
     }
 
-    /// The names of the HTTP filters of each active listener, in order.
+    /// The HTTP filters of each filter chain of the active listeners.
     ///
     /// # Errors
     ///
     /// If Envoy does not answer.
-    pub async fn http_filters(&self) -> Result<Vec<(String, Vec<String>)>> {
+    pub async fn http_filters(&self) -> Result<Vec<HttpFilters>> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut found = Vec::new();
         for listener in self.config("dynamic_listeners").await? {
@@ -131,7 +157,11 @@ impl Proxy {
                 chains.chain([&active["default_filter_chain"]]).filter_map(|chain| chain["filters"].as_array());
             for filter in filters.flatten() {
                 if let Some(http) = filter["typed_config"]["http_filters"].as_array() {
-                    found.push((text(&listener["name"]), http.iter().map(|one| text(&one["name"])).collect()));
+                    found.push(HttpFilters {
+                        listener: text(&listener["name"]),
+                        inbound: active["traffic_direction"] == "INBOUND",
+                        names: http.iter().map(|one| text(&one["name"])).collect(),
+                    });
                 }
             }
         }
@@ -144,14 +174,32 @@ impl Proxy {
     ///
     /// If Envoy does not answer.
     pub async fn mentions(&self, text: &str) -> Result<Readiness> {
-        let dump = self.envoy.admin_get("/config_dump").await?;
+        let dump = self.admin_get("/config_dump").await?;
         let has = String::from_utf8_lossy(&dump).contains(text);
         Ok(Readiness::of(has, || format!("{} does not mention {text}", self.name)))
     }
 
+    async fn admin_get(&self, path: &str) -> Result<Vec<u8>> {
+        match &self.running {
+            Running::Bare(envoy) => envoy.admin_get(path).await,
+            Running::Agent(agent) => agent.admin_get(path).await,
+        }
+    }
+
+    /// How often it has refused listeners or routes.
+    ///
+    /// # Errors
+    ///
+    /// If Envoy does not answer.
+    pub async fn refused(&self) -> Result<u64> {
+        let stats = self.admin_get("/stats?filter=(lds|rds\\..*)\\.update_rejected$").await?;
+        let counts = String::from_utf8(stats)?;
+        Ok(counts.lines().filter_map(|line| line.rsplit(": ").next()?.parse::<u64>().ok()).sum())
+    }
+
     /// Whether it has the marker's route, and no listener is still warming.
     async fn has(&self, marker: &str) -> Result<Readiness> {
-        let routes = self.envoy.admin_get("/config_dump?resource=dynamic_route_configs").await?;
+        let routes = self.admin_get("/config_dump?resource=dynamic_route_configs").await?;
         if !String::from_utf8_lossy(&routes).contains(marker) {
             return Ok(Readiness::Pending(format!("{} does not have the routes yet", self.name)));
         }
@@ -169,6 +217,63 @@ impl Proxy {
         }
         Ok(Readiness::Ready)
     }
+}
+
+/// The HTTP filters of a filter chain.
+#[derive(Clone, Debug)]
+pub struct HttpFilters {
+    /// The name of the listener.
+    pub listener: String,
+    /// Whether it is for the requests that the workload receives.
+    pub inbound: bool,
+    /// The names of the filters, in order.
+    pub names: Vec<String>,
+}
+
+/// The configuration of an Envoy that gets everything else over ADS.
+fn bootstrap(plane: &ControlPlane, workload: Workload<'_>) -> Value {
+    let Workload { kind, namespace, name, labels, ip } = workload;
+    let role = kind.node_type();
+    let xds = plane.xds();
+    json!({
+        "node": {
+            "id": format!("{role}~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local"),
+            "cluster": format!("{name}.{namespace}"),
+            "metadata": {
+                "NAMESPACE": namespace,
+                "LABELS": labels.iter().copied().collect::<BTreeMap<_, _>>(),
+                "INSTANCE_IPS": ip.to_string(),
+                "ISTIO_VERSION": plane.istio_version(),
+                "INTERCEPTION_MODE": "NONE",
+                "CLUSTER_ID": "Kubernetes",
+            },
+        },
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            },
+            "cds_config": {"ads": {}, "resource_api_version": "V3"},
+            "lds_config": {"ads": {}, "resource_api_version": "V3"},
+        },
+        "static_resources": {"clusters": [{
+            "name": "xds-grpc",
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": {"http2_protocol_options": {}},
+                },
+            },
+            "load_assignment": {
+                "cluster_name": "xds-grpc",
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
+                    "address": xds.ip().to_string(),
+                    "port_value": xds.port(),
+                }}}}]}],
+            },
+        }]},
+    })
 }
 
 /// Waits until everything that has been applied is in force in all proxies.

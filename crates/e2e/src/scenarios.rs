@@ -1,32 +1,61 @@
 //! The scenarios. Each starts with the column's plan in force, and can change it.
 
+mod agents;
 mod authentication;
 mod base;
 mod changes;
+mod monitoring;
 mod protocols;
 mod proxies;
 mod talk;
+mod telemetry;
 
-use std::pin::Pin;
+use std::{fmt, pin::Pin};
 
 use anyhow::Result;
 
-use crate::scene::Scene;
+use crate::{column::Column, scene::Scene, world::Proxies};
 
 pub(crate) use proxies::examples;
 
 /// One row of the results table.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    /// Why it runs only with `VirtualService`s, if so.
-    pub(crate) only_virtual_service: Option<&'static str>,
+    /// The columns in which it runs, and why not in others.
+    pub(crate) only: Option<(Only, &'static str)>,
     /// Returns what was counted.
     pub(crate) run: for<'s> fn(&'s mut Scene<'_>) -> Running<'s>,
 }
 
+/// A kind of columns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Only {
+    VirtualService,
+    Agents,
+}
+
+impl Scenario {
+    /// Whether it runs in a column.
+    pub(crate) fn is_for(&self, column: Column) -> bool {
+        self.only.is_none_or(|(only, _)| match only {
+            Only::VirtualService => column.has_gateway(),
+            Only::Agents => column.proxies == Proxies::Agents,
+        })
+    }
+}
+
+impl fmt::Display for Only {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::VirtualService => "only with VirtualService",
+            Self::Agents => "only with agents",
+        })
+    }
+}
+
 type Running<'s> = Pin<Box<dyn Future<Output = Result<String>> + 's>>;
 
-pub(crate) const SCENARIOS: [Scenario; 13] = [
+pub(crate) const SCENARIOS: [Scenario; 17] = [
     everywhere("the talk", |scene| Box::pin(talk::the_talk(scene))),
     everywhere("main for everyone else", |scene| Box::pin(talk::baseline(scene))),
     everywhere("without the label", |scene| Box::pin(talk::without_the_label(scene))),
@@ -38,18 +67,38 @@ pub(crate) const SCENARIOS: [Scenario; 13] = [
     everywhere("WebSocket", |scene| Box::pin(protocols::websocket(scene))),
     Scenario {
         name: "base",
-        only_virtual_service: Some("because `base` is a VirtualService"),
+        only: Some((Only::VirtualService, "because `base` is a VirtualService")),
         run: |scene| Box::pin(base::base(scene)),
     },
     Scenario {
         name: "RequestAuthentication",
-        only_virtual_service: Some("because it does not bind to a gateway"),
+        only: Some((Only::VirtualService, "because an HTTPRoute does not bind to a gateway")),
         run: |scene| Box::pin(authentication::authentication(scene)),
+    },
+    Scenario {
+        name: "access log",
+        only: Some((Only::VirtualService, "because an HTTPRoute does not bind to a gateway")),
+        run: |scene| Box::pin(telemetry::access_log(scene)),
     },
     everywhere("position of the filter", |scene| Box::pin(proxies::place(scene))),
     everywhere("lint, validate, analyze", |scene| Box::pin(proxies::checks(scene))),
+    Scenario {
+        name: "mutual TLS",
+        only: Some((Only::Agents, "because bare Envoys have no certificates")),
+        run: |scene| Box::pin(agents::mutual_tls(scene)),
+    },
+    Scenario {
+        name: "metrics",
+        only: Some((Only::Agents, "because the agent serves what Prometheus scrapes")),
+        run: |scene| Box::pin(agents::metrics(scene)),
+    },
+    Scenario {
+        name: "monitoring",
+        only: Some((Only::Agents, "because the agent serves what Prometheus scrapes")),
+        run: |scene| Box::pin(monitoring::monitoring(scene)),
+    },
 ];
 
 const fn everywhere(name: &'static str, run: for<'s> fn(&'s mut Scene<'_>) -> Running<'s>) -> Scenario {
-    Scenario { name, only_virtual_service: None, run }
+    Scenario { name, only: None, run }
 }

@@ -31,6 +31,14 @@ pub struct Tools {
     pub pilot_discovery: PathBuf,
     /// Istio's command line.
     pub istioctl: PathBuf,
+    /// Istio's agent, which runs in each pod and starts Envoy.
+    pub pilot_agent: PathBuf,
+    /// The template of the configuration with which the agent starts Envoy.
+    pub bootstrap: PathBuf,
+    /// Prometheus.
+    pub prometheus: PathBuf,
+    /// A client of registries, which can also be one.
+    pub crane: PathBuf,
     /// Folders and files with the resource definitions of Istio and of the Gateway API.
     pub definitions: Vec<PathBuf>,
 }
@@ -56,8 +64,9 @@ impl fmt::Display for Istio {
     }
 }
 
-/// Finds each program: the one that its variable names (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`,
-/// `ISTIOCTL_BIN`), else a recent enough one on `PATH`, else the one in the cache, which this function builds if necessary.
+/// Finds each program: the one that its variable names (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`,
+/// `PILOT_AGENT_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`), else a recent enough one on `PATH`, else the one in the cache, which this
+/// function builds if necessary.
 ///
 /// The cache is `ROUTING_CLAIMS_TOOLS`, else `routing-claims/tools` in the user's cache folder.
 ///
@@ -68,7 +77,7 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
     let have_go = Command::new("go").arg("version").stdin(Stdio::null()).output().await;
     ensure!(
         have_go.is_ok_and(|output| output.status.success()),
-        "Go is required to build etcd, kube-apiserver and istiod; install Go 1.26 or newer (https://go.dev/dl)"
+        "Go is required to build etcd, kube-apiserver and Istio; install Go 1.26 or newer (https://go.dev/dl)"
     );
     let istio_module = &*format!("istio-{istio}");
     let line = &*format!("{istio}.");
@@ -104,14 +113,43 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
         version: &["version", "--remote=false", "--short"],
         recent: line,
     };
+    let pilot_agent = Program {
+        name: "pilot-agent",
+        variable: "PILOT_AGENT_BIN",
+        module: istio_module,
+        package: "istio.io/istio/pilot/cmd/pilot-agent",
+        version: &["version", "--short"],
+        recent: line,
+    };
+    let prometheus = Program {
+        name: "prometheus",
+        variable: "PROMETHEUS_BIN",
+        module: "prometheus",
+        package: "github.com/prometheus/prometheus/cmd/prometheus",
+        version: &["--version"],
+        recent: "version 3.",
+    };
+    let crane = Program {
+        name: "crane",
+        variable: "CRANE_BIN",
+        module: "registry",
+        package: "github.com/google/go-containerregistry/cmd/crane",
+        version: &["version"],
+        recent: "0.2",
+    };
+    let istio_dir = module_dir(istio_module, "istio.io/istio").await?;
     Ok(Tools {
         istio,
         etcd: etcd.find().await?,
         kube_apiserver: kube_apiserver.find().await?,
         pilot_discovery: pilot_discovery.find().await?,
         istioctl: istioctl.find().await?,
+        pilot_agent: pilot_agent.find().await?,
+        bootstrap: istio_dir.join("tools/packaging/common/envoy_bootstrap.json"),
+        prometheus: prometheus.find().await?,
+        crane: crane.find().await?,
         definitions: vec![
-            module_dir(istio_module, "istio.io/istio").await?.join("manifests/charts/base/files/crd-all.gen.yaml"),
+            istio_dir.join("manifests/charts/base/files/crd-all.gen.yaml"),
             module_dir(istio_module, "sigs.k8s.io/gateway-api").await?.join("config/crd/standard"),
         ],
     })
@@ -172,10 +210,10 @@ async fn build(module: &str, package: &str, to: &Path) -> Result<()> {
         return Ok(());
     }
     println!("  counting its packages (Go downloads the modules the first time)");
-    let packages = go(module, &["list", "-deps", package]).await?.lines().count();
+    let packages = go(module, &["list", "-deps", "-tags", TAGS, package]).await?.lines().count();
     let new = to.with_extension("new");
     let mut build = go_command(module);
-    build.args(["build", "-v", "-trimpath", "-ldflags", LINK, "-o"]).arg(&new).arg(package);
+    build.args(["build", "-v", "-trimpath", "-tags", TAGS, "-ldflags", LINK, "-o"]).arg(&new).arg(package);
     let mut group = Group::spawn(build.stdout(Stdio::null()).stderr(Stdio::piped()))?;
     // `-v` prints each package as it is compiled, but not those from the cache.
     let mut lines = BufReader::new(group.stderr().context("the output of `go build` is not piped")?).lines();
@@ -200,8 +238,12 @@ async fn build(module: &str, package: &str, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The version in `tools/<module>/go.mod` of the module that contains a package.
-fn pinned(module: &str, package: &str) -> Result<String> {
+/// The version in `tools/<module>/go.mod` of the Go module that contains a package.
+///
+/// # Errors
+///
+/// If the file cannot be read, or requires no such module.
+pub fn pinned(module: &str, package: &str) -> Result<String> {
     let path = module_file(module).join("go.mod");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let requirements = text.lines().map(|line| line.trim().trim_start_matches("require ")).filter_map(|line| {
@@ -261,6 +303,8 @@ fn cache_dir() -> Result<PathBuf> {
     Ok(cache.join("routing-claims/tools"))
 }
 
+/// Prometheus without the clients of clouds; no other program has this tag.
+const TAGS: &str = "remove_all_sd";
 /// Omits debug information, which halves the size.
 const LINK: &str = "-s -w";
 const PROGRESS: Duration = Duration::from_secs(15);
@@ -277,6 +321,7 @@ mod tests {
         let istio = [Istio::V1_30, Istio::V1_31]
             .map(|line| version(&format!("istio-{line}"), "istio.io/istio/pilot/cmd/pilot-discovery"));
         assert_ne!(istio[0], istio[1]);
+        assert!(version("registry", "github.com/google/go-containerregistry/cmd/crane").starts_with("0."));
         assert!(pinned("etcd", "k8s.io/kubernetes").is_err());
     }
 }

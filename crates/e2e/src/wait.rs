@@ -33,7 +33,8 @@ pub async fn until(what: &str, within: Duration, mut ask: impl AsyncFnMut() -> R
 
 impl Readiness {
     /// Ready if the condition holds.
-    pub(crate) fn of(holds: bool, reason: impl FnOnce() -> String) -> Self {
+    #[must_use]
+    pub fn of(holds: bool, reason: impl FnOnce() -> String) -> Self {
         if holds { Self::Ready } else { Self::Pending(reason()) }
     }
 }

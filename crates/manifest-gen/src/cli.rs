@@ -11,12 +11,13 @@ mod render;
 mod token;
 
 use std::{
-    fmt,
+    env, fmt,
     io::{self, IsTerminal, Write},
+    path::Path,
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::json;
@@ -104,7 +105,9 @@ struct ManArgs {
 /// Runs the command of the process' arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let name = env::args_os().next().unwrap_or_default();
+    let matches = command_named(Path::new(&name)).try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             let text = error.render();
@@ -121,6 +124,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(Exit::Invalid as u8)
         }
     }
+}
+
+/// The command line under the name by which a program was started. kubectl starts a plugin `kubectl-routing_claims` for
+/// `kubectl routing-claims`.
+fn command_named(program: &Path) -> clap::Command {
+    let is_plugin = program.file_stem().is_some_and(|name| name == "kubectl-routing_claims");
+    if is_plugin { Cli::command().bin_name("kubectl routing-claims") } else { Cli::command() }
 }
 
 /// Format of a command's output.
@@ -217,7 +227,7 @@ fn note(text: &str) {
 }
 
 fn colours() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none()
 }
 
 fn show(diagnostics: &[FileDiagnostic]) {

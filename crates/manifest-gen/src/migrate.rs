@@ -1,5 +1,6 @@
-//! `EnvoyFilter`s of Istio before 1.6 to the current format.
+//! `EnvoyFilter`s of Istio before 1.6, and plans of earlier versions, to the current format.
 
+mod plan;
 mod types;
 
 use routing_plan::{
@@ -40,7 +41,7 @@ impl Migrated {
     }
 }
 
-/// Converts an `EnvoyFilter`, or each one of a list, to the current format; other documents stay as they are.
+/// Converts an `EnvoyFilter`, each one of a list, or a plan to the current format; other documents stay as they are.
 ///
 /// # Errors
 ///
@@ -68,6 +69,9 @@ fn migrate_one(document: &Node, kind: &str) -> Result<Migrated, Vec<FileDiagnost
     let mut value = document.to_json();
     let mut migration = Migration { document, notes: Vec::new(), diagnostics: Vec::new() };
     let kind = value["kind"].as_str().unwrap_or(kind);
+    if kind == "RoutingPlan" {
+        return migration.plan(value);
+    }
     if kind != "EnvoyFilter" {
         migration.note(&FieldPath::default(), format!("left a document of the kind {kind:?} unchanged"));
         return Ok(Migrated { value, notes: migration.notes });
@@ -190,8 +194,9 @@ impl Migration<'_> {
         }))
     }
 
-    /// The operation, and the filter that it is relative to. No value means `FIRST` (read: `insertHTTPFilter` in
-    /// `pilot/pkg/networking/core/v1alpha3/envoyfilter.go` of Istio 1.3).
+    /// The operation, and the filter that it is relative to. No value means `FIRST`. `LAST` appended the filter: in older
+    /// versions before Istio added its own filters, in later ones when the router was there already (read: `insertHTTPFilter`
+    /// in `pilot/pkg/networking/core/v1alpha3/envoyfilter.go`, and its caller in `listener.go`).
     fn position<'f>(&mut self, path: &FieldPath, position: &'f Value) -> Option<(&'static str, Option<&'f str>)> {
         let at = path.clone().field("insertPosition");
         let relative = |migration: &mut Self, operation| {
@@ -207,8 +212,12 @@ impl Migration<'_> {
                 Some(("INSERT_FIRST", None))
             }
             Some("FIRST") => Some(("INSERT_FIRST", None)),
-            // The last filter was inserted before the router, which ends the chain.
-            Some("LAST") => Some(("INSERT_BEFORE", Some("envoy.filters.http.router"))),
+            Some("LAST") => {
+                let message = "inserted the filter before the router; depending on its version, the old Istio put it after the \
+                               router, where no request reaches it, or before its own filters";
+                self.note(&at.field("index"), message);
+                Some(("INSERT_BEFORE", Some("envoy.filters.http.router")))
+            }
             Some("BEFORE") => relative(self, "INSERT_BEFORE"),
             Some("AFTER") => relative(self, "INSERT_AFTER"),
             Some(other) => {
@@ -467,34 +476,37 @@ spec:
         assert_eq!(lines, [7, 9 + 1]);
     }
 
-    fn positioned(position: &str) -> Result<(String, Value), Vec<FileDiagnostic>> {
+    /// The operation, the filter beside it, and whether a note tells of the position.
+    fn positioned(position: &str) -> Result<(String, Value, bool), Vec<FileDiagnostic>> {
         let text = format!(
             "kind: EnvoyFilter\nmetadata: {{name: x}}\nspec: {{filters: [{{filterType: HTTP, filterName: envoy.lua, \
              filterConfig: {{inlineCode: x}}{position}}}]}}\n"
         );
-        let Migrated { value, .. } = migrated(&text)?;
+        let Migrated { value, notes, .. } = migrated(&text)?;
         let patch = &value["spec"]["configPatches"][0];
         let beside = patch["match"]["listener"]["filterChain"]["filter"]["subFilter"]["name"].clone();
-        Ok((patch["patch"]["operation"].as_str().unwrap().to_owned(), beside))
+        let is_noted = notes.iter().any(|note| note.message.starts_with("inserted the filter"));
+        Ok((patch["patch"]["operation"].as_str().unwrap().to_owned(), beside, is_noted))
     }
 
     #[test]
     fn a_position_means_what_it_meant() {
         let router = json!("envoy.filters.http.router");
-        for (position, operation, beside) in [
-            ("", "INSERT_FIRST", Value::Null),
-            (", insertPosition: {}", "INSERT_FIRST", Value::Null),
-            (", insertPosition: {relativeTo: envoy.cors}", "INSERT_FIRST", Value::Null),
-            (", insertPosition: {index: FIRST}", "INSERT_FIRST", Value::Null),
-            (", insertPosition: {index: LAST}", "INSERT_BEFORE", router.clone()),
-            (", insertPosition: {index: BEFORE, relativeTo: envoy.router}", "INSERT_BEFORE", router),
+        for (position, operation, beside, is_noted) in [
+            ("", "INSERT_FIRST", Value::Null, true),
+            (", insertPosition: {}", "INSERT_FIRST", Value::Null, true),
+            (", insertPosition: {relativeTo: envoy.cors}", "INSERT_FIRST", Value::Null, true),
+            (", insertPosition: {index: FIRST}", "INSERT_FIRST", Value::Null, false),
+            (", insertPosition: {index: LAST}", "INSERT_BEFORE", router.clone(), true),
+            (", insertPosition: {index: BEFORE, relativeTo: envoy.router}", "INSERT_BEFORE", router, false),
             (
                 ", insertPosition: {index: AFTER, relativeTo: envoy.cors}",
                 "INSERT_AFTER",
                 json!("envoy.filters.http.cors"),
+                false,
             ),
         ] {
-            assert_eq!(positioned(position).unwrap(), (operation.to_owned(), beside), "{position}");
+            assert_eq!(positioned(position).unwrap(), (operation.to_owned(), beside, is_noted), "{position}");
         }
         assert!(positioned(", insertPosition: {index: BEFORE}").is_err());
     }
@@ -554,6 +566,22 @@ spec:
         assert_eq!(named("NETWORK_FILTER", "envoy.ext_authz"), "envoy.filters.network.ext_authz");
         assert_eq!(named("LISTENER_FILTER", "envoy.listener.tls_inspector"), "envoy.filters.listener.tls_inspector");
         assert_eq!(named("CLUSTER", "envoy.lua"), "envoy.lua");
+    }
+
+    #[test]
+    fn a_plan_names_the_image_and_its_digest() {
+        let plan = |wasm: &str| {
+            let text = format!("kind: RoutingPlan\nspec: {{filter: {{wasm: {{{wasm}, failStrategy: FAIL_CLOSE}}}}}}\n");
+            migrated(&text).map(|one| (one.value["spec"]["filter"]["wasm"].clone(), one.notes.len()))
+        };
+        let wanted = json!({"image": "r.example/a:1", "digest": "sha256:12", "failStrategy": "FAIL_CLOSE"});
+        for old in ["url: 'oci://r.example/a:1', sha256: '12'", "url: 'oci://r.example/a:1@sha256:12'"] {
+            assert_eq!(plan(old), Ok((wanted.clone(), 2)));
+        }
+        let file = "url: 'https://r.example/a', sha256: '12'";
+        assert_eq!(plan(file).unwrap().1, 0);
+        let error = &plan("url: 'oci://r.example/a@sha256:12', sha256: '34'").unwrap_err()[0];
+        assert!(error.to_string().contains("expected the digest of `url`"), "{error}");
     }
 
     #[test]

@@ -228,8 +228,10 @@ impl Scalar {
         }
         match &*self.text {
             "" | "~" | "null" | "Null" | "NULL" => Meaning::Null,
-            "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Meaning::Bool(true),
-            "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Meaning::Bool(false),
+            "true" | "True" | "TRUE" | "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Meaning::Bool(true),
+            "false" | "False" | "FALSE" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
+                Meaning::Bool(false)
+            }
             text => number(text).map_or(Meaning::Text, Meaning::Number),
         }
     }
@@ -602,7 +604,7 @@ mod tests {
     #[test]
     fn scalars_mean_what_kubectl_reads() {
         let meaning = |text: &str| Scalar { text: text.into(), plain: true }.meaning();
-        for text in ["no", "off", "Yes", "TRUE"] {
+        for text in ["no", "off", "Yes", "TRUE", "y", "N"] {
             assert!(matches!(meaning(text), Meaning::Bool(_)), "{text}");
         }
         for text in ["1", "1.10", "1e3", "0x1F", "0o17", "017", "1_000", "-.inf", ".5"] {

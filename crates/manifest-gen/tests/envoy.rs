@@ -14,7 +14,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use manifest_gen::{documents::Documents, yaml::File};
 use routing_plan::{
-    explain::{ExplainRequest, explain},
+    explain::{ExplainRequest, MeshFacts, explain},
     manifests::Manifest,
     resolve::Expiry,
     resources,
@@ -210,6 +210,7 @@ impl RandomPlan {
             gateway: None,
             namespace: None,
             labels: None,
+            mesh: MeshFacts::default(),
         }
     }
 }

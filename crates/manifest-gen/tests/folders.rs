@@ -202,15 +202,15 @@ fn lint_tells_its_findings_beside_files_that_can_not_be_read() {
 fn explain_tells_which_namespace_it_assumes() {
     let folder = tempfile::tempdir().unwrap();
     let route =
-        "kind: VirtualService\nmetadata: {name: x}\nspec: {hosts: [x], http: [{route: [{destination: {host: y}}]}]}\n";
+        "kind: VirtualService\nmetadata: {name: x}\nspec: {hosts: [x], http: [{route: [{destination: {host: z}}]}]}\n";
     let explain = |host: &str, more: &[&str]| {
         let arguments = [&["explain", "--manifests", "-", "--host", host], more].concat();
         String::from_utf8(run(folder.path(), &arguments, route).stdout).unwrap()
     };
     let text = explain("x.default.svc.cluster.local", &[]);
-    assert!(text.contains("goes to      y.default.svc.cluster.local") && text.contains("(stdin:1:1)"), "{text}");
+    assert!(text.contains("goes to      z.default.svc.cluster.local") && text.contains("(stdin:1:1)"), "{text}");
     let text = explain("x.shop.svc.cluster.local", &["--namespace", "shop"]);
-    assert!(text.contains("goes to      y.shop.svc.cluster.local") && !text.contains("--namespace"), "{text}");
+    assert!(text.contains("goes to      z.shop.svc.cluster.local") && !text.contains("--namespace"), "{text}");
 }
 
 /// What `kubectl get -o yaml` shows of a resource that was applied as it was rendered.

@@ -45,3 +45,19 @@ fn the_examples_differ_in_nothing_from_their_plans() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
     assert_eq!(output.status.code(), Some(0));
 }
+
+/// A plugin of kubectl has another name, which its help and its errors use.
+#[test]
+#[cfg(unix)]
+fn as_a_plugin_of_kubectl_it_is_named_like_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("kubectl-routing_claims");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_manifest-gen"), &plugin).unwrap();
+    for arguments in [&["--help"][..], &["render", "--help"], &["render", "--nonsense"]] {
+        let output = std::process::Command::new(&plugin).args(arguments).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let usage =
+            format!("Usage: kubectl routing-claims {}", if arguments.len() == 2 { "render" } else { "<COMMAND>" });
+        assert!(text.contains(&usage), "{arguments:?}: {text}");
+    }
+}

@@ -59,6 +59,11 @@ impl Attachment {
         in_scope && all && (self.gateways.is_empty() || self.gateways == other.gateways)
     }
 
+    /// Whether it is for all proxies of its namespace, or of the mesh.
+    pub(crate) fn has_all(&self) -> bool {
+        self.labels.is_empty() && self.gateways.is_empty()
+    }
+
     /// Whether it is in the namespace whose resources are for the whole mesh.
     pub(crate) fn is_root(&self) -> bool {
         self.namespace == ROOT_NAMESPACE

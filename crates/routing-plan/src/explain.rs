@@ -1,9 +1,11 @@
 //! What happens to a request, from the resources alone: the filter's decision, then the routes in the order of Envoy.
 
+mod answer;
 mod bystanders;
 mod delegates;
 mod hosts;
 mod http_route;
+mod injection;
 mod listeners;
 mod matching;
 mod table;
@@ -20,13 +22,14 @@ use serde::Serialize;
 pub(crate) use self::virtual_service::is_claim;
 use self::{
     hosts::Listeners,
+    injection::Injection,
     matching::{Doubt, Matched},
 };
 use crate::{
     attachment::ROOT_NAMESPACE,
     diagnosis,
     diagnostic::{FieldPath, Location},
-    filter::{Condition, RoutingFilter},
+    filter::{Condition, Insertion, RoutingFilter, Stage},
     manifests::Manifest,
     names, token_source,
     views::{
@@ -56,6 +59,19 @@ pub struct ExplainRequest {
     pub namespace: Option<String>,
     /// Labels of the workload that sends it, or of the gateway's workload, if known.
     pub labels: Option<BTreeMap<String, String>>,
+    /// The mesh.
+    pub mesh: MeshFacts,
+}
+
+/// What is known of a mesh beside its resources.
+#[derive(Debug, Clone, Default)]
+pub struct MeshFacts {
+    /// Version of the proxy that has the request, such as `1.31.0`, if known.
+    pub istio_version: Option<String>,
+    /// Whether the manifests have all of its resources: a Service or a delegate that they do not have does not exist.
+    pub is_complete: bool,
+    /// `defaultVirtualServiceExportTo` of the mesh's configuration; empty: all namespaces.
+    pub default_export_to: Vec<String>,
 }
 
 /// What happens to a request.
@@ -86,6 +102,12 @@ pub struct Explanation {
     pub assumed: Vec<Caveat>,
     /// What the answer leaves open.
     pub unknown: Vec<Caveat>,
+    /// The `fault` of the route that takes the request.
+    #[serde(skip)]
+    injection: Option<Injection>,
+    /// The status of a request to a host that the mesh does not have, by the kind of the resource.
+    #[serde(skip)]
+    status_of_missing: u16,
 }
 
 /// A limit of an answer.
@@ -125,18 +147,26 @@ pub struct Destination {
     pub subset: Option<String>,
     /// Its share.
     pub weight: Option<u64>,
+    /// The status of the answer, if the proxy does not know the destination.
+    pub status: Option<u16>,
 }
 
 /// Tells what happens to a request at a time in Unix seconds.
 #[must_use]
-pub fn explain(manifests: &[Manifest], request: &ExplainRequest, now: i64) -> Explanation {
+pub fn explain(manifests: &[Manifest], unchanged: &ExplainRequest, now: i64) -> Explanation {
     let mut explanation = Explanation::default();
-    let mut request = request.clone();
-    if let Some(filter) = choose_filter(manifests, &request, &mut explanation) {
-        decide(filter, &mut request, now, &mut explanation);
+    let mut request = unchanged.clone();
+    let mut first_injection = None;
+    let chosen = choose_filter(manifests, unchanged, &mut explanation);
+    if let Some(chosen) = &chosen {
+        if chosen.insertion.stage == Stage::AfterFault {
+            first_injection = injection::of_unchanged(manifests, unchanged, &mut explanation);
+        }
+        decide(chosen.filter, &mut request, now, &mut explanation);
     }
-    route(manifests, &request, &mut explanation);
-    bystanders::name(manifests, &request, &mut explanation);
+    route(manifests, &request, first_injection, &mut explanation);
+    let reader = chosen.filter(|chosen| chosen.insertion.stage != Stage::BeforeAuthn).map(|chosen| chosen.filter);
+    bystanders::name(manifests, reader, unchanged, &mut explanation);
     explanation
 }
 
@@ -233,11 +263,12 @@ impl Explanation {
             let why = if why.is_empty() { String::new() } else { format!(": {}", why.join("; ")) };
             line("  rule", &format!("{name} ({}) {matches}{why}", place(location)));
         }
-        for Destination { host, port, subset, weight } in &self.destinations {
+        for Destination { host, port, subset, weight, status } in &self.destinations {
             let port = port.map(|port| format!(":{port}")).unwrap_or_default();
             let subset = subset.as_ref().map(|subset| format!(" subset {subset}")).unwrap_or_default();
             let weight = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();
-            line("goes to", &format!("{host}{port}{subset}{weight}"));
+            let status = status.map(|status| format!(" ({status}: the proxy does not know it)")).unwrap_or_default();
+            line("goes to", &format!("{host}{port}{subset}{weight}{status}"));
         }
         if let Some(instead) = &self.instead {
             line("instead", instead);
@@ -285,6 +316,29 @@ impl Explanation {
         self.leave_open(format!("{what}: {}", doubt.why), location);
     }
 
+    /// Notes the answer of the proxy itself, or that it can't be told.
+    fn answer(&mut self, manifest: &Manifest, answer: Result<String, UnusableField>) {
+        match answer {
+            Ok(answer) => self.instead = Some(answer),
+            Err(field) => self.leave_open_at(manifest, "what the proxy answers", &field.into()),
+        }
+    }
+
+    /// Notes destinations that the proxy can't send the request to, each with the status and why.
+    fn miss(&mut self, is_missing: impl Fn(&Destination) -> bool, status: impl Fn(&mut Destination) -> (u16, String)) {
+        let is_only = self.destinations.len() == 1;
+        for to in self.destinations.iter_mut().filter(|to| is_missing(to)) {
+            let (number, why) = status(to);
+            to.status = Some(number);
+            if is_only {
+                self.instead = Some(format!("{number}: {why}"));
+            }
+        }
+        if self.instead.is_some() {
+            self.destinations.clear();
+        }
+    }
+
     /// Notes where the request goes, or that it can't be told.
     fn send_to<T>(
         &mut self,
@@ -300,26 +354,53 @@ impl Explanation {
     }
 }
 
+/// The filter that a request passes, and where it is.
+struct ChosenFilter<'m> {
+    manifest: &'m Manifest,
+    filter: &'m RoutingFilter,
+    insertion: &'m Insertion,
+    /// Conditions of which it is not known whether they hold.
+    open: Vec<&'m Condition>,
+}
+
+impl<'m> ChosenFilter<'m> {
+    /// The place where the request passes the filter, if there is one: rather one that is certain.
+    fn of(
+        manifest: &'m Manifest,
+        filter: &'m RoutingFilter,
+        port: Option<u16>,
+        request: &ExplainRequest,
+    ) -> Option<Self> {
+        let version = request.mesh.istio_version.as_deref();
+        let places = filter.insertions_at(request.gateway.is_some()).filter_map(|insertion| {
+            let holds = |one: &&Condition| one.holds(port, version);
+            let is_elsewhere = insertion.conditions.iter().any(|one| holds(&one) == Some(false));
+            let open = insertion.conditions.iter().filter(|one| holds(one).is_none()).collect();
+            (!is_elsewhere).then_some(Self { manifest, filter, insertion, open })
+        });
+        places.min_by_key(|place| place.open.len())
+    }
+}
+
 fn choose_filter<'m>(
     manifests: &'m [Manifest],
     request: &ExplainRequest,
     explanation: &mut Explanation,
-) -> Option<&'m RoutingFilter> {
+) -> Option<ChosenFilter<'m>> {
     let at_gateway = request.gateway.is_some();
-    // The listener of a gateway may have another port than its Service.
-    let port = request.port.filter(|_| !at_gateway);
+    let port = if at_gateway { hosts::gateway_port(manifests, request) } else { request.port };
     let filters = manifests.iter().filter_map(|manifest| Some((manifest, manifest.filter()?)));
-    let mut filters: Vec<_> = filters
-        .filter(|(_, filter)| if at_gateway { filter.gateway } else { filter.sidecar })
-        .filter(|(_, filter)| filter.conditions.iter().all(|one| one.holds(port) != Some(false)))
+    let mut places: Vec<_> = filters
         .filter(|(_, filter)| match &request.labels {
             Some(labels) => filter.selects(request.namespace.as_deref(), labels),
             None => true,
         })
+        .filter_map(|(manifest, filter)| ChosenFilter::of(manifest, filter, port, request))
         .collect();
     // Both of a plan's WasmPlugins can be at either; their names tell which is meant.
-    filters.sort_by_key(|(manifest, _)| manifest.name.ends_with("-gateway") != at_gateway);
-    let (manifest, filter) = filters.into_iter().next()?;
+    places.sort_by_key(|place| place.manifest.name.ends_with("-gateway") != at_gateway);
+    let chosen = places.into_iter().next()?;
+    let ChosenFilter { manifest, filter, open, .. } = &chosen;
     explanation.filter = Some(manifest.id());
     if request.labels.is_none() && !at_gateway {
         explanation.assume("the caller has the filter (its labels are not known: --from-labels)", None);
@@ -331,15 +412,17 @@ fn choose_filter<'m>(
         explanation.assume(message, Some(manifest.location(&FieldPath::default())));
     }
     explanation.assume_without(manifest, manifest.unknown_under(&FieldPath::default()).cloned());
-    for Condition { path, .. } in filter.conditions.iter().filter(|one| one.holds(port).is_none()) {
-        explanation.assume(format!("`{path}` holds for this request"), Some(manifest.location(path)));
+    for condition in open {
+        let path = &condition.path;
+        let option = condition.option().map(|option| format!(" ({option})")).unwrap_or_default();
+        explanation.assume(format!("`{path}` holds for this request{option}"), Some(manifest.location(path)));
     }
     if filter.policy.is_none() {
         let path = filter.policy_faults.first().map_or_else(FieldPath::default, |fault| fault.path.clone());
         let message = format!("what {} decides: its policy is not valid", manifest.id());
         explanation.leave_open(message, Some(manifest.location(&path)));
     }
-    Some(filter)
+    Some(chosen)
 }
 
 /// Does with the request what the filter would.
@@ -362,7 +445,26 @@ fn decide(filter: &RoutingFilter, request: &mut ExplainRequest, now: i64, explan
     request.headers.extend(explanation.set.iter().cloned());
 }
 
-fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Explanation) {
+/// Routes a request. If the `fault` of the route that it had before the filter is known, that one counts.
+fn route(
+    manifests: &[Manifest],
+    request: &ExplainRequest,
+    first_injection: Option<Injection>,
+    explanation: &mut Explanation,
+) {
+    choose_route(manifests, request, explanation);
+    let injection = first_injection.or(explanation.injection.take());
+    let is_aborted = injection.is_some_and(|injection| injection.inject(explanation));
+    if explanation.resource.is_some() && !is_aborted {
+        if let (None, Some(port)) = (&request.gateway, request.port) {
+            check_ports(manifests, port, explanation);
+        }
+        check_destinations(manifests, request, explanation);
+    }
+}
+
+/// Finds the route that takes the request, and what it does.
+fn choose_route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Explanation) {
     if request.gateway.is_none() && request.namespace.is_none() && !request.host.contains('.') {
         let message =
             format!("which Service `{}` is: it depends on the caller's namespace (--from-namespace)", request.host);
@@ -376,8 +478,10 @@ fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Exp
         Err(field) => return explanation.leave_open(format!("what the gateway listens for: {field}"), None),
     };
     let mut sources = virtual_service::sources(manifests, &listeners, request, explanation);
-    let without_port = hosts::without_port(manifests, request).filter(|_| request.gateway.is_none());
-    if without_port.is_none() {
+    let is_mesh = request.gateway.is_none();
+    let without_port = hosts::without_port(manifests, request).filter(|_| is_mesh);
+    let is_missing = is_mesh && !hosts::is_service(manifests, request);
+    if without_port.is_none() && !(is_missing && request.mesh.is_complete) {
         sources.extend(http_route::sources(manifests, request, explanation));
     }
     if let (Some(service), true) = (without_port, sources.is_empty()) {
@@ -385,24 +489,18 @@ fn route(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Exp
         let id = service.id();
         explanation.instead =
             Some(format!("503: {id} has no port {port}, so no proxy knows it there (502 with `REGISTRY_ONLY`)"));
-    } else if request.gateway.is_none() {
+    } else if is_mesh {
         sidecars(manifests, request, explanation);
         short_names(manifests, request, explanation);
-        table::in_mesh(sources, hosts::is_service(manifests, request), request, explanation);
+        table::in_mesh(sources, !is_missing, request, explanation);
     } else if listeners.redirect(request, explanation) {
         explanation.instead = Some("301: the gateway redirects to HTTPS".into());
     } else {
         table::at_gateway(sources, request, explanation);
     }
-    if explanation.resource.is_some() {
-        // At port 80 a sidecar has the routes of a VirtualService even if no Service has the host.
-        if request.gateway.is_none() && request.port != Some(80) {
-            check_host(manifests, request, explanation);
-        }
-        if let (None, Some(port)) = (&request.gateway, request.port) {
-            check_ports(manifests, port, explanation);
-        }
-        check_destinations(manifests, explanation);
+    // At port 80 a sidecar has the routes of a VirtualService even if no Service has the host.
+    if explanation.resource.is_some() && is_mesh && request.port != Some(80) {
+        check_host(manifests, request, explanation);
     }
 }
 
@@ -452,42 +550,45 @@ fn has_services(manifests: &[Manifest]) -> bool {
 /// (`GetDestinationCluster` in Istio's `route.go`, which there knows only Services with that port.)
 fn check_ports(manifests: &[Manifest], port: u16, explanation: &mut Explanation) {
     let is_lacking = |to: &Destination| to.port.is_none() && hosts::lacks_port(manifests, &to.host, port);
-    match &mut explanation.destinations[..] {
-        [to] if is_lacking(to) => {
-            let host = &to.host;
-            explanation.instead = Some(format!("503: `{host}` has no port {port}, and the route names no other"));
-            explanation.destinations.clear();
-        }
-        several => several.iter_mut().filter(|to| is_lacking(to)).for_each(|to| to.port = Some(port.into())),
-    }
+    explanation.miss(is_lacking, |to| {
+        let host = to.host.clone();
+        to.port = Some(port.into());
+        (503, format!("`{host}` has no port {port}, and the route names no other"))
+    });
 }
 
 /// Whether the mesh knows the host, where the manifests have Services at all. Otherwise no resource has routes for it.
 fn check_host(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Explanation) {
-    let asked = request.full_host();
-    if has_services(manifests) && !hosts::known(manifests).any(|host| hosts::same_service(&host, &asked)) {
-        let message = format!("the mesh has the host `{asked}`, which no manifest has (without it: 503)");
+    if has_services(manifests) && !request.mesh.is_complete && !hosts::is_known(manifests, request) {
+        let asked = request.full_host();
+        let message = format!("the mesh has the host `{asked}`, which no manifest has (without it: 503; --complete)");
         explanation.assume(message, None);
     }
 }
 
 /// Whether the mesh knows the hosts that the request goes to, where the manifests have Services at all.
-fn check_destinations(manifests: &[Manifest], explanation: &mut Explanation) {
-    if !has_services(manifests) {
+fn check_destinations(manifests: &[Manifest], request: &ExplainRequest, explanation: &mut Explanation) {
+    if !has_services(manifests) && !request.mesh.is_complete {
         return;
     }
     let known: BTreeSet<String> = hosts::known(manifests).collect();
-    let unknown: Vec<_> =
-        explanation.destinations.iter().map(|to| to.host.clone()).filter(|host| !known.contains(host)).collect();
-    for host in unknown {
-        if known.contains(&format!("{host}.svc.cluster.local")) && explanation.destinations.len() == 1 {
-            explanation.destinations.clear();
-            explanation.instead = Some(format!("503: Istio takes `{host}` for a whole host, which no Service has"));
-        } else if names::kubernetes_service(&host).is_some() || known.contains(&format!("{host}.svc.cluster.local")) {
-            let message = format!(
-                "the mesh has the host `{host}`, which no manifest has (without it: 503, or 500 by an HTTPRoute)"
-            );
-            explanation.assume(message, None);
-        }
+    let is_short = |host: &str| known.contains(&format!("{host}.svc.cluster.local"));
+    let is_missing = |to: &Destination| to.status.is_none() && !known.contains(&to.host);
+    explanation.miss(
+        |to| is_missing(to) && is_short(&to.host),
+        |to| (503, format!("Istio takes `{}` for a whole host, which no Service has", to.host)),
+    );
+    if request.mesh.is_complete {
+        let status = explanation.status_of_missing;
+        return explanation.miss(is_missing, |to| (status, format!("no Service or ServiceEntry has `{}`", to.host)));
+    }
+    let missing = explanation.destinations.iter().filter(|to| is_missing(to));
+    let missing: Vec<_> = missing.map(|to| to.host.clone()).collect();
+    for host in missing.iter().filter(|host| names::kubernetes_service(host).is_some()) {
+        let message = format!(
+            "the mesh has the host `{host}`, which no manifest has (without it: {}; --complete)",
+            explanation.status_of_missing
+        );
+        explanation.assume(message, None);
     }
 }

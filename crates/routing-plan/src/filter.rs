@@ -9,6 +9,7 @@ use crate::{
     attachment::Attachment,
     diagnostic::{FieldPath, nearest},
     filter_names::{FilterKind, current_name},
+    re2::Pattern,
     views::{
         EnvoyFilter, Labels, TrafficExtension, View,
         envoy_filter::{ConfigPatch, Configuration, NetworkFilterMatch, TypedConfig},
@@ -26,29 +27,110 @@ pub(crate) struct RoutingFilter {
     pub(crate) policy_faults: Vec<Fault>,
     /// Why the filter does not run where it should.
     pub(crate) position_faults: Vec<Fault>,
-    /// What only some proxies and listeners fulfil.
-    pub(crate) conditions: Vec<Condition>,
-    /// Whether requests that a workload sends pass it.
-    pub(crate) sidecar: bool,
-    /// Whether requests that reach a gateway pass it.
-    pub(crate) gateway: bool,
+    insertions: Vec<Insertion>,
     /// The proxies that have it.
     pub(crate) attachment: Attachment,
     script: Option<String>,
+}
+
+/// A place in the proxies where the filter is inserted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Insertion {
+    sidecar: bool,
+    gateway: bool,
+    pub(crate) stage: Stage,
+    /// What only some proxies and listeners fulfil.
+    pub(crate) conditions: Vec<Condition>,
+}
+
+/// Where a filter is among those of Istio.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Before `jwt_authn`, which verifies tokens, and perhaps removes them.
+    BeforeAuthn,
+    #[default]
+    BeforeFault,
+    /// After `fault`, which then has judged the route of the unchanged request.
+    AfterFault,
+}
+
+impl Insertion {
+    fn is_at(&self, gateway: bool) -> bool {
+        if gateway { self.gateway } else { self.sidecar }
+    }
+
+    fn condition(&mut self, path: FieldPath, about: About) {
+        self.conditions.push(Condition { path, about });
+    }
 }
 
 /// Something that a proxy or a listener must fulfil for the filter to be there.
 #[derive(Debug, Clone)]
 pub(crate) struct Condition {
     pub(crate) path: FieldPath,
-    /// The listener's port must be one of these; nothing if the condition is about something else.
-    ports: Vec<u64>,
+    about: About,
+}
+
+/// What a condition is about.
+#[derive(Debug, Clone)]
+enum About {
+    /// The listener's port: one of these.
+    Ports(Vec<u64>),
+    /// The proxy's version, by a regular expression.
+    Version(String),
+    /// Something else.
+    Other,
 }
 
 impl Condition {
-    /// Whether it holds for the requests that a workload sends to a port; nothing if that can't be told.
-    pub(crate) fn holds(&self, port: Option<u16>) -> Option<bool> {
-        port.filter(|_| !self.ports.is_empty()).map(|port| self.ports.contains(&port.into()))
+    /// Those of a patch, by what it is applied to. (`commonConditionMatch`, `listenerMatch`, `filterChainMatch` and
+    /// `routeConfigurationMatch` in Istio's `pilot/pkg/networking/core/envoyfilter`.)
+    pub(crate) fn of_patch(patch: &ConfigPatch) -> Vec<Self> {
+        let Some(wanted) = patch.matches.known() else { return Vec::new() };
+        let mut all = Vec::new();
+        let mut add = |path: FieldPath, about| all.push(Self { path, about });
+        if let Some(proxy) = wanted.proxy.known() {
+            if let Some(regex) = proxy.version.text().filter(|regex| !regex.is_empty()) {
+                add(proxy.path.clone().field("proxyVersion"), About::Version(regex.to_owned()));
+            }
+            proxy.narrow.iter().for_each(|path| add(path.clone(), About::Other));
+        }
+        let is_of_routes =
+            ["ROUTE_CONFIGURATION", "VIRTUAL_HOST", "HTTP_ROUTE"].iter().any(|one| patch.apply_to.is(one));
+        let (port, object) = match (&wanted.listener, &wanted.route_configuration) {
+            (_, Field::Known(routes)) if is_of_routes => (&routes.port, &routes.path),
+            (Field::Known(listener), _) if !is_of_routes && !patch.apply_to.is("CLUSTER") => {
+                let chain = listener.filter_chain.known().into_iter().flat_map(|chain| &chain.narrow);
+                listener.narrow.iter().chain(chain).for_each(|path| add(path.clone(), About::Other));
+                (&listener.port, &listener.path)
+            }
+            _ => return all,
+        };
+        match port.known() {
+            None | Some(0) => {}
+            // All requests that a workload sends come through this listener.
+            Some(&VIRTUAL_OUTBOUND) => add(object.clone().field("portNumber"), About::Other),
+            Some(port) => add(object.clone().field("portNumber"), About::Ports(vec![*port])),
+        }
+        all
+    }
+
+    /// Whether it holds for a listener on a port, in a proxy of a version; nothing if that can't be told.
+    pub(crate) fn holds(&self, port: Option<u16>, version: Option<&str>) -> Option<bool> {
+        match &self.about {
+            About::Ports(ports) => port.map(|port| ports.contains(&port.into())),
+            About::Version(regex) => Pattern::anywhere(regex).ok()?.is_match(version?),
+            About::Other => None,
+        }
+    }
+
+    /// The option that would tell whether it holds.
+    pub(crate) fn option(&self) -> Option<&'static str> {
+        match self.about {
+            About::Ports(_) => Some("--port"),
+            About::Version(_) => Some("--istio-version"),
+            About::Other => None,
+        }
     }
 }
 
@@ -70,20 +152,35 @@ impl RoutingFilter {
                 (ours(written, annotation)?, Place::of_envoy_filter(filter), filter.script())
             }
             View::WasmPlugin(plugin) => {
-                let place = Place::of_plugin(&plugin.matches, Some(&plugin.module));
+                let place = Place::of_plugin(&plugin.matches, &plugin.phase, Some(&plugin.module));
                 (ours(WrittenPolicy::of_module(&plugin.module), annotation)?, place, None)
             }
-            View::TrafficExtension(TrafficExtension { matches, wasm, lua, .. }) => {
+            View::TrafficExtension(TrafficExtension { matches, phase, wasm, lua, .. }) => {
                 let written = wasm.known().and_then(WrittenPolicy::of_module);
                 let script = lua.known().and_then(|lua| lua.inline_code.text());
-                (ours(written, annotation)?, Place::of_plugin(matches, wasm.known()), script)
+                (ours(written, annotation)?, Place::of_plugin(matches, phase, wasm.known()), script)
             }
             _ => return None,
         };
         let (policy, policy_faults) = policy.read();
-        let Place { sidecar, gateway, faults, conditions } = place;
+        let Place { insertions, faults: position_faults } = place;
         let script = script.map(str::to_owned);
-        Some(Self { policy, policy_faults, position_faults: faults, conditions, sidecar, gateway, attachment, script })
+        Some(Self { policy, policy_faults, position_faults, insertions, attachment, script })
+    }
+
+    /// Whether requests that reach a gateway pass it.
+    pub(crate) fn is_at_gateways(&self) -> bool {
+        self.insertions_at(true).next().is_some()
+    }
+
+    /// Whether requests that a workload sends pass it.
+    pub(crate) fn is_at_sidecars(&self) -> bool {
+        self.insertions_at(false).next().is_some()
+    }
+
+    /// The places where requests that reach a gateway, or that a workload sends, pass it.
+    pub(crate) fn insertions_at(&self, gateway: bool) -> impl Iterator<Item = &Insertion> {
+        self.insertions.iter().filter(move |one| one.is_at(gateway))
     }
 
     /// Whether a workload in this namespace with these labels has it; a namespace that is not known may be any.
@@ -187,30 +284,32 @@ fn is_policy(json: &str, module: Option<&str>) -> bool {
 /// Where a filter runs.
 #[derive(Default)]
 struct Place {
-    sidecar: bool,
-    gateway: bool,
+    insertions: Vec<Insertion>,
     faults: Vec<Fault>,
-    conditions: Vec<Condition>,
 }
 
 impl Place {
     /// By Istio's `matchMode` (`pilot/pkg/model/extensions.go`, read): a gateway counts as a client.
-    fn of_plugin(matches: &Field<Vec<TrafficSelector>>, module: Option<&WasmModule>) -> Self {
+    fn of_plugin(matches: &Field<Vec<TrafficSelector>>, phase: &Field<String>, module: Option<&WasmModule>) -> Self {
+        let mut place = Self::default();
         if let Some(module) = module.filter(|module| module.kind.is("NETWORK")) {
-            let mut place = Self::default();
             place.fault(&module.path.clone().field("type"), "a plugin of the type `NETWORK` sees no requests");
             return place;
         }
         let clients: Vec<_> = matches.items().iter().filter(|one| !one.mode.is("SERVER")).collect();
-        let is_client = matches.items().is_empty() || !clients.is_empty();
-        let mut place = Self { sidecar: is_client, gateway: is_client, ..Self::default() };
+        if clients.is_empty() && !matches.items().is_empty() {
+            return place;
+        }
+        let stage = if phase.is("AUTHN") { Stage::BeforeAuthn } else { Stage::BeforeFault };
+        let mut insertion = Insertion { sidecar: true, gateway: true, stage, ..Insertion::default() };
         if let [first, ..] = clients[..]
-            && clients.iter().all(|one| !one.ports.is_absent())
+            && clients.iter().all(|one| !one.ports.items().is_empty())
         {
             let ports = clients.iter().flat_map(|one| one.ports.items());
             let ports = ports.filter_map(|port| port.number.known().copied()).collect();
-            place.conditions.push(Condition { path: first.path.clone().field("ports"), ports });
+            insertion.condition(first.path.clone().field("ports"), About::Ports(ports));
         }
+        place.insertions.push(insertion);
         place
     }
 
@@ -249,6 +348,7 @@ impl Place {
             );
             return;
         }
+        let mut insertion = Insertion::default();
         let sub = network.and_then(|network| network.sub_filter.known());
         let beside = sub.and_then(|sub| sub.name.text());
         if let (Some(old), Some(sub)) = (beside, sub)
@@ -266,7 +366,7 @@ impl Place {
                 self.fault(&field, format!("Istio adds no HTTP filter `{name}`: did you mean `{near}`?"));
                 return;
             }
-            self.condition(field);
+            insertion.condition(field, About::Other);
         }
         let operation = patch.patch.known().and_then(|patch| patch.operation.text()).unwrap_or("INVALID");
         let operation_path = patch.patch.known().map_or(&empty, |patch| &patch.path).clone().field("operation");
@@ -292,23 +392,16 @@ impl Place {
             let hint = if operation == "INSERT_FIRST" { "" } else { " (there is no `subFilter`)" };
             self.fault(&operation_path, format!("{message}{hint}"));
         }
-        self.sidecar |= matches!(context, "ANY" | "SIDECAR_OUTBOUND");
-        self.gateway |= at_gateway;
-        let proxy = patch.matches.known().filter(|matches| !matches.proxy.is_absent());
-        let proxy = proxy.map(|matches| matches.path.clone().field("proxy"));
-        let listeners = listener.into_iter().flat_map(|listener| listener.narrow.clone());
-        let chains = chain.into_iter().flat_map(|chain| chain.narrow.clone());
-        proxy.into_iter().chain(listeners).chain(chains).for_each(|path| self.condition(path));
-        if let Some(listener) = listener.filter(|listener| !listener.port.is_absent()) {
-            let field = listener.path.clone().field("portNumber");
-            let ports = listener.port.known().copied().into_iter().collect();
-            self.conditions.push(Condition { path: field, ports });
-        }
-    }
-
-    /// A condition of which it is not known whether it holds.
-    fn condition(&mut self, path: FieldPath) {
-        self.conditions.push(Condition { path, ports: Vec::new() });
+        insertion.sidecar = matches!(context, "ANY" | "SIDECAR_OUTBOUND");
+        insertion.gateway = at_gateway;
+        insertion.stage = match (operation, beside.unwrap_or_default()) {
+            _ if first => Stage::BeforeAuthn,
+            ("INSERT_AFTER", FAULT) => Stage::AfterFault,
+            (_, name) if AFTER_FAULT.contains(&name) => Stage::AfterFault,
+            _ => Stage::BeforeFault,
+        };
+        insertion.conditions.extend(Condition::of_patch(patch));
+        self.insertions.push(insertion);
     }
 
     fn fault(&mut self, path: &FieldPath, message: impl Into<String>) {
@@ -336,7 +429,7 @@ const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const OF_ISTIO: &[&str] = &[
     ROUTER,
     "envoy.filters.http.cors",
-    "envoy.filters.http.fault",
+    FAULT,
     "envoy.filters.http.grpc_stats",
     "envoy.filters.http.grpc_web",
     "envoy.filters.http.jwt_authn",
@@ -345,5 +438,10 @@ const OF_ISTIO: &[&str] = &[
     "istio.metadata_exchange",
     "istio.stats",
 ];
+/// Those that come after `fault`.
+const AFTER_FAULT: &[&str] = &[ROUTER, "envoy.filters.http.cors", "istio.stats"];
+const FAULT: &str = "envoy.filters.http.fault";
+/// The port of the listener that hands requests to the others.
+const VIRTUAL_OUTBOUND: u64 = 15001;
 /// The last HTTP filter.
 const ROUTER: &str = "envoy.filters.http.router";

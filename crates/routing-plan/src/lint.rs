@@ -36,6 +36,15 @@ pub enum Severity {
     Warning,
 }
 
+/// How the effect of a lint is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// On a real Istio: `crates/e2e/src/lints/table.rs` has what happens with the lint's fixtures.
+    OnMesh,
+    /// Only read, at this place in a source or documentation.
+    Read(&'static str),
+}
+
 /// A row of the table of lints.
 #[derive(Debug)]
 pub struct Lint {
@@ -49,6 +58,8 @@ pub struct Lint {
     pub effect: &'static str,
     /// What to do.
     pub remedy: &'static str,
+    /// How the effect is known.
+    pub shown: Shown,
     find: fn(&Scope<'_>, &mut Findings),
 }
 
@@ -90,10 +101,17 @@ pub fn markdown() -> String {
     let mut page = String::from(
         "# What `manifest-gen lint` finds\n\n\
          Each finding has one of these codes. `lint` exits with 1 if one of them is an error. The annotation\n\
-         `routing-claims.dev/ignore: <code>, <code>` on a resource suppresses its findings with these codes.\n",
+         `routing-claims.dev/ignore: <code>, <code>` on a resource suppresses its findings with these codes.\n\n\
+         What the table says to be shown on a mesh happens on a real Istio with a file that the lint finds something in, and does\n\
+         not happen with a file that it finds nothing in: `cargo xtask e2e --scenario \"every lint is proven\"`.\n\n\
+         | lint | severity | shown by |\n\
+         |---|---|---|\n",
     );
+    // Writing to a string can't fail.
+    for Lint { code, severity, shown, .. } in LINTS {
+        let _ = writeln!(page, "| [{code}](#{code}) | {severity} | {shown} |");
+    }
     for Lint { code, severity, wrong, effect, remedy, .. } in LINTS {
-        // Writing to a string can't fail.
         let _ = writeln!(page, "\n## {code}\n\n{wrong} ({severity}).\n\n{effect}\n\nWhat to do: {remedy}");
     }
     page
@@ -182,6 +200,15 @@ impl fmt::Display for Severity {
             Self::Error => "error",
             Self::Warning => "warning",
         })
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnMesh => f.write_str("a mesh"),
+            Self::Read(source) => write!(f, "read: {source}"),
+        }
     }
 }
 

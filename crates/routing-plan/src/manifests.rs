@@ -121,6 +121,11 @@ impl Manifest {
         self.reading.unknown.iter().filter(|unknown| unknown.segments().starts_with(path.segments()))
     }
 
+    /// Fields that its view reads, or reads beside, and that are null.
+    pub(crate) fn null_fields(&self) -> &[FieldPath] {
+        &self.reading.null
+    }
+
     /// The value at a path.
     pub(crate) fn value_at(&self, path: &FieldPath) -> Option<&Value> {
         path.segments().iter().try_fold(&self.value, |value, segment| match segment {

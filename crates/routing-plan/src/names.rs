@@ -27,6 +27,24 @@ pub(crate) fn gateway_name(text: &str) -> Result<(), &'static str> {
     if label(namespace).is_ok() && host(name).is_ok() { Ok(()) } else { Err("`namespace/name` or `name` of a Gateway") }
 }
 
+/// The name of an image in a registry (the OCI distribution specification, "Pulling manifests").
+pub(crate) fn repository(text: &str) -> Result<(), &'static str> {
+    let expected = "the name of an image (words of `a-z 0-9`, separated by `. _ - /`)";
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let part = |part: &str| {
+        let inner = part.bytes().all(|byte| is_word(byte) || matches!(byte, b'.' | b'_' | b'-'));
+        inner && part.bytes().next().is_some_and(is_word) && part.bytes().next_back().is_some_and(is_word)
+    };
+    if text.len() <= 255 && text.split('/').all(part) { Ok(()) } else { Err(expected) }
+}
+
+/// The tag of an image (as [`repository`]).
+pub(crate) fn tag(text: &str) -> Result<(), &'static str> {
+    let inner = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    let fine = inner && (1..=128).contains(&text.len()) && !text.starts_with(['.', '-']);
+    if fine { Ok(()) } else { Err("a tag (1 to 128 of `A-Z a-z 0-9 . _ -`, without `.` or `-` at its start)") }
+}
+
 /// A version (R12): a claim with any other text is not routed.
 pub(crate) fn version(text: &str) -> Result<(), &'static str> {
     let expected = "a version (1 to 63 of `A-Z a-z 0-9 . _ -`, with a letter or digit at its ends)";
@@ -118,6 +136,9 @@ mod tests {
         assert!(label_key("routing-claims.dev/router").is_ok() && label_key("/x").is_err());
         assert_eq!(kubernetes_service("a.b.svc.cluster.local"), Some(("a", "b")));
         assert_eq!(kubernetes_service("shop.example.com"), None);
+        assert!(repository("team/routing-claims").is_ok() && repository("a__b").is_ok() && repository("A").is_err());
+        assert!(repository("a/").is_err() && repository("-a").is_err() && repository("").is_err());
+        assert!(tag("1.0_x").is_ok() && tag("").is_err() && tag(".a").is_err() && tag(&"a".repeat(129)).is_err());
         assert_eq!(slug("Shop API/v2!"), "shop-api-v2");
     }
 }

@@ -89,6 +89,8 @@ pub struct PlanSpec {
     pub routes: RoutesSpec,
     /// Generate the gateway's `RequestAuthentication`: the filter itself verifies no signature.
     pub authentication: Option<AuthenticationSpec>,
+    /// Write the filter's report to the access logs; needs `policy.reportHeader`.
+    pub telemetry: Option<TelemetrySpec>,
     /// The services that have variants.
     pub services: Vec<ServiceSpec>,
 }
@@ -138,18 +140,36 @@ pub enum FilterResource {
     TrafficExtension,
 }
 
-/// Where the WebAssembly module is.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+/// Where the WebAssembly module is: in exactly one of `image`, `url` and `inline`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WasmSpec {
-    /// `oci://`, `https://`, `http://` or `file://` (in the proxy's container).
+    /// `registry/name:tag` of an OCI image with the module, without `oci://`; the tag may be missing if there is a `digest`.
+    pub image: Option<String>,
+    /// `sha256:` and 64 hex digits: the digest of the image's manifest, which a registry and `crane digest IMAGE` show.
+    pub digest: Option<String>,
+    /// Secret of the type `kubernetes.io/dockerconfigjson` in the filter's namespace, with which `image` is pulled.
+    pub pull_secret: Option<String>,
+    /// When a proxy pulls an `image` without `digest` that it already has; default: Istio's, which is never, except for the
+    /// tag `latest`.
+    pub pull_policy: Option<PullPolicy>,
+    /// `https://`, `http://` or `file://` (in the proxy's container).
     pub url: Option<String>,
-    /// SHA-256, 64 hex digits: with `oci://` of the image's manifest (its digest), otherwise of the file.
+    /// SHA-256 of the file at `url`, 64 hex digits.
     pub sha256: Option<String>,
     /// File with the module, relative to the plan's folder, which an `EnvoyFilter` then contains; needs no registry.
     pub inline: Option<String>,
     /// What the proxy does when the module traps; default: `FAIL_RELOAD` where Istio has it, else `FAIL_CLOSE`.
     pub fail_strategy: Option<FailStrategy>,
+}
+
+/// When a proxy pulls an image that it already has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PullPolicy {
+    /// Never.
+    IfNotPresent,
+    /// Whenever the resource with the filter changes.
+    Always,
 }
 
 /// Where the native Envoy module is: either `path`, or `url`, `cluster` and `sha256`.
@@ -214,6 +234,17 @@ pub struct AuthenticationSpec {
     pub issuer: String,
     /// URL of the issuer's keys.
     pub jwks_uri: String,
+}
+
+/// The access logs that contain the filter's report.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TelemetrySpec {
+    /// Name of an access log provider in Istio's mesh configuration (`extensionProviders`), whose format prints the report header.
+    pub access_log_provider: String,
+    /// Namespaces of workloads with the filter, besides those of `services`.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
 }
 
 /// A service that has variants.

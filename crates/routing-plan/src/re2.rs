@@ -8,7 +8,7 @@ use std::{fmt::Write, iter::Peekable, str::Chars};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// A pattern that a text as a whole has to match.
+/// A pattern that a text has to match, as a whole unless it is read as one for a part.
 #[derive(Debug)]
 pub(crate) struct Pattern(Regex);
 
@@ -26,9 +26,19 @@ pub(crate) enum PatternError {
 impl Pattern {
     /// Reads a pattern.
     pub(crate) fn new(pattern: &str) -> Result<Self, PatternError> {
+        Self::within(pattern, "")
+    }
+
+    /// Reads a pattern that a part of a text has to match.
+    pub(crate) fn anywhere(pattern: &str) -> Result<Self, PatternError> {
+        Self::within(pattern, "(?s:.*)")
+    }
+
+    /// A pattern with another before and after it.
+    fn within(pattern: &str, around: &str) -> Result<Self, PatternError> {
         let mut rewriter = Rewriter { rest: pattern.chars().peekable(), written: String::new(), last: Last::Nothing };
         rewriter.run()?;
-        let whole = format!(r"\A(?:{})\z", rewriter.written);
+        let whole = format!(r"\A{around}(?:{}){around}\z", rewriter.written);
         // Not Unicode: RE2's `\d`, `\w`, `\s` and `\b` are about ASCII.
         match RegexBuilder::new(&whole).unicode(false).build() {
             Ok(regex) => Ok(Self(regex)),

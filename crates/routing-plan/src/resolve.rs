@@ -6,9 +6,14 @@ mod base;
 mod filter;
 mod policy;
 mod services;
+mod telemetry;
 mod variants;
+mod wasm;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use routing_claims::Policy;
@@ -18,7 +23,7 @@ use crate::{
     diagnostic::{Diagnostic, Document, Location},
     istio::IstioVersion,
     names,
-    plan::{FailStrategy, RouteResource, RoutingPlan, RoutingVariant},
+    plan::{FailStrategy, PullPolicy, RouteResource, RoutingPlan, RoutingVariant},
 };
 
 /// All that resources are generated from, valid as a whole. Equal for the same variants in any order.
@@ -37,6 +42,8 @@ pub struct ResolvedPlan {
     pub routes: RouteResource,
     /// Whose tokens the gateway verifies.
     pub authentication: Option<ResolvedAuthentication>,
+    /// The access logs that contain the report.
+    pub telemetry: Option<ResolvedTelemetry>,
     /// In order of claim.
     pub services: Vec<ResolvedService>,
     /// Variants that were left out because they have expired.
@@ -102,10 +109,14 @@ pub enum ModuleSource {
 /// A WebAssembly module at a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteModule {
-    /// `oci://`, `https://`, `http://` or `file://`.
+    /// `oci://`, with the digest of the image if the plan has it, `https://`, `http://` or `file://`.
     pub url: String,
-    /// SHA-256 in lower-case hex.
+    /// SHA-256 of the file in lower-case hex; never of an image.
     pub sha256: Option<String>,
+    /// Name of the Secret to pull an image with.
+    pub pull_secret: Option<String>,
+    /// When to pull an image again.
+    pub pull_policy: Option<PullPolicy>,
 }
 
 /// Where the native module is.
@@ -132,6 +143,16 @@ pub struct ResolvedAuthentication {
     pub issuer: String,
     /// URL of the issuer's keys.
     pub jwks_uri: String,
+}
+
+/// The access logs that contain the filter's report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResolvedTelemetry {
+    /// Name of the access log provider in Istio's mesh configuration.
+    pub access_log_provider: String,
+    /// Namespaces of the workloads with the filter.
+    pub namespaces: BTreeSet<String>,
 }
 
 /// A service that has variants.
@@ -263,6 +284,7 @@ impl Resolver<'_> {
         let authentication = spec.authentication.as_ref().map(|spec| self.authentication(spec, istio));
         let policy = self.policy();
         let services = self.services(policy.as_ref());
+        let telemetry = spec.telemetry.as_ref().map(|spec| self.telemetry(spec));
         self.script_size(policy.as_ref(), filter.as_ref());
         Some(ResolvedPlan {
             name: metadata.name.clone(),
@@ -271,6 +293,7 @@ impl Resolver<'_> {
             filter: filter?,
             routes: spec.routes.resource,
             authentication,
+            telemetry,
             services,
             expired: std::mem::take(&mut self.expired),
         })

@@ -3,6 +3,7 @@
 mod envoy_filter;
 mod http_route;
 mod request_authentication;
+mod telemetry;
 mod traffic_extension;
 mod virtual_service;
 mod wasm_plugin;
@@ -40,6 +41,7 @@ pub struct Resource {
 pub fn generate(plan: &ResolvedPlan) -> Vec<Resource> {
     let mut resources = filters(plan);
     resources.extend(request_authentication::generate(plan));
+    resources.extend(telemetry::generate(plan));
     let mut names = Names::default();
     for service in &plan.services {
         match plan.routes {

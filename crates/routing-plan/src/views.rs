@@ -86,7 +86,7 @@ impl View {
             "ReferenceGrant" if is_of(GATEWAY_API) => Self::ReferenceGrant,
             "Service" if is_of(CORE) => {
                 // Its name is enough.
-                Self::Service(read_at(value, spec, reading).unwrap_or(Service { ports: reader::Field::Absent }))
+                Self::Service(read_at(value, spec, reading).unwrap_or_default())
             }
             "Pod" if is_of(CORE) => at(value, &["metadata"], reading, Self::Workload),
             "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" if is_of(APPS) => {

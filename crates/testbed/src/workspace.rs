@@ -24,6 +24,13 @@ pub fn target_dir() -> PathBuf {
     workspace_dir().join(dir)
 }
 
+/// The target for which `cargo xtask build` builds `manifest-gen`: this machine's, and on Linux statically linked.
+#[must_use]
+pub fn program_target() -> String {
+    let system = if cfg!(target_os = "macos") { "apple-darwin" } else { "unknown-linux-musl" };
+    format!("{}-{system}", env::consts::ARCH)
+}
+
 /// The native Envoy module for this machine, which `cargo xtask build --filters` builds. Its name contains a hash of its contents.
 ///
 /// # Errors

@@ -12,9 +12,9 @@ use object::{
     Endianness, elf,
     read::elf::{Dyn as _, ElfFile64, FileHeader as _, Sym as _},
 };
-use testbed::{target_dir, venv};
+use testbed::target_dir;
 
-use super::{add_target, remapped_paths, sha256};
+use super::{add_target, cross::CrossTool, remapped_paths, sha256};
 
 /// The architectures of Envoy's and Istio's images.
 pub(super) const ALL: [&str; 2] = ["x86_64", "aarch64"];
@@ -33,7 +33,7 @@ pub(super) async fn ship(dist: &Path, architectures: &[&'static str]) -> Result<
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
-    let tool = cross_tool().await;
+    let tool = CrossTool::install().await;
     if let Err(error) = &tool {
         eprintln!(
             "building the native module only for this machine and its version of glibc, because cargo-zigbuild is missing: {error:#}"
@@ -43,7 +43,7 @@ pub(super) async fn ship(dist: &Path, architectures: &[&'static str]) -> Result<
     for architecture in architectures.iter().filter(|architecture| tool.is_ok() || **architecture == HOST) {
         let target = format!("{architecture}-unknown-linux-gnu");
         add_target(&target)?;
-        build(tool.as_deref().ok(), &target)?;
+        build(tool.as_ref().ok(), &target)?;
         let built = target_dir().join(&target).join("module/libmodule_filter.so");
         let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
         check(&bytes, tool.is_ok()).with_context(|| format!("the module for {architecture}"))?;
@@ -55,18 +55,12 @@ pub(super) async fn ship(dist: &Path, architectures: &[&'static str]) -> Result<
     Ok(shipped)
 }
 
-fn build(tool: Option<&Path>, target: &str) -> Result<()> {
-    let mut command = if let Some(home) = tool {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let path = env::join_paths([home.join("bin")].into_iter().chain(env::split_paths(&path)))?;
-        let mut command = Command::new(home.join("bin/cargo-zigbuild"));
-        command.arg("rustc").args(["--target", &format!("{target}.{GLIBC}")]).env("PATH", path);
-        let cache = target_dir().join("tools/zig-cache");
-        command.env("CARGO_ZIGBUILD_CACHE_DIR", &cache).env("ZIG_GLOBAL_CACHE_DIR", &cache);
-        command
+fn build(tool: Option<&CrossTool>, target: &str) -> Result<()> {
+    let mut command = if let Some(tool) = tool {
+        tool.cargo(&["rustc", "--target", &format!("{target}.{GLIBC}")])?
     } else {
         let mut command = Command::new(env!("CARGO"));
-        command.arg("rustc").args(["--target", target]);
+        command.args(["rustc", "--target", target]);
         command
     };
     // Only the shared library: cargo does not optimize across crates if it builds the library for tests too.
@@ -75,21 +69,6 @@ fn build(tool: Option<&Path>, target: &str) -> Result<()> {
     let status = command.current_dir(testbed::workspace_dir()).status().context("cannot start cargo")?;
     ensure!(status.success(), "the native module does not build for {target} (see above)");
     Ok(())
-}
-
-/// The virtual environment with cargo-zigbuild, which builds for other architectures and for old versions of glibc. Installed
-/// from `PyPI` under the target directory.
-async fn cross_tool() -> Result<PathBuf> {
-    let tools = target_dir().join("tools");
-    let home = tools.join(format!("zigbuild-{CARGO_ZIGBUILD}-{ZIG}"));
-    let _lock = venv::lock(&tools.join("zigbuild.lock")).await?;
-    if !home.exists() {
-        eprintln!("installing cargo-zigbuild {CARGO_ZIGBUILD} and zig {ZIG} (90 MB) from PyPI into {}", home.display());
-        let packages = [format!("cargo-zigbuild=={CARGO_ZIGBUILD}"), format!("ziglang=={ZIG}")];
-        let path = env::var_os("PATH").unwrap_or_default();
-        venv::install(&path, &home, &packages.each_ref().map(String::as_str), async |_| Ok(())).await?;
-    }
-    Ok(home)
 }
 
 /// Checks that the module exports exactly the hooks of [`HOOKS`], and imports only the functions of [`CALLBACKS`] and of the C
@@ -157,9 +136,6 @@ const HASH_DIGITS: usize = 12;
 /// The oldest C library that the module runs with: that of RHEL 7, and the oldest that Rust supports. Envoy 1.40 itself needs a
 /// newer one.
 const GLIBC: &str = "2.17";
-
-const CARGO_ZIGBUILD: &str = "0.24.1";
-const ZIG: &str = "0.16.0";
 
 /// The C library in its parts, as it was before glibc 2.34.
 const LIBRARIES: [&str; 4] = ["libc.so.", "ld-linux-", "libpthread.so.", "libdl.so."];

@@ -108,7 +108,8 @@ fn bring(scene: &mut Scene<'_>) -> Result<()> {
     let (name, mut fragment) = fragment("microservice-A", "PR-4");
     fragment["spec"]["expiresAt"] = json!("2098-01-01T00:00:00Z");
     scene.fragments.insert(name, fragment);
-    scene.brought = Version::of(A, "PR-4").context("no such version")?.resources(scene.world.net).to_vec();
+    let version = Version::of(A, "PR-4").context("no such version")?;
+    scene.brought = scene.world.resources_of(version).to_vec();
     Ok(())
 }
 

@@ -8,12 +8,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::HttpFilters;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{scene::Scene, world::World};
 
-/// Each HTTP listener of a labelled workload has the filter once, before the router and after authentication. An
+/// Each outbound HTTP listener of a labelled workload, and the gateway's, has the filter once, before the router and after authentication. An
 /// `EnvoyFilter` puts it directly before the router.
 pub(super) async fn place(scene: &mut Scene<'_>) -> Result<String> {
     if scene.column.has_gateway() {
@@ -26,7 +27,8 @@ pub(super) async fn place(scene: &mut Scene<'_>) -> Result<String> {
     for (proxy, opted_in) in
         [(&world.gateway, true), (&world.client, true), (&world.sidecar_a, true), (&world.plain, false)]
     {
-        for (listener, filters) in proxy.http_filters().await? {
+        for HttpFilters { listener, inbound, names: filters } in proxy.http_filters().await? {
+            let opted_in = opted_in && !inbound;
             let place = |wanted: &dyn Fn(&str) -> bool| filters.iter().position(|name| wanted(name));
             let ours = filters.iter().filter(|name| is_ours(name)).count();
             ensure!(

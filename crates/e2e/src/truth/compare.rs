@@ -1,7 +1,8 @@
 //! What `explain` says about a request, held to what happened to it.
 
+use e2e::Proxy;
 use routing_plan::{
-    explain::{Destination, ExplainRequest, Explanation},
+    explain::{Destination, ExplainRequest, Explanation, MeshFacts},
     manifests::Manifest,
 };
 
@@ -23,7 +24,7 @@ pub(super) enum Verdict {
 }
 
 /// The request, as `explain` takes it.
-pub(super) fn question(request: &Request, namespace: &str, labels: &[(String, String)]) -> ExplainRequest {
+pub(super) fn question(request: &Request, proxy: &Proxy) -> ExplainRequest {
     ExplainRequest {
         host: request.host.clone(),
         path: request.path.clone(),
@@ -32,8 +33,13 @@ pub(super) fn question(request: &Request, namespace: &str, labels: &[(String, St
         port: Some(request.port),
         scheme: Some("http".to_owned()),
         gateway: if let Caller::Gateway(name) = &request.from { Some(name.clone()) } else { None },
-        namespace: Some(namespace.to_owned()),
-        labels: Some(labels.iter().cloned().collect()),
+        namespace: Some(proxy.namespace.clone()),
+        labels: Some(proxy.labels.iter().cloned().collect()),
+        mesh: MeshFacts {
+            istio_version: Some(proxy.istio_version.clone()),
+            is_complete: true,
+            default_export_to: Vec::new(),
+        },
     }
 }
 
@@ -48,49 +54,59 @@ pub(super) fn compare(
         return Verdict::Unknown(kind_of(&caveat.message));
     }
     let agree = match (&explanation.instead, answer) {
-        (Some(instead), Answer::Proxy(status)) => is_status(instead, *status),
-        (Some(_), Answer::Service { .. }) => false,
-        (None, answer) => {
-            let receive = |one: &&Destination| one.weight != Some(0) || explanation.destinations.len() == 1;
-            let mut possible = explanation.destinations.iter().filter(receive);
-            possible.any(|destination| went_to(destination, answer, manifests, request))
+        (Some(instead), Answer::Proxy { status, location, body }) => {
+            is_as_said(instead, *status, location.as_deref(), body)
         }
+        (Some(_), Answer::Service { .. }) => false,
+        (None, answer) => explanation.destinations.iter().any(|to| went_to(to, answer, manifests, request)),
     };
     let headers_agree = match answer {
         Answer::Service { headers, .. } => received(explanation, headers),
-        Answer::Proxy(_) => true,
+        Answer::Proxy { .. } => true,
     };
     if agree && headers_agree { Verdict::Agree } else { Verdict::Disagree }
 }
 
-/// Whether a status is the one that `explain` predicts in words: `404: …`, a redirect, or a response of the proxy.
-fn is_status(instead: &str, status: u16) -> bool {
-    let (what, rest) = instead.split_once(':').unwrap_or((instead, ""));
-    let number = |key: &str, default: u16| {
-        let value: serde_json::Value = serde_json::from_str(rest.trim()).unwrap_or_default();
-        value[key].as_u64().map_or(default, |number| u16::try_from(number).unwrap_or_default())
-    };
-    match what {
-        _ if what.parse::<u16>().is_ok() => what == status.to_string(),
-        "a redirect" if rest.is_empty() => (300..400).contains(&status),
-        "a redirect" => number("redirectCode", 301) == status,
-        "a response of the proxy itself" => number("status", 0) == status,
-        _ => false,
-    }
+/// Whether each destination that gets a third of the requests or more has got one.
+pub(super) fn are_all_seen(
+    explanation: &Explanation,
+    answers: &[Answer],
+    manifests: &[Manifest],
+    request: &Request,
+) -> bool {
+    let weight = |to: &Destination| to.weight.unwrap_or(1);
+    let sum: u64 = explanation.destinations.iter().map(weight).sum();
+    let mut often = explanation.destinations.iter().filter(|to| weight(to) * 3 >= sum);
+    often.all(|to| answers.iter().any(|answer| went_to(to, answer, manifests, request)))
+}
+
+/// Whether the proxy's answer is the one that `explain` predicts in words: `404: …`, `302: a redirect to …`, or
+/// `418: a response of the proxy itself, "…"`.
+fn is_as_said(instead: &str, status: u16, location: Option<&str>, body: &str) -> bool {
+    let Some((code, what)) = instead.split_once(": ") else { return false };
+    let is_redirect = what.strip_prefix("a redirect to ").is_none_or(|wanted| location == Some(wanted));
+    let own = what.strip_prefix("a response of the proxy itself");
+    let is_response = own.is_none_or(|own| match own.strip_prefix(", ") {
+        None => body.is_empty(),
+        Some(quoted) => serde_json::from_str::<String>(quoted).is_ok_and(|wanted| wanted == body),
+    });
+    code == status.to_string() && is_redirect && is_response
 }
 
 /// Whether the answer is that of a destination; one that has no workload is answered with 5xx by the proxy.
 fn went_to(destination: &Destination, answer: &Answer, manifests: &[Manifest], request: &Request) -> bool {
     let named = destination.host.strip_suffix(&format!(":{}", request.port)).unwrap_or(&destination.host);
     match answer {
-        Answer::Service { host, port, .. } => {
+        Answer::Service { host, port, .. } if destination.status.is_none() => {
             let forms =
                 [host.as_str(), host.trim_end_matches(".cluster.local"), host.trim_end_matches(".svc.cluster.local")];
             forms.contains(&named) && destination.port.is_none_or(|wanted| wanted == u64::from(*port))
         }
-        Answer::Proxy(status) => {
-            matches!(status, 500 | 502 | 503) && !has_workload(named, destination, manifests, request)
-        }
+        Answer::Service { .. } => false,
+        Answer::Proxy { status, .. } => match destination.status {
+            Some(wanted) => *status == wanted,
+            None => matches!(status, 500 | 502 | 503) && !has_workload(named, destination, manifests, request),
+        },
     }
 }
 

@@ -65,7 +65,12 @@ impl Draft {
                 "requestHeaderModifier": {"set": [{"name": "x-added", "value": "1"}]},
             })];
             if !grpc {
-                filters.push(json!({"type": "RequestRedirect", "requestRedirect": {"hostname": "else.example"}}));
+                let redirects = [
+                    json!({"hostname": "else.example"}),
+                    json!({"scheme": "https", "statusCode": 301}),
+                    json!({"port": 8443, "path": {"type": "ReplaceFullPath", "replaceFullPath": "/else"}}),
+                ];
+                filters.push(json!({"type": "RequestRedirect", "requestRedirect": self.pick(&redirects)}));
                 filters.push(json!({
                     "type": "URLRewrite",
                     "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/rewritten"}},

@@ -39,7 +39,7 @@ pub(super) enum Answer {
         headers: Vec<(String, String)>,
     },
     /// The proxy answered.
-    Proxy(u16),
+    Proxy { status: u16, location: Option<String>, body: String },
 }
 
 /// What became of the objects of a set.
@@ -218,11 +218,10 @@ impl<'w> Mesh<'w> {
         let mut connection = Http1::connect(self.proxy(from).addr(*port)).await?;
         connection.write(text.as_bytes()).await?;
         let response = connection.read().await?;
-        let Ok(said) = serde_json::from_slice::<Value>(&response.body) else {
-            return Ok(Answer::Proxy(response.status));
-        };
+        let said: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         let Some((answered, name)) = said["service"].as_str().and_then(|service| service.split_once('/')) else {
-            return Ok(Answer::Proxy(response.status));
+            let location = response.header("location").map(|location| String::from_utf8_lossy(location).into_owned());
+            return Ok(Answer::Proxy { status: response.status, location, body: response.text() });
         };
         let service = if name == FAR { format!("{name}.{}", set.far()) } else { format!("{name}.{}", set.tag) };
         let host = if answered == slot.to_string() {

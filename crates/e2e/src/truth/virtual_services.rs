@@ -36,7 +36,15 @@ impl Draft {
             spec.insert("gateways".into(), gateways);
         }
         if self.once_in(5) {
-            let lists = [json!(["*"]), json!(["."]), json!(["client"]), json!([tag]), json!(["microservice-a", "."])];
+            let lists = [
+                json!(["*"]),
+                json!(["."]),
+                json!(["client"]),
+                json!([tag]),
+                json!(["microservice-a", "."]),
+                json!([".", tag]),
+                json!(["client", "*"]),
+            ];
             spec.insert("exportTo".into(), self.pick(&lists));
         }
         if self.once_in(30) {
@@ -46,6 +54,9 @@ impl Draft {
             let routes = 1 + self.up_to(3);
             let http: Vec<_> = (0..routes).map(|index| self.route(&namespace, index + 1 == routes)).collect();
             spec.insert("http".into(), http.into());
+        }
+        if self.once_in(60) {
+            spec.insert(self.pick(&["exportTo", "gateways", "tls"]).into(), Value::Null);
         }
         let mut one = virtual_service(&namespace, name, &spec);
         if self.once_in(20) {
@@ -140,11 +151,15 @@ impl Draft {
                     json!({"uri": "/else"}),
                     json!({"authority": "else.example", "redirectCode": 302}),
                     json!({"scheme": "https", "redirectCode": 307}),
+                    json!({"authority": "else.example", "uri": "/else?z=1", "port": 8443}),
+                    json!({"uri": "/else", "derivePort": "FROM_REQUEST_PORT"}),
+                    json!({"scheme": "https", "port": 443}),
                 ];
                 route.insert("redirect".into(), self.pick(&redirects));
             }
             _ => {
-                let responses = [json!({"status": 418}), json!({"status": 503, "body": {"string": "later"}})];
+                let responses =
+                    [json!({"status": 418}), json!({"status": 503, "body": {"string": "later, \"please\""}})];
                 route.insert("directResponse".into(), self.pick(&responses));
             }
         }
@@ -156,7 +171,7 @@ impl Draft {
         if !self.once_in(5) {
             return;
         }
-        let mirror = self.destination(namespace);
+        let (mirror, fault) = (self.destination(namespace), self.fault());
         let (field, value) = self.pick(&[
             ("timeout", json!("5s")),
             ("retries", json!({"attempts": 1, "perTryTimeout": "2s"})),
@@ -165,9 +180,20 @@ impl Draft {
             ("headers", json!({"request": {"set": {"x-added": "1"}}})),
             ("mirror", mirror),
             ("corsPolicy", json!({"allowOrigins": [{"exact": "https://a.example"}]})),
-            ("fault", json!({"abort": {"httpStatus": 555, "percentage": {"value": 100}}})),
+            ("fault", fault.clone()),
+            ("fault", fault),
         ]);
         route.insert(field.into(), value);
+    }
+
+    fn fault(&mut self) -> Value {
+        self.pick(&[
+            json!({"abort": {"httpStatus": 555, "percentage": {"value": 100}}}),
+            json!({"abort": {"httpStatus": 555, "percentage": {"value": 100}}, "delay": {"fixedDelay": "0.01s"}}),
+            json!({"abort": {"httpStatus": 555}}),
+            json!({"abort": {"httpStatus": 555, "percentage": {"value": 0.00001}}}),
+            json!({"delay": {"fixedDelay": "0.01s", "percentage": {"value": 100}}}),
+        ])
     }
 
     fn destinations(&mut self, namespace: &str) -> Value {

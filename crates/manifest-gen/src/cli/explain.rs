@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use routing_plan::{
     diagnostic::FieldPath,
-    explain::{self, Caveat, ExplainRequest},
+    explain::{self, Caveat, ExplainRequest, MeshFacts},
     manifests::Manifest,
     resolve::{Expiry, parse_timestamp},
     resources,
@@ -68,6 +68,15 @@ pub(super) struct Args {
     /// Labels of the workload that sends the request, or of the gateway's workload.
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse_label)]
     from_labels: Option<Vec<(String, String)>>,
+    /// Version of the proxy, for an `EnvoyFilter` with a `proxyVersion`.
+    #[arg(long, value_name = "VERSION", value_parser = parse_version)]
+    istio_version: Option<String>,
+    /// The manifests have all resources of the mesh: a Service or a delegate that they do not have does not exist.
+    #[arg(long)]
+    complete: bool,
+    /// `defaultVirtualServiceExportTo` of the mesh's configuration.
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    default_export_to: Vec<String>,
     /// Judge the token's `exp` and `nbf` at this time (RFC 3339) instead of now.
     #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
     now: Option<Timestamp>,
@@ -104,6 +113,11 @@ impl Args {
             gateway: self.gateway.clone(),
             namespace: self.from_namespace.clone(),
             labels: self.from_labels.clone().map(BTreeMap::from_iter),
+            mesh: MeshFacts {
+                istio_version: self.istio_version.clone(),
+                is_complete: self.complete,
+                default_export_to: self.default_export_to.clone(),
+            },
         };
         let now = self.now.unwrap_or_else(Timestamp::now).as_second();
         let mut explanation = explain::explain(&manifests, &request, now);
@@ -153,4 +167,15 @@ fn parse_header(text: &str) -> std::result::Result<(String, String), UnexpectedF
 
 fn parse_label(text: &str) -> std::result::Result<(String, String), UnexpectedFormat> {
     parse_pair(text, '=', "key=value")
+}
+
+/// A regular expression may ask for any part of a version, so all of it is needed.
+fn parse_version(text: &str) -> std::result::Result<String, &'static str> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let numbers: Vec<_> = text.split(['.', '-']).take(3).collect();
+    if numbers.len() == 3 && numbers.into_iter().all(is_number) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a whole version, such as 1.31.0")
+    }
 }

@@ -8,15 +8,17 @@ use crate::{
     yaml,
 };
 
-/// Convert an `EnvoyFilter` for Istio before 1.6 to the current format.
+/// Convert an `EnvoyFilter` for Istio before 1.6, or a plan of an earlier version, to the current format.
 ///
-/// Replaces `workloadLabels`, `filters[]`, old filter names such as `envoy.lua`, old types, and `inline_code`, in lists too.
+/// Replaces `workloadLabels`, `filters[]`, old filter names such as `envoy.lua`, old types, and `inline_code`, in lists too. In a plan, replaces
+/// an `oci://` URL by `image` and `digest`.
 /// Prints every document of the file, without comments, and reports on stderr what changed. What has no equivalent is an
 /// error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  manifest-gen migrate old-filter.yaml > filter.yaml")]
+  manifest-gen migrate old-filter.yaml > filter.yaml
+  manifest-gen migrate old-plan.yaml > plan.yaml")]
 pub(super) struct Args {
     /// A YAML file, or `-` for stdin.
     file: PathBuf,

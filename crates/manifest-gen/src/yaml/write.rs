@@ -136,7 +136,6 @@ fn is_plain(value: &str) -> bool {
         && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./: ".contains(&byte))
         && !value.contains(": ")
         && !value.starts_with(|c: char| c.is_ascii_digit())
-        && !matches!(value, "y" | "Y" | "n" | "N")
         && Scalar { text: value.into(), plain: true }.meaning() == Meaning::Text
 }
 

@@ -10,7 +10,7 @@ use manifest_gen::{
     yaml::{self, File},
 };
 use routing_plan::{
-    explain::{ExplainRequest, explain},
+    explain::{ExplainRequest, MeshFacts, explain},
     lint::{self, Finding},
     manifests::Manifest,
 };
@@ -68,6 +68,7 @@ fn explain_answers_for_every_host() {
                     namespace: gateway.is_none().then(|| manifest.namespace.clone()),
                     gateway,
                     labels: None,
+                    mesh: MeshFacts::default(),
                 };
                 let text = explain(&input.manifests, &request, 0).to_text(&|place| documents.span(place).to_string());
                 assert!(text.contains("routed by"), "{text}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use routing_plan::explain::{ExplainRequest, Explanation, explain, unverified_header};
+use routing_plan::explain::{ExplainRequest, Explanation, MeshFacts, explain, unverified_header};
 
 use crate::read;
 
@@ -24,6 +24,7 @@ fn request(path: &str) -> ExplainRequest {
         gateway: None,
         namespace: None,
         labels: None,
+        mesh: MeshFacts::default(),
     }
 }
 

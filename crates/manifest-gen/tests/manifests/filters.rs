@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use routing_plan::explain::{ExplainRequest, Explanation, explain};
+use routing_plan::explain::{Caveat, ExplainRequest, Explanation, MeshFacts, explain};
 
 use crate::read;
 
@@ -23,7 +23,11 @@ fn explained(manifests: &str, gateway: Option<&str>) -> Explanation {
 }
 
 fn explained_on(manifests: &str, gateway: Option<&str>, port: Option<u16>) -> Explanation {
-    let request = ExplainRequest {
+    explain(&read(manifests), &request(gateway, port), 0)
+}
+
+fn request(gateway: Option<&str>, port: Option<u16>) -> ExplainRequest {
+    ExplainRequest {
         host: "a.a.svc.cluster.local".into(),
         path: "/".into(),
         method: "GET".into(),
@@ -33,8 +37,16 @@ fn explained_on(manifests: &str, gateway: Option<&str>, port: Option<u16>) -> Ex
         gateway: gateway.map(str::to_owned),
         namespace: Some("shop".into()).filter(|_| gateway.is_none()),
         labels: Some(BTreeMap::from([("app".to_owned(), "web".to_owned())])),
-    };
-    explain(&read(manifests), &request, 0)
+        mesh: MeshFacts::default(),
+    }
+}
+
+/// Whether a request passes a filter of this project in a proxy of Istio 1.31.0, if that is certain.
+fn is_filtered(manifests: &str, request: &ExplainRequest) -> Option<bool> {
+    let mesh = MeshFacts { istio_version: Some("1.31.0".into()), ..request.mesh.clone() };
+    let explanation = explain(&read(manifests), &ExplainRequest { mesh, ..request.clone() }, 0);
+    let is_open = explanation.assumed.iter().any(|one| one.message.contains("holds for this request"));
+    (!is_open).then_some(explanation.filter.is_some())
 }
 
 fn assumed(manifests: &str, gateway: Option<&str>) -> Vec<String> {
@@ -97,14 +109,148 @@ fn a_filter_counts_where_it_runs() {
 
 #[test]
 fn conditions_of_a_filter_are_assumed_to_hold() {
-    for (condition, path) in [
-        ("proxy: {proxyVersion: 1.27.*}", "spec.configPatches[0].match.proxy"),
-        ("listener: {portNumber: 8080}", "spec.configPatches[0].match.listener.portNumber"),
-        ("listener: {filterChain: {sni: a.b}}", "spec.configPatches[0].match.listener.filterChain.sni"),
+    for (condition, path, option) in [
+        ("proxy: {proxyVersion: 1.27.*}", "spec.configPatches[0].match.proxy.proxyVersion", " (--istio-version)"),
+        ("proxy: {metadata: {ROLE: web}}", "spec.configPatches[0].match.proxy.metadata", ""),
+        ("listener: {portNumber: 8080}", "spec.configPatches[0].match.listener.portNumber", " (--port)"),
+        ("listener: {portNumber: 15001}", "spec.configPatches[0].match.listener.portNumber", ""),
+        ("listener: {filterChain: {sni: a.b}}", "spec.configPatches[0].match.listener.filterChain.sni", ""),
     ] {
         let assumed = assumed(&own(&format!("context: SIDECAR_OUTBOUND, {condition}"), POLICY), None);
-        assert_eq!(assumed.last().unwrap(), &format!("`{path}` holds for this request"));
+        assert_eq!(assumed.last().unwrap(), &format!("`{path}` holds for this request{option}"));
     }
+}
+
+/// As Go's `regexp.MatchString`: anywhere in the version.
+#[test]
+fn a_filter_for_some_versions_is_in_their_proxies() {
+    let sent = request(None, None);
+    let with = |regex: &str| own(&format!("context: SIDECAR_OUTBOUND, proxy: {{proxyVersion: '{regex}'}}"), POLICY);
+    for (regex, expected) in [
+        (r"^1\.31.*", Some(true)),
+        (r"1\.31", Some(true)),
+        ("31", Some(true)),
+        (r"^1\.30.*", Some(false)),
+        (r"^31", Some(false)),
+        (r"1\.31$", Some(false)),
+        (r"\C", None),
+    ] {
+        assert_eq!(is_filtered(&with(regex), &sent), expected, "{regex}");
+    }
+    // A patch for each of two versions, as a chart has them.
+    let patch = with(r"^1\.30.*").split_once("configPatches: [").unwrap().1.replace("]}\n---\n", "");
+    let both = with(r"^1\.31.*").replace("configPatches: [", &format!("configPatches: [{patch}, "));
+    assert_eq!(both.matches("proxyVersion").count(), 2);
+    assert_eq!(is_filtered(&both, &sent), Some(true));
+}
+
+/// The port of its Service is not the one that a gateway's proxy listens on.
+#[test]
+fn a_filter_for_a_port_of_a_gateway_is_on_the_target_port() {
+    let filter = own("context: GATEWAY, listener: {portNumber: 8080}", POLICY);
+    let service = |ports: &str| {
+        format!(
+            "kind: Service\nmetadata: {{name: gateway, namespace: edge}}\nspec: {{selector: {{app: web}}, ports: [{ports}]}}\n---\n"
+        )
+    };
+    let asked = |port| request(Some("shop/public"), Some(port));
+    for (ports, port, expected) in [
+        ("{port: 80, targetPort: 8080}", 80, Some(true)),
+        ("{port: 80, targetPort: http}", 80, None),
+        ("{port: 80, targetPort: 8081}, {port: 8080}", 80, Some(false)),
+        ("{port: 80, targetPort: 8081}, {port: 8080}", 8080, Some(true)),
+        ("{port: 443}", 80, None),
+    ] {
+        assert_eq!(is_filtered(&(filter.clone() + &service(ports)), &asked(port)), expected, "{ports} {port}");
+    }
+    let all = MeshFacts { is_complete: true, ..MeshFacts::default() };
+    let asked = ExplainRequest { mesh: all, ..asked(8080) };
+    assert_eq!(is_filtered(&(filter + &service("{port: 443}")), &asked), Some(true));
+}
+
+#[test]
+fn a_patch_that_is_elsewhere_does_not_change_a_request() {
+    let foreign = |patch: &str| {
+        format!(
+            "kind: EnvoyFilter\nmetadata: {{name: x, namespace: shop}}\nspec: {{configPatches: [{{{patch}}}]}}\n---\n"
+        )
+    };
+    let sub_filter = |name: &str| {
+        format!(
+            "applyTo: HTTP_FILTER, match: {{listener: {{filterChain: {{filter: {{subFilter: {{name: {name}}}}}}}}}}}"
+        )
+    };
+    let sent = ExplainRequest {
+        mesh: MeshFacts { istio_version: Some("1.31.0".into()), ..MeshFacts::default() },
+        ..request(None, Some(8080))
+    };
+    for (patch, may_change) in [
+        ("applyTo: HTTP_FILTER, match: {listener: {portNumber: 8080}}", true),
+        ("applyTo: HTTP_FILTER, match: {listener: {portNumber: 9090}}", false),
+        // Not a match of routes, so it counts for nothing.
+        ("applyTo: VIRTUAL_HOST, match: {listener: {portNumber: 9090}}", true),
+        ("applyTo: VIRTUAL_HOST, match: {routeConfiguration: {portNumber: 9090}}", false),
+        ("applyTo: HTTP_ROUTE, match: {routeConfiguration: {vhost: {name: 'b.a.svc.cluster.local:8080'}}}", false),
+        ("applyTo: HTTP_ROUTE, match: {routeConfiguration: {vhost: {name: 'a.a.svc.cluster.local:8080'}}}", true),
+        ("applyTo: HTTP_ROUTE, match: {routeConfiguration: {vhost: {name: '*.a.svc.cluster.local:8080'}}}", true),
+        ("applyTo: HTTP_ROUTE, match: {routeConfiguration: {vhost: {name: allow_any}}}", true),
+        ("applyTo: CLUSTER, match: {cluster: {service: b.a.svc.cluster.local}}", false),
+        ("applyTo: CLUSTER, match: {cluster: {service: a.a.svc.cluster.local}}", true),
+        (r"applyTo: NETWORK_FILTER, match: {proxy: {proxyVersion: '^1\.30'}}", false),
+        (r"applyTo: NETWORK_FILTER, match: {proxy: {proxyVersion: '^1\.31'}}", true),
+        (&sub_filter("envoy.router"), false),
+        (&sub_filter("envoy.filters.http.router"), true),
+    ] {
+        let assumed = explain(&read(&foreign(patch)), &sent, 0).assumed;
+        assert_eq!(assumed.len(), usize::from(may_change), "{patch} {assumed:?}");
+    }
+}
+
+/// A gateway answers 401 to a token that it does not accept, and may remove one that it does.
+#[test]
+fn a_gateway_that_verifies_tokens_is_named() {
+    let authentication = |namespace: &str, rule: &str| {
+        format!(
+            "kind: RequestAuthentication\nmetadata: {{name: jwt, namespace: {namespace}}}\nspec: {{jwtRules: [{{{rule}}}]}}\n---\n"
+        )
+    };
+    let with = |header: (&str, &str), gateway| ExplainRequest {
+        headers: vec![(header.0.into(), header.1.into())],
+        ..request(gateway, None)
+    };
+    let token = ("authorization", "Bearer e30.e30.");
+    let forwards = "issuer: x, forwardOriginalToken: true";
+    let at_gateway = Some("shop/public");
+    for (namespace, rule, header, gateway, expected) in [
+        ("istio-system", forwards, token, at_gateway, (1, 0)),
+        ("istio-system", "issuer: x", token, at_gateway, (1, 1)),
+        ("istio-system", forwards, ("authorization", "Basic eA=="), at_gateway, (0, 0)),
+        ("istio-system", forwards, ("x-token", "e30.e30."), at_gateway, (0, 0)),
+        ("istio-system", "fromHeaders: [{name: X-Token}]", ("x-token", "e30.e30."), at_gateway, (1, 0)),
+        ("istio-system", "fromCookies: [t]", token, at_gateway, (0, 0)),
+        // At a workload it is about inbound requests: those of the destination.
+        ("a", forwards, token, None, (1, 0)),
+        ("b", forwards, token, None, (0, 0)),
+    ] {
+        // After the check, in the place of the rendered one.
+        let filter = beside("envoy.filters.http.router").replace("INSERT_FIRST", "INSERT_BEFORE");
+        let filter = filter.replace("SIDECAR_OUTBOUND", "ANY");
+        let explanation = explain(&read(&(filter + &authentication(namespace, rule))), &with(header, gateway), 0);
+        let accepts = |one: &&Caveat| one.message.contains("accepts the token");
+        let found = (explanation.assumed.iter().filter(accepts).count(), explanation.unknown.len());
+        assert_eq!(found, expected, "{namespace} {rule} {header:?}");
+    }
+    // Before the check, the token is there.
+    let early = own("context: ANY", POLICY) + &authentication("istio-system", "issuer: x");
+    assert_eq!(explain(&read(&early), &with(token, at_gateway), 0).unknown, []);
+}
+
+/// The filter of this project beside another filter.
+fn beside(name: &str) -> String {
+    let chain = format!(
+        "filterChain: {{filter: {{name: envoy.filters.network.http_connection_manager, subFilter: {{name: {name}}}}}}}"
+    );
+    own(&format!("context: SIDECAR_OUTBOUND, listener: {{{chain}}}"), POLICY)
 }
 
 #[test]
@@ -121,7 +267,7 @@ fn a_filter_for_some_ports_is_on_their_listeners() {
         (plugin("{mode: CLIENT, ports: [{number: 9090}]}, {ports: [{number: 8080}]}"), "spec.match[0].ports"),
     ] {
         let on = |port| explained_on(&manifests, None, port);
-        let condition = format!("`{path}` holds for this request");
+        let condition = format!("`{path}` holds for this request (--port)");
         let is_assumed = |explanation: &Explanation| explanation.assumed.iter().any(|one| one.message == condition);
         assert!(on(Some(8080)).filter.is_some() && !is_assumed(&on(Some(8080))), "{manifests}");
         assert!(on(Some(80)).filter.is_none(), "{manifests}");
@@ -133,12 +279,6 @@ fn a_filter_for_some_ports_is_on_their_listeners() {
 
 #[test]
 fn a_filter_beside_one_that_no_proxy_has_is_nowhere() {
-    let beside = |name: &str| {
-        let chain = format!(
-            "filterChain: {{filter: {{name: envoy.filters.network.http_connection_manager, subFilter: {{name: {name}}}}}}}"
-        );
-        own(&format!("context: SIDECAR_OUTBOUND, listener: {{{chain}}}"), POLICY)
-    };
     assert!(explained(&beside("envoy.filters.http.router"), None).filter.is_some());
     assert!(explained(&beside("envoy.filters.http.rooter"), None).filter.is_none());
     let path = "spec.configPatches[0].match.listener.filterChain.filter.subFilter.name";

@@ -75,12 +75,12 @@ fn findings_can_be_ignored() {
 fn an_ignored_finding_leaves_no_trace() {
     let virtual_service = |metadata: &str, hosts: &str| {
         format!(
-            "kind: VirtualService\nmetadata: {{namespace: a, {metadata}}}\nspec: {{hosts: [{hosts}], http: [{{}}]}}\n---\n"
+            "kind: VirtualService\nmetadata: {{namespace: a, {metadata}}}\nspec: {{hosts: [{hosts}], http: [{{directResponse: {{status: 503}}}}]}}\n---\n"
         )
     };
-    let text = virtual_service("name: x", "a, b")
-        + &virtual_service("name: y", "a")
-        + &virtual_service("name: z, annotations: {routing-claims.dev/ignore: duplicate-host}", "b");
+    let text = virtual_service("name: one", "a, b")
+        + &virtual_service("name: two", "a")
+        + &virtual_service("name: three, annotations: {routing-claims.dev/ignore: duplicate-host}", "b");
     let found = run(None, read(&text), now());
     let related: Vec<_> = found.iter().map(|found| found.related.as_ref().unwrap().path.to_string()).collect();
     assert_eq!(related, ["spec.hosts[0]"]);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use routing_plan::explain::{ExplainRequest, Explanation, explain};
+use routing_plan::explain::{ExplainRequest, Explanation, MeshFacts, explain};
 
 use crate::read;
 
@@ -19,6 +19,7 @@ fn request() -> ExplainRequest {
         gateway: None,
         namespace: Some("web".into()),
         labels: Some(BTreeMap::from([("app".into(), "web".into())])),
+        mesh: MeshFacts::default(),
     }
 }
 
@@ -111,7 +112,7 @@ fn a_match_decides_as_in_envoy() {
         ("queryParams: {debug: {}}", &web, "other"),
         ("queryParams: {debug: {}}", &query, "hit"),
         ("queryParams: {x: {exact: ''}}", &query, "hit"),
-        ("queryParams: {y: {exact: ''}}", &query, "other"),
+        ("queryParams: {z: {exact: ''}}", &query, "other"),
         ("uri: {regex: '/A.*'}, ignoreUriCase: true", &with_path("/ab"), "other"),
         ("uri: {regex: '/a.*'}, ignoreUriCase: true", &with_path("/AB"), "other"),
         ("uri: {exact: /A}, ignoreUriCase: true", &with_path("/a"), "hit"),
@@ -229,6 +230,183 @@ fn a_sidecar_has_routes_at_the_ports_of_services_only() {
     );
 }
 
+/// Where the manifests have every Service, one that they do not have does not exist.
+#[test]
+fn a_host_that_no_manifest_has_is_a_question_or_an_error() {
+    let all = |request: &ExplainRequest| ExplainRequest {
+        mesh: MeshFacts { is_complete: true, ..MeshFacts::default() },
+        ..request.clone()
+    };
+    let services = resource("v1", "Service", "name: shop, namespace: a", "ports: [{port: 8080}]");
+    let sent = ExplainRequest { port: Some(8080), ..request() };
+    let lost = services.clone() + &virtual_service("shop", &format!("hosts: [shop], http: [{{{}}}]", to("lost")));
+    let by_http_route = services.clone() + &http_route("shop", "{backendRefs: [{name: lost, port: 8080}]}");
+    for (manifests, status) in [(&lost, "503"), (&by_http_route, "500")] {
+        assert_eq!(goes(manifests, &sent), "lost");
+        let expected = format!(
+            "the mesh has the host `lost.a.svc.cluster.local`, which no manifest has (without it: {status}; --complete)"
+        );
+        assert_eq!(explained(manifests, &sent).assumed[0].message, expected);
+        assert_eq!(goes(manifests, &all(&sent)), status);
+    }
+    // Of several destinations, each has its answer.
+    let weighted = "route: [{destination: {host: lost}, weight: 1}, {destination: {host: shop}, weight: 9}]";
+    let shared = services.clone() + &virtual_service("shop", &format!("hosts: [shop], http: [{{{weighted}}}]"));
+    let statuses: Vec<_> = explained(&shared, &all(&sent)).destinations.iter().map(|to| to.status).collect();
+    assert_eq!(statuses, [Some(503), None]);
+
+    let asked = |host: &str| ExplainRequest { host: host.into(), ..sent.clone() };
+    let none = asked("none.a.svc.cluster.local");
+    assert_eq!(goes(&services, &none), "none");
+    assert_eq!(goes(&services, &all(&none)), "503");
+    // Its routes are on the ports of the Services beside it, and on port 80.
+    let routes = |hosts: &str| {
+        services.clone() + &virtual_service("v", &format!("hosts: [{hosts}], http: [{{{}}}]", to("shop")))
+    };
+    assert_eq!(goes(&routes("none"), &all(&none)), "503");
+    assert_eq!(goes(&routes("none, shop"), &all(&none)), "shop");
+    assert_eq!(goes(&routes("none"), &all(&ExplainRequest { port: Some(80), ..none.clone() })), "503");
+    let route = resource(
+        "gateway.networking.k8s.io/v1",
+        "HTTPRoute",
+        "name: none, namespace: a",
+        "parentRefs: [{group: '', kind: Service, name: none}], rules: [{backendRefs: [{name: shop, port: 8080}]}]",
+    );
+    assert_eq!(goes(&(services + &route), &all(&none)), "503");
+}
+
+/// Without `percentage` a fault aborts nothing. A delay does not change where a request goes.
+#[test]
+fn a_fault_for_every_request_is_an_answer() {
+    for (fault, expected) in [
+        ("abort: {httpStatus: 418, percentage: {value: 100}}", "418"),
+        ("abort: {httpStatus: 418, percentage: {value: 50}}", "unknown"),
+        ("abort: {httpStatus: 418, percentage: {value: 0}}", "v2"),
+        ("abort: {httpStatus: 418, percentage: {value: 0.00001}}", "v2"),
+        ("abort: {httpStatus: 418}", "v2"),
+        ("abort: {grpcStatus: UNAVAILABLE, percentage: {value: 100}}", "unknown"),
+        ("abort: {httpStatus: 418, percentage: 100}", "unknown"),
+        ("delay: {fixedDelay: 1s, percentage: {value: 100}}", "v2"),
+        ("delay: {fixedDelay: 1s}, abort: {httpStatus: 418, percentage: {value: 100}}", "418"),
+        ("aborts: {httpStatus: 418}", "unknown"),
+    ] {
+        let routes = virtual_service("v", &format!("hosts: [shop], http: [{{fault: {{{fault}}}, {}}}]", to("v2")));
+        let explanation = explained(&routes, &request());
+        let found = match (&explanation.unknown[..], &explanation.instead, &explanation.destinations[..]) {
+            ([], Some(instead), []) => instead.split(':').next().unwrap(),
+            ([], None, [to]) => to.host.split('.').next().unwrap(),
+            _ => "unknown",
+        };
+        assert_eq!(found, expected, "{fault}");
+    }
+}
+
+/// Envoy looks at the route once, in its filter `fault`. An `EnvoyFilter` before the router comes too late to change that.
+#[test]
+fn a_fault_is_the_one_of_the_route_before_a_later_filter() {
+    let sub_filter = "{filterChain: {filter: {subFilter: {name: envoy.filters.http.router}}}}";
+    let value = "{typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua}}";
+    let policy = r#"{"services":[{"name":"web","header":"x-web"}]}"#;
+    let filter = |operation: &str| {
+        resource(
+            "networking.istio.io/v1alpha3",
+            "EnvoyFilter",
+            &format!("name: f, namespace: istio-system, annotations: {{routing-claims.dev/policy: '{policy}'}}"),
+            &format!(
+                "configPatches: [{{applyTo: HTTP_FILTER, match: {{context: SIDECAR_OUTBOUND, listener: {sub_filter}}}, \
+                 patch: {{operation: {operation}, value: {value}}}}}]"
+            ),
+        )
+    };
+    let fault = "fault: {abort: {httpStatus: 418, percentage: {value: 100}}}";
+    let version = |more: &str| format!("{{match: [{{headers: {{x-web: {{exact: PR-1}}}}}}], {} {more}}}", to("pr-1"));
+    let at_version =
+        virtual_service("v", &format!("hosts: [shop], http: [{}, {{{}}}]", version(&format!(", {fault}")), to("v2")));
+    let at_default =
+        virtual_service("v", &format!("hosts: [shop], http: [{}, {{{}, {fault}}}]", version(""), to("v2")));
+    // The token `{"web":"PR-1"}`.
+    let sent = with_header("authorization", "Bearer e30.eyJ3ZWIiOiJQUi0xIn0.");
+    for (routes, operation, expected) in [
+        (&at_version, "INSERT_BEFORE", "pr-1"),
+        (&at_version, "INSERT_FIRST", "418"),
+        (&at_default, "INSERT_BEFORE", "418"),
+        (&at_default, "INSERT_FIRST", "pr-1"),
+    ] {
+        let explanation = explained(&(filter(operation) + routes), &sent);
+        let found = explanation.instead.as_deref().map(|instead| &instead[..3]);
+        let to = || explanation.destinations[0].host.split('.').next().unwrap();
+        assert_eq!(found.unwrap_or_else(to), expected, "{operation} {routes}");
+    }
+}
+
+/// `defaultVirtualServiceExportTo` of the mesh's configuration counts where there is no `exportTo`.
+#[test]
+fn the_mesh_can_hide_virtual_services() {
+    let routes = virtual_service("v", &format!("hosts: [shop], http: [{{{}}}]", to("v2")));
+    let exported = virtual_service("v", &format!("exportTo: ['*'], hosts: [shop], http: [{{{}}}]", to("v2")));
+    let with = |default: &str, namespace: &str| ExplainRequest {
+        mesh: MeshFacts { default_export_to: vec![default.into()], ..MeshFacts::default() },
+        ..from(namespace)
+    };
+    assert_eq!(goes(&routes, &with(".", "web")), "shop");
+    assert_eq!(goes(&routes, &with(".", "a")), "v2");
+    assert_eq!(goes(&routes, &with("*", "web")), "v2");
+    assert_eq!(goes(&exported, &with(".", "web")), "v2");
+    let root = virtual_service("v", "hosts: [shop], http: [{delegate: {name: d, namespace: b}}]");
+    let delegate = resource(
+        "networking.istio.io/v1",
+        "VirtualService",
+        "name: d, namespace: b",
+        &format!("http: [{{{}}}]", to("v2")),
+    );
+    assert_eq!(goes(&(root.clone() + &delegate), &with("*", "a")), "v2");
+    assert_eq!(goes(&(root + &delegate), &with(".", "a")), "shop");
+}
+
+#[test]
+fn a_parent_that_istio_ignores_has_a_word() {
+    let route = |parent: &str| {
+        let spec = format!("parentRefs: [{{{parent}}}], rules: [{{backendRefs: [{{name: v2, port: 80}}]}}]");
+        resource("gateway.networking.k8s.io/v1", "HTTPRoute", "name: r, namespace: a", &spec)
+    };
+    let why = |parent: &str| explained(&route(parent), &request()).rules.into_iter().flat_map(|rule| rule.why).next();
+    let ignored = "Istio ignores a parent of the kind `Service` with no group (so `gateway.networking.k8s.io`)";
+    assert_eq!(why("kind: Service, name: shop").as_deref(), Some(ignored));
+    assert_eq!(why("kind: Service, name: other"), None);
+    assert_eq!(goes(&route("kind: Service, name: shop"), &request()), "shop");
+}
+
+/// The one that a manifest has is meant.
+#[test]
+fn a_gateway_is_one_of_istio_or_of_the_gateway_api() {
+    let own = resource(
+        "networking.istio.io/v1",
+        "Gateway",
+        "name: public, namespace: edge",
+        "selector: {istio: gateway}, servers: [{hosts: ['*'], port: {number: 80, protocol: HTTP}}]",
+    );
+    let other = resource(
+        "gateway.networking.k8s.io/v1",
+        "Gateway",
+        "name: public, namespace: edge",
+        "listeners: [{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}]",
+    );
+    let route = resource(
+        "gateway.networking.k8s.io/v1",
+        "HTTPRoute",
+        "name: r, namespace: a",
+        "parentRefs: [{name: public, namespace: edge}], rules: [{backendRefs: [{name: v2, port: 80}]}]",
+    );
+    let routes =
+        virtual_service("v", &format!("hosts: ['shop.example'], gateways: [edge/public], http: [{{{}}}]", to("v1")));
+    let sent = at_gateway("shop.example");
+    assert_eq!(goes(&(own.clone() + &route), &sent), "404");
+    assert_eq!(goes(&(other.clone() + &route), &sent), "v2");
+    assert_eq!(goes(&(own.clone() + &routes + &route), &sent), "v1");
+    assert_eq!(goes(&(other.clone() + &routes), &sent), "404");
+    assert_eq!(goes(&(own + &other + &routes + &route), &sent), "unknown");
+}
+
 #[test]
 fn a_wildcard_is_for_the_short_names_of_a_service() {
     let service = resource("v1", "Service", "name: shop, namespace: a", "ports: [{port: 80}]");
@@ -286,9 +464,9 @@ fn in_the_mesh_the_oldest_virtual_service_wins() {
         )
     };
     let at = |second: u8| format!(", creationTimestamp: '2026-01-01T00:00:0{second}Z'");
-    assert_eq!(goes(&(one("x", &at(2), "young") + &one("y", &at(1), "old")), &request()), "old");
-    assert_eq!(goes(&(one("y", &at(1), "y") + &one("x", &at(1), "x")), &request()), "x");
-    assert_eq!(goes(&(one("x", "", "x") + &one("y", "", "y")), &request()), "unknown");
+    assert_eq!(goes(&(one("x", &at(2), "young") + &one("z", &at(1), "old")), &request()), "old");
+    assert_eq!(goes(&(one("z", &at(1), "z") + &one("x", &at(1), "x")), &request()), "x");
+    assert_eq!(goes(&(one("x", "", "x") + &one("z", "", "z")), &request()), "unknown");
 }
 
 #[test]
@@ -368,19 +546,69 @@ fn delegates_are_followed() {
     let absent = root(&format!("{{delegate: {{name: previews}}}}, {default}"));
     assert_eq!(goes(&absent, &request()), "unknown");
     assert_eq!(caveats(&absent, &request()), ["spec.http[0].delegate"]);
+    let complete = MeshFacts { is_complete: true, ..MeshFacts::default() };
+    // Then the default route counts, whose Service is not there either.
+    let to_main = explained(&absent, &ExplainRequest { mesh: complete, ..request() });
+    assert_eq!(to_main.instead.as_deref(), Some("503: no Service or ServiceEntry has `main.a.svc.cluster.local`"));
+    let here = root(&format!("{{delegate: {{name: previews, namespace: .}}}}, {default}"));
+    assert_eq!(goes(&here, &request()), "main");
 }
 
 #[test]
 fn of_several_destinations_those_without_weight_get_nothing() {
-    let two = "route: [{destination: {host: x}, weight: 100}, {destination: {host: y}, weight: 0}]";
+    let two = "route: [{destination: {host: x}, weight: 100}, {destination: {host: z}, weight: 0}]";
     let text = virtual_service("v", &format!("hosts: [shop], http: [{{{two}}}]"));
     assert_eq!(goes(&text, &request()), "x");
     for (action, wanted) in
-        [("redirect: {uri: /x}", "a"), ("directResponse: {status: 418}", "a"), ("timeout: 1s", "unknown")]
+        [("redirect: {uri: /x}", "301"), ("directResponse: {status: 418}", "418"), ("timeout: 1s", "unknown")]
     {
         let text = virtual_service("v", &format!("hosts: [shop], http: [{{{action}}}]"));
         assert_eq!(goes(&text, &request()), wanted, "{action}");
     }
+}
+
+#[test]
+fn the_proxy_answers_with_a_location_or_a_body() {
+    let asked = ExplainRequest { port: Some(8080), ..with_path("/a?x=1") };
+    let own = "shop.a.svc.cluster.local";
+    let istio = |action: &str| virtual_service("v", &format!("hosts: [shop], http: [{{{action}}}]"));
+    let gateway_api = |redirect: &str| {
+        http_route("r", &format!("{{filters: [{{type: RequestRedirect, requestRedirect: {{{redirect}}}}}]}}"))
+    };
+    for (routes, expected) in [
+        (istio("redirect: {uri: /b}"), format!("301: a redirect to http://{own}/b?x=1")),
+        (istio("redirect: {uri: '/b?z=2', redirectCode: 307}"), format!("307: a redirect to http://{own}/b?z=2")),
+        (istio("redirect: {authority: b.example}"), "301: a redirect to http://b.example/a?x=1".into()),
+        (istio("redirect: {scheme: https}"), format!("301: a redirect to https://{own}/a?x=1")),
+        (istio("redirect: {port: 81}"), format!("301: a redirect to http://{own}:81/a?x=1")),
+        (istio("redirect: {port: 443, scheme: https}"), format!("301: a redirect to https://{own}/a?x=1")),
+        (istio("redirect: {derivePort: FROM_REQUEST_PORT}"), format!("301: a redirect to http://{own}:8080/a?x=1")),
+        (istio("directResponse: {status: 418}"), "418: a response of the proxy itself".into()),
+        (
+            istio("directResponse: {status: 503, body: {string: 'try later'}}"),
+            r#"503: a response of the proxy itself, "try later""#.into(),
+        ),
+        (
+            istio("directResponse: {status: 503, body: {bytes: bGF0ZXI=}}"),
+            "503: a response of the proxy itself, 5 bytes".into(),
+        ),
+        // Of the Gateway API, the port is the request's.
+        (gateway_api("hostname: b.example"), "302: a redirect to http://b.example:8080/a?x=1".into()),
+        (gateway_api("scheme: https, statusCode: 301"), format!("301: a redirect to https://{own}/a?x=1")),
+        (
+            gateway_api("port: 80, path: {type: ReplaceFullPath, replaceFullPath: /b}"),
+            format!("302: a redirect to http://{own}/b?x=1"),
+        ),
+        (gateway_api("path: {type: ReplacePrefixMatch, replacePrefixMatch: /b}"), "302: a redirect".into()),
+    ] {
+        assert_eq!(explained(&routes, &asked).instead, Some(expected), "{routes}");
+    }
+    let without = ExplainRequest { scheme: None, port: None, ..asked };
+    let to = |routes: &str| explained(routes, &without).instead.unwrap();
+    assert_eq!(to(&istio("redirect: {uri: /b}")), format!("301: a redirect to //{own}/b?x=1"));
+    assert_eq!(to(&gateway_api("hostname: b.example")), "302: a redirect");
+    let wrong = explained(&istio("redirect: {uri: 1}"), &request());
+    assert_eq!(wrong.unknown[0].message, "what the proxy answers: `spec.http[0].redirect.uri` has the wrong type");
 }
 
 #[test]
@@ -472,7 +700,7 @@ fn precedence_of_http_routes() {
     let odd = rule("paht: {value: /}", "odd");
     assert_eq!(goes(&http_route("r", &format!("{exact}, {odd}")), &path), "unknown");
     // Two resources with equal matches: the older one's wins, and their ages are not known.
-    let (one, other) = (rule("path: {value: /items}", "x"), rule("path: {value: /items}", "y"));
+    let (one, other) = (rule("path: {value: /items}", "x"), rule("path: {value: /items}", "z"));
     assert_eq!(goes(&(http_route("r", &one) + &http_route("s", &other)), &path), "unknown");
 }
 
@@ -480,9 +708,11 @@ fn precedence_of_http_routes() {
 fn a_rule_without_a_backend_answers_500() {
     let service = |backend: &str| http_route("r", &format!("{{backendRefs: [{backend}]}}"));
     assert_eq!(goes(&service(""), &request()), "500");
+    let on_1_30 = MeshFacts { istio_version: Some("1.30.0".into()), ..MeshFacts::default() };
+    assert_eq!(goes(&service(""), &ExplainRequest { mesh: on_1_30, ..request() }), "404");
     assert_eq!(goes(&service("{name: x, port: 80, weight: 0}"), &request()), "500");
-    assert_eq!(goes(&service("{name: x, port: 80, weight: 0}, {name: y, port: 80}"), &request()), "y");
-    assert_eq!(goes(&http_route("r", "{filters: [{type: RequestRedirect}]}"), &request()), "a");
+    assert_eq!(goes(&service("{name: x, port: 80, weight: 0}, {name: z, port: 80}"), &request()), "z");
+    assert_eq!(goes(&http_route("r", "{filters: [{type: RequestRedirect, requestRedirect: {}}]}"), &request()), "302");
     // Istio ignores a route with anything that it does not support.
     assert_eq!(goes(&service("{name: x.a, port: 80}"), &request()), "shop");
     let extension = "{filters: [{type: ExtensionRef}], backendRefs: [{name: x, port: 80}]}";
@@ -529,9 +759,9 @@ fn a_method_of_a_grpc_route_is_a_path() {
 
 #[test]
 fn what_the_cluster_refuses_is_not_certain() {
-    let wrong = format!("{{match: [{{uri: {{exact: 1}}, method: {{exact: POST}}}}], {}}}, {{{}}}", to("x"), to("y"));
+    let wrong = format!("{{match: [{{uri: {{exact: 1}}, method: {{exact: POST}}}}], {}}}, {{{}}}", to("x"), to("z"));
     let text = virtual_service("v", &format!("hosts: [shop], http: [{wrong}]"));
-    assert_eq!(goes(&text, &request()), "y");
+    assert_eq!(goes(&text, &request()), "z");
     assert_eq!(caveats(&text, &request()), ["spec.http[0].match[0].uri.exact"]);
     let sidecar = resource("networking.istio.io/v1", "Sidecar", "name: s, namespace: web", "egress: [{hosts: [a/*]}]");
     assert_eq!(explained(&sidecar, &request()).assumed.len(), 1);

@@ -60,6 +60,63 @@ fn yaml_pitfalls() {
 }
 
 #[test]
+fn an_image_that_could_mean_two_things() {
+    let wasm = |fields: &str| {
+        plan(&format!("engine: wasm, resource: WasmPlugin, istioVersion: '1.30', wasm: {{{fields}}}"), A, "")
+    };
+    let digest = format!("digest: 'sha256:{}'", "0a".repeat(32));
+    for (fields, expected) in [
+        (
+            "url: 'oci://r.b/f:1', sha256: ab",
+            "p:5:82 expected a URL of `https://`, `http://` or `file://`, found `oci://r.b/f:1`",
+        ),
+        ("image: 'oci://r.b/f:1'", "p:5:84 expected `registry/name:tag`, found `oci://r.b/f:1`"),
+        ("image: 'r.b/f@sha256:ab'", "p:5:84 expected `registry/name:tag`, found a digest too: `r.b/f@sha256:ab`"),
+        ("image: 'f:1'", "p:5:84 expected a registry in `f:1`, found none"),
+        ("image: 'team/f:1'", "p:5:84 expected a registry in `team/f:1`, found none"),
+        ("image: 'r.b/f'", "p:5:84 expected a tag in `r.b/f`, or a `digest`"),
+        (
+            "image: 'r.b/F:1'",
+            "p:5:84 expected the name of an image (words of `a-z 0-9`, separated by `. _ - /`), found `F`",
+        ),
+        (
+            "image: 'r.b/f:-'",
+            "p:5:84 expected a tag (1 to 128 of `A-Z a-z 0-9 . _ -`, without `.` or `-` at its start), found `-`",
+        ),
+        ("image: 'r.b/f:1', digest: ab", "p:5:103 expected `sha256:` and 64 hex digits, found `ab`"),
+        ("image: 'r.b/f:1', sha256: ab", "p:5:103 expected `sha256` beside a `url`, found no `url`"),
+        (
+            "image: 'r.b/f:1', pullSecret: A",
+            "p:5:107 expected a DNS name in lower case (labels of `a-z 0-9 -`, separated by dots, at most 253 characters), found `A`",
+        ),
+        (
+            &format!("image: 'r.b/f:1', pullPolicy: Always, {digest}"),
+            "p:5:107 `pullPolicy` has no effect with `digest`, which always names the same image",
+        ),
+        ("url: 'https://r.b/f', pullSecret: a", "p:5:111 expected `pullSecret` beside an `image`, found no `image`"),
+        (&format!("url: 'https://r.b/f', {digest}"), "p:5:107 expected `digest` beside an `image`, found no `image`"),
+        ("url: 'https://r.b/f', inline: f", "p:5:76 expected only one of `image`, `url` and `inline`, found more"),
+    ] {
+        says(&wasm(fields), &[expected]);
+    }
+    let in_envoy_filter =
+        "engine: wasm, istioVersion: '1.30', wasm: {image: 'r.b/f:1', pullPolicy: Always, pullSecret: a}";
+    says(
+        &plan(in_envoy_filter, A, ""),
+        &["an EnvoyFilter can't carry `pullPolicy`", "an EnvoyFilter can't carry `pullSecret`"],
+    );
+}
+
+#[test]
+fn an_image_is_suggested_for_an_oci_url() {
+    let text = plan("engine: wasm, istioVersion: '1.30', wasm: {url: 'oci://r.b/f:1@sha256:ab'}", A, "");
+    let diagnostics = build(&[("p", &text)], &[]).unwrap_err();
+    let help =
+        "give `image: r.b/f:1` and `digest: sha256:…`, the digest of the image's manifest (`crane digest r.b/f:1`)";
+    assert_eq!(diagnostics[0].help.as_deref(), Some(help));
+}
+
+#[test]
 fn resources_that_istio_lacks() {
     says(
         &plan("engine: lua, resource: TrafficExtension, istioVersion: '1.29'", A, ""),
@@ -82,21 +139,21 @@ fn resources_that_istio_lacks() {
     );
     let wasm = |rest: &str, version: &str| plan(&format!("engine: wasm, istioVersion: '{version}', {rest}"), A, "");
     says(
-        &wasm("wasm: {url: 'oci://x', failStrategy: FAIL_RELOAD}", "1.24"),
+        &wasm("wasm: {url: 'file:///x', failStrategy: FAIL_RELOAD}", "1.24"),
         &["with `resource: EnvoyFilter` FAIL_RELOAD exists since Istio 1.25, and `istioVersion` is 1.24"],
     );
     says(
-        &wasm("resource: WasmPlugin, wasm: {url: 'oci://x', failStrategy: FAIL_RELOAD}", "1.26"),
+        &wasm("resource: WasmPlugin, wasm: {url: 'file:///x', failStrategy: FAIL_RELOAD}", "1.26"),
         &["with `resource: WasmPlugin` FAIL_RELOAD exists since Istio 1.27, and `istioVersion` is 1.26"],
     );
     says(&wasm("resource: WasmPlugin, wasm: {inline: x}", "1.26"), &["a WasmPlugin can't carry the module itself"]);
     says(
         &wasm("wasm: {url: 'ftp://x'}", "1.26"),
-        &["expected a URL of `oci://`, `https://`, `http://` or `file://`, found `ftp://x`"],
+        &["expected a URL of `https://`, `http://` or `file://`, found `ftp://x`"],
     );
-    says(&wasm("wasm: {url: 'oci://x', sha256: ab}", "1.26"), &["expected 64 hex digits, found `ab`"]);
+    says(&wasm("wasm: {url: 'https://x', sha256: ab}", "1.26"), &["expected 64 hex digits, found `ab`"]);
     says(&wasm("wasm: {inline: x}", "1.26"), &["can't read x"]);
-    says(&wasm("wasm: {}", "1.26"), &["expected `url` or `inline`, found neither"]);
+    says(&wasm("wasm: {}", "1.26"), &["expected `image`, `url` or `inline`, found none of them"]);
     says(
         &wasm("workloads: {matchLabels: {a b: 'c d'}}", "1.26"),
         &["needs the field `wasm`", "p:5:79 expected a label key", "p:5:79 expected a label value"],
@@ -199,6 +256,18 @@ fn authentication_needs_a_gateway() {
             "`authentication` is for the gateways",
             "expected the token's `iss`",
             "expected a URL of `https://` or `http://`, found `x`",
+        ],
+    );
+}
+
+#[test]
+fn telemetry_needs_a_report_and_a_provider() {
+    says(
+        &plan(LUA, A, "  telemetry: {accessLogProvider: '', namespaces: [A_b]}"),
+        &[
+            "the access log prints the report header, and the policy has none",
+            "expected a name, found nothing",
+            "expected a DNS label",
         ],
     );
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use routing_plan::{
-    explain::{ExplainRequest, explain, unverified_header},
+    explain::{ExplainRequest, MeshFacts, explain, unverified_header},
     lint,
     manifests::Manifest,
     resources,
@@ -15,7 +15,7 @@ use crate::common::{build, plan};
 #[test]
 fn what_is_generated_is_understood() {
     let module =
-        "wasm: {url: 'oci://r/f:1', sha256: 'ab00000000000000000000000000000000000000000000000000000000000000'}";
+        "wasm: {image: 'r.b/f:1', digest: 'sha256:ab00000000000000000000000000000000000000000000000000000000000000'}";
     let filters = [
         "engine: lua, istioVersion: '1.30'".to_owned(),
         "engine: lua, resource: TrafficExtension, istioVersion: '1.30'".to_owned(),
@@ -42,6 +42,7 @@ fn what_is_generated_is_understood() {
                 gateway: None,
                 namespace: Some("a".into()),
                 labels: Some(BTreeMap::from([("routing-claims.dev/router".into(), "enabled".into())])),
+                mesh: MeshFacts::default(),
             };
             let explanation = explain(&manifests, &request, 0);
             assert_eq!((&*explanation.assumed, &*explanation.unknown), (&[][..], &[][..]), "{filter} {routes}");

@@ -78,13 +78,13 @@ fn an_envoy_filter_carries_a_module_in_every_form() {
     let file = render(&of("url: 'file:///opt/f.wasm'"));
     assert_eq!(code(only(&file, "EnvoyFilter"), 0), json!({"local": {"filename": "/opt/f.wasm"}}));
     let remote =
-        render(&of("url: 'oci://r/f:1', sha256: 'AB00000000000000000000000000000000000000000000000000000000000000'"));
+        render(&of("url: 'https://r/f', sha256: 'AB00000000000000000000000000000000000000000000000000000000000000'"));
     let remote = only(&remote, "EnvoyFilter");
     assert_eq!(
         (&patch(remote, 0)["applyTo"], &patch(remote, 1)["applyTo"]),
         (&json!("EXTENSION_CONFIG"), &json!("HTTP_FILTER"))
     );
-    assert_eq!(code(remote, 0)["remote"]["http_uri"]["uri"], "oci://r/f:1");
+    assert_eq!(code(remote, 0)["remote"]["http_uri"]["uri"], "https://r/f");
     assert_eq!(code(remote, 0)["remote"]["sha256"], "ab00000000000000000000000000000000000000000000000000000000000000");
     let config = &patch(remote, 0)["patch"]["value"]["typed_config"]["config"];
     assert_eq!(config["failure_policy"], "FAIL_RELOAD");
@@ -94,18 +94,37 @@ fn an_envoy_filter_carries_a_module_in_every_form() {
 
 #[test]
 fn wasm_plugin_and_traffic_extension() {
-    let wasm = "wasm: {url: 'oci://r/f:1', failStrategy: FAIL_CLOSE}";
+    let wasm = "wasm: {image: 'r.b:5000/t/f:1', pullSecret: s, pullPolicy: Always, failStrategy: FAIL_CLOSE}";
     let resources = render(&plan(&format!("engine: wasm, resource: WasmPlugin, istioVersion: '1.24', {wasm}"), A, ""));
     let spec = &only(&resources, "WasmPlugin").value["spec"];
     assert_eq!(spec["match"], json!([{"mode": "CLIENT"}]));
     assert_eq!(spec["pluginConfig"]["services"], json!([{"name": "microservice-A", "header": "microservice-a"}]));
-    assert_eq!((&spec["url"], &spec["failStrategy"]), (&json!("oci://r/f:1"), &json!("FAIL_CLOSE")));
+    assert_eq!((&spec["url"], &spec["failStrategy"]), (&json!("oci://r.b:5000/t/f:1"), &json!("FAIL_CLOSE")));
+    assert_eq!((&spec["imagePullSecret"], &spec["imagePullPolicy"]), (&json!("s"), &json!("Always")));
     let resources =
         render(&plan(&format!("engine: wasm, resource: TrafficExtension, istioVersion: '1.30', {wasm}"), A, ""));
-    assert_eq!(only(&resources, "TrafficExtension").value["spec"]["wasm"]["url"], "oci://r/f:1");
+    assert_eq!(only(&resources, "TrafficExtension").value["spec"]["wasm"]["url"], "oci://r.b:5000/t/f:1");
     let resources = render(&plan("engine: lua, resource: TrafficExtension, istioVersion: '1.30'", A, ""));
     let code = &only(&resources, "TrafficExtension").value["spec"]["lua"]["inlineCode"];
     assert!(code.as_str().unwrap().len() < 64 * 1024);
+}
+
+#[test]
+fn the_digest_of_an_image_is_in_the_url_and_nowhere_else() {
+    let url = |resource: &str, image: &str| {
+        let wasm = format!("wasm: {{image: '{image}', digest: 'sha256:{}'}}", "0A".repeat(32));
+        let resources =
+            render(&plan(&format!("engine: wasm, resource: {resource}, istioVersion: '1.30', {wasm}"), A, ""));
+        let text = serde_json::to_string(&only(&resources, resource).value).unwrap();
+        assert!(!text.contains(r#""sha256""#), "{text}");
+        let (_, rest) = text.split_once("oci://").unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let digest = "0a".repeat(32);
+    for resource in ["EnvoyFilter", "WasmPlugin", "TrafficExtension"] {
+        assert_eq!(url(resource, "r.b/f:1"), format!("r.b/f:1@sha256:{digest}"));
+        assert_eq!(url(resource, "localhost/f"), format!("localhost/f@sha256:{digest}"));
+    }
 }
 
 #[test]
@@ -207,6 +226,28 @@ fn the_gateway_forwards_the_token_that_it_verifies() {
     let resources = render(&plan(&filter, A, more));
     let rule = &only(&resources, "RequestAuthentication").value["spec"]["jwtRules"][0];
     assert_eq!(rule["fromHeaders"], json!([{"name": "x-token"}]));
+}
+
+/// A `Telemetry` with a selector applies only in its own namespace.
+#[test]
+fn each_namespace_gets_its_access_log() {
+    let filter = format!("{LUA}, gateways: {{matchLabels: {{istio: g}}}}");
+    let more = "  telemetry: {accessLogProvider: report, namespaces: [c, a]}\n  policy: {reportHeader: x-report}";
+    let resources = render(&plan(&filter, A, more));
+    let telemetry: Vec<_> = resources.iter().filter(|resource| resource.kind == "Telemetry").collect();
+    let namespaces: Vec<_> = telemetry.iter().map(|one| (&*one.namespace, &one.value["spec"]["selector"])).collect();
+    let workloads = json!({"matchLabels": {"routing-claims.dev/router": "enabled"}});
+    let gateways = json!({"matchLabels": {"istio": "g"}});
+    assert_eq!(namespaces, [("a", &workloads), ("c", &workloads), ("istio-system", &gateways)]);
+    for one in telemetry {
+        assert_eq!(
+            one.value["spec"]["accessLogging"],
+            json!([
+                {"match": {"mode": "SERVER"}},
+                {"match": {"mode": "CLIENT"}, "providers": [{"name": "report"}]},
+            ])
+        );
+    }
 }
 
 #[test]

@@ -3,10 +3,11 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use super::matching::Doubt;
+use super::{MeshFacts, matching::Doubt};
 use crate::{
     diagnostic::FieldPath,
     manifests::Manifest,
+    names,
     views::{
         StringMatch, VirtualService,
         reader::{Field, UnusableField},
@@ -28,12 +29,13 @@ pub(super) fn expand<'m>(
     manifests: &'m [Manifest],
     manifest: &'m Manifest,
     routes: &'m [IstioRoute],
+    mesh: &MeshFacts,
 ) -> Vec<Merged<'m>> {
     let mut expanded = Vec::new();
     for (index, route) in routes.iter().enumerate() {
         match route.delegate.optional() {
             Ok(None) => expanded.push(Merged { manifest, index, route: Ok(Rc::new(route.clone())) }),
-            Ok(Some(delegate)) => match merge(manifests, manifest, route, delegate) {
+            Ok(Some(delegate)) => match merge(manifests, manifest, route, delegate, mesh) {
                 Ok(merged) => expanded.extend(merged),
                 Err(doubt) => expanded.push(Merged { manifest, index, route: Err((route, doubt)) }),
             },
@@ -48,6 +50,7 @@ fn merge<'m>(
     manifest: &'m Manifest,
     root: &'m IstioRoute,
     delegate: &'m DelegateRef,
+    mesh: &MeshFacts,
 ) -> Result<Vec<Merged<'m>>, Doubt> {
     let name = delegate.name.required(&delegate.path, "name").map_err(Doubt::from)?;
     let namespace = delegate.namespace.optional()?.unwrap_or(&manifest.namespace);
@@ -57,10 +60,14 @@ fn merge<'m>(
         (other.name == *name && other.namespace == *namespace).then_some((other, view))
     });
     let Some((owner, view)) = found else {
-        return Err(doubt(format!("no manifest has its delegate, the VirtualService {namespace}/{name}")));
+        // No namespace has such a name, also not `.`.
+        if mesh.is_complete || names::label(namespace).is_err() {
+            return Ok(Vec::new());
+        }
+        return Err(doubt(format!("no manifest has its delegate, the VirtualService {namespace}/{name} (--complete)")));
     };
     // Istio ignores the route: only a VirtualService without hosts can be a delegate, and it must be visible.
-    if !view.is_delegate() || !is_visible(view, &owner.namespace, &manifest.namespace)? {
+    if !view.is_delegate() || !is_visible(view, &owner.namespace, &manifest.namespace, mesh)? {
         return Ok(Vec::new());
     }
     is_understood(manifest, &root.written.path)?;
@@ -85,8 +92,8 @@ fn is_understood(manifest: &Manifest, path: &FieldPath) -> Result<(), Doubt> {
     }
 }
 
-fn is_visible(delegate: &VirtualService, own: &str, root: &str) -> Result<bool, UnusableField> {
-    let namespaces = delegate.export_to.optional()?.map_or(&[][..], Vec::as_slice);
+fn is_visible(delegate: &VirtualService, own: &str, root: &str, mesh: &MeshFacts) -> Result<bool, UnusableField> {
+    let namespaces = delegate.export_to.optional()?.filter(|list| !list.is_empty()).unwrap_or(&mesh.default_export_to);
     let is_root = |name: &String| name == "*" || name == root || name == "." && own == root;
     Ok(namespaces.is_empty() || namespaces.iter().any(is_root))
 }

@@ -4,7 +4,9 @@ use super::{ExplainRequest, Explanation, table::EXACT};
 use crate::{
     manifests::Manifest,
     names,
-    views::{Gateway, Service, ServiceEntry, gateway::Server, reader::UnusableField},
+    views::{
+        Gateway, KubernetesGateway, Labels, Service, ServiceEntry, Viewed, gateway::Server, reader::UnusableField,
+    },
 };
 
 /// How exactly a host that a resource names is the one of a request to the mesh, if it is.
@@ -38,8 +40,14 @@ pub(super) fn same_service(named: &str, host: &str) -> bool {
 
 /// Whether the mesh has a Service or `ServiceEntry` for the host, as far as the manifests and the name tell.
 pub(super) fn is_service(manifests: &[Manifest], request: &ExplainRequest) -> bool {
+    let may_exist = !request.mesh.is_complete && names::kubernetes_service(&request.full_host()).is_some();
+    may_exist || is_known(manifests, request)
+}
+
+/// Whether a manifest has a Service or `ServiceEntry` for the host.
+pub(super) fn is_known(manifests: &[Manifest], request: &ExplainRequest) -> bool {
     let asked = request.full_host();
-    names::kubernetes_service(&asked).is_some() || known(manifests).any(|host| same_service(&host, &asked))
+    known(manifests).any(|host| same_service(&host, &asked))
 }
 
 /// The Service that the request names, if a manifest has it.
@@ -67,6 +75,46 @@ pub(super) fn without_port<'m>(manifests: &'m [Manifest], request: &ExplainReque
 /// Whether a manifest has the Service of this host, without this port.
 pub(super) fn lacks_port(manifests: &[Manifest], host: &str, port: u16) -> bool {
     services(manifests).any(|(manifest, service)| host_of(manifest) == host && !service.has_port(port))
+}
+
+/// The port on which the proxy of a gateway listens for requests to the request's port: the target port of the proxy's
+/// Service that has it. (`resolvePorts` in Istio's `gateway.go`.)
+pub(super) fn gateway_port(manifests: &[Manifest], request: &ExplainRequest) -> Option<u16> {
+    let port = request.port?;
+    let labels = request.labels.as_ref().or_else(|| gateway_labels(manifests, request))?;
+    let is_own = |manifest: &Manifest, service: &Service| {
+        request.namespace.as_ref().is_none_or(|namespace| *namespace == manifest.namespace) && service.selects(labels)
+    };
+    let own = services(manifests).filter(|(manifest, service)| is_own(manifest, service));
+    let mut targets: Vec<_> = own.flat_map(|(_, service)| service.targets_of(port)).collect();
+    targets.dedup();
+    match &targets[..] {
+        [] => request.mesh.is_complete.then_some(port),
+        [target] => u16::try_from(target.as_u64()?).ok(),
+        _ => None,
+    }
+}
+
+/// The labels by which the gateway of the request selects its workloads.
+pub(super) fn gateway_labels<'m>(manifests: &'m [Manifest], request: &ExplainRequest) -> Option<&'m Labels> {
+    let (_, view) = gateway(manifests, request.gateway.as_deref()?)?;
+    view.selector.known()
+}
+
+/// Istio's `Gateway` of this `namespace/name`.
+pub(super) fn gateway<'m>(manifests: &'m [Manifest], id: &str) -> Option<(&'m Manifest, &'m Gateway)> {
+    of_id(manifests, id)
+}
+
+/// The Gateway API's `Gateway` of this `namespace/name`.
+pub(super) fn kubernetes_gateway<'m>(manifests: &'m [Manifest], id: &str) -> Option<&'m KubernetesGateway> {
+    of_id(manifests, id).map(|(_, view)| view)
+}
+
+fn of_id<'m, V: Viewed>(manifests: &'m [Manifest], id: &str) -> Option<(&'m Manifest, &'m V)> {
+    let (namespace, name) = id.split_once('/')?;
+    let mut named = manifests.iter().filter(|manifest| manifest.namespace == namespace && manifest.name == name);
+    named.find_map(|manifest| Some((manifest, manifest.view::<V>()?)))
 }
 
 /// Whether a Service with the request's port is among the hosts of a resource. A sidecar then has the resource's routes
@@ -109,11 +157,7 @@ pub(super) struct Listeners<'m> {
 impl<'m> Listeners<'m> {
     /// Those of the request's gateway on the request's port.
     pub(super) fn of(manifests: &'m [Manifest], request: &ExplainRequest) -> Result<Self, UnusableField> {
-        let found = manifests.iter().find_map(|manifest| {
-            let view = manifest.view::<Gateway>()?;
-            let id = format!("{}/{}", manifest.namespace, manifest.name);
-            (request.gateway.as_ref() == Some(&id)).then_some((manifest, view))
-        });
+        let found = request.gateway.as_deref().and_then(|id| gateway(manifests, id));
         let Some((manifest, view)) = found else { return Ok(Self { servers: None, namespace: "" }) };
         let servers = view.servers.optional()?.map_or(&[][..], Vec::as_slice);
         let is_on = |server: &&Server| {

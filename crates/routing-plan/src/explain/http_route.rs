@@ -4,7 +4,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
-    Destination, ExplainRequest, Explanation, hosts,
+    Destination, ExplainRequest, Explanation, answer, hosts,
     listeners::{self, Admission},
     matching::{Doubt, Matched, compare, compare_header},
     table::{Action, Candidate, EXACT, Source, Visibility},
@@ -87,6 +87,7 @@ fn groups<'m>(
     let mut groups: BTreeMap<Group<'m>, Vec<Attached<'m>>> = BTreeMap::new();
     for manifest in manifests {
         let Some(view) = manifest.view::<HttpRoute>() else { continue };
+        note_unsupported(manifest, view, request, explanation);
         if let Err(field) = view.parent_refs.optional().map(drop).and(view.hostnames.optional().map(drop)) {
             let message = format!("{} is not for this request ({field})", manifest.id());
             explanation.assume(message, Some(manifest.location(field.path())));
@@ -121,6 +122,10 @@ fn attach<'m>(
             (of, entry?.view::<ServiceEntry>()?.hosts.items().to_vec())
         }
         (Parent::Gateway(of, name), Some(gateway)) if *gateway == format!("{of}/{name}") => {
+            // Istio's own Gateway of that name is not the parent.
+            if hosts::gateway(manifests, gateway).is_some() && hosts::kubernetes_gateway(manifests, gateway).is_none() {
+                return None;
+            }
             (of, view.hostnames.known().cloned().unwrap_or_else(|| vec!["*".to_owned()]))
         }
         _ => return None,
@@ -169,6 +174,23 @@ fn attach<'m>(
     let port = port.filter(|_| request.gateway.is_none());
     let namespace = if request.gateway.is_none() { namespace } else { "" };
     Some((Group { namespace, port, host }, Attached { manifest, view, parent, rank, is_for, admission }))
+}
+
+/// Notes a parent of the request's name that Istio does not know.
+fn note_unsupported(manifest: &Manifest, view: &HttpRoute, request: &ExplainRequest, explanation: &mut Explanation) {
+    for parent in view.parent_refs.items() {
+        let namespace = parent.namespace.text().unwrap_or(&manifest.namespace);
+        let is_asked = |name: &str| match &request.gateway {
+            None => hosts::same_service(&names::full_host(name, namespace), &request.full_host()),
+            Some(gateway) => *gateway == format!("{namespace}/{name}"),
+        };
+        if let Some(why) = parent.unsupported(&manifest.namespace)
+            && parent.name.text().is_some_and(is_asked)
+        {
+            let location = manifest.location(&parent.written.path);
+            explanation.tried(manifest.name.clone(), location, &Matched::No(vec![why]));
+        }
+    }
 }
 
 /// Istio's one resource for a group.
@@ -295,13 +317,27 @@ pub(super) fn follow(manifest: &Manifest, rule: &Rule, request: &ExplainRequest,
     explanation.assume_without(manifest, rule.written.unknown_paths());
     let backends = rule.written.path.clone().field("backendRefs");
     explanation.assume_without(manifest, manifest.unknown_under(&backends).cloned());
-    if rule.filters.items().iter().any(|filter| filter.kind.is("RequestRedirect")) {
-        explanation.instead = Some("a redirect".into());
-        return;
+    if let Some(filter) = rule.filters.items().iter().find(|filter| filter.kind.is("RequestRedirect")) {
+        let redirect = match filter.request_redirect.required(&filter.path, "requestRedirect") {
+            Ok(redirect) if !redirect.path.is_absent() && redirect.full_path().is_none() => {
+                // The new path depends on the one that matched.
+                Ok(format!("{}: a redirect", redirect.status_code.known().unwrap_or(&302)))
+            }
+            Ok(redirect) => answer::redirect(&redirect.to_istio(), request),
+            Err(field) => Err(field),
+        };
+        return explanation.answer(manifest, redirect);
     }
     let weighs = |backend: &&BackendRef| !matches!(backend.weight, Field::Known(0));
     if !rule.backend_refs.is_wrong() && rule.backend_refs.items().iter().filter(weighs).count() == 0 {
-        explanation.instead = Some("500: the rule has no backend with a weight".into());
+        // `convertHTTPRoute` in `pilot/pkg/config/kube/gateway/conversion.go`: the two branches of Istio differ.
+        let is_1_30 = request.mesh.istio_version.as_deref().is_some_and(|version| version.starts_with("1.30."));
+        let answer = match (rule.backend_refs.items().is_empty(), is_1_30) {
+            (true, true) => "404: the rule has no backend",
+            (true, false) => "500: the rule has no backend (404 on Istio 1.30)",
+            (false, _) => "500: the rule has no backend with a weight",
+        };
+        explanation.instead = Some(answer.into());
         return;
     }
     for backend in rule.backend_refs.items() {
@@ -313,6 +349,7 @@ pub(super) fn follow(manifest: &Manifest, rule: &Rule, request: &ExplainRequest,
     }
     explanation.send_to(manifest, &rule.backend_refs, |backend| backend.resolve(&manifest.namespace));
     explanation.destinations.retain(|to| to.weight != Some(0));
+    explanation.status_of_missing = 500;
 }
 
 impl Rule {
@@ -420,7 +457,7 @@ impl BackendRef {
             _ => return Err(UnusableField::NotUnderstood(self.path.clone().field("kind"))),
         };
         let port = self.port.optional()?.copied();
-        Ok(Destination { host, port, subset: None, weight: self.weight.optional()?.copied() })
+        Ok(Destination { host, port, subset: None, weight: self.weight.optional()?.copied(), status: None })
     }
 }
 

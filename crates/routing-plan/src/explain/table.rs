@@ -13,6 +13,7 @@ use super::{
 use crate::{
     diagnostic::FieldPath,
     manifests::Manifest,
+    names,
     views::{http_route::Rule, virtual_service::IstioRoute},
 };
 
@@ -82,7 +83,7 @@ pub(super) fn in_mesh(
         // Istio has routes for a host that is not one of a Service on this port only.
         match (sources.first(), request.port) {
             (Some(_), None) => explanation.assume("the request is for port 80 (--port)", None),
-            (Some(source), Some(port)) if port != 80 => {
+            (Some(source), Some(port)) if port != 80 && !request.mesh.is_complete => {
                 let message = format!(
                     "whether {} counts on port {port}: no manifest has a ServiceEntry for the host",
                     source.id()
@@ -114,16 +115,19 @@ pub(super) fn in_mesh(
             break;
         }
     }
+    let host = request.full_host();
+    if !is_service && names::kubernetes_service(&host).is_some() {
+        let why = format!("no Service or ServiceEntry has `{host}`, so no proxy knows it");
+        explanation.instead = Some(format!("503: {why} (502 with `REGISTRY_ONLY`)"));
+        return;
+    }
     let port = request.port.map(u64::from);
-    explanation.destinations = vec![Destination { host: request.full_host(), port, subset: None, weight: None }];
+    explanation.destinations = vec![Destination { host, port, subset: None, weight: None, status: None }];
 }
 
 /// The gateway's answer.
 pub(super) fn at_gateway(mut sources: Vec<Source<'_>>, request: &ExplainRequest, explanation: &mut Explanation) {
     sources.retain(|source| !source.is_out());
-    let best = sources.iter().map(|source| source.rank).max().unwrap_or_default();
-    sources.retain(|source| source.rank == best);
-    sources.sort_by(|a, b| a.order(b).unwrap_or(a.visibility.cmp(&b.visibility)));
     let Some(first) = sources.first() else {
         explanation.instead = Some("404: no route binds this host to the gateway".into());
         return;
@@ -132,6 +136,9 @@ pub(super) fn at_gateway(mut sources: Vec<Source<'_>>, request: &ExplainRequest,
         let what = "Gateway of that name the request reaches: one of Istio, or one of the Gateway API";
         return explanation.leave_open(format!("which {what} ({} or {})", first.id(), other.id()), None);
     }
+    let best = sources.iter().map(|source| source.rank).max().unwrap_or_default();
+    sources.retain(|source| source.rank == best);
+    sources.sort_by(|a, b| a.order(b).unwrap_or(a.visibility.cmp(&b.visibility)));
     explanation.resource = Some(sources.iter().map(Source::id).collect::<Vec<_>>().join(" and "));
     let all = sources.iter().flat_map(|source| source.candidates.iter().map(move |candidate| (source, candidate)));
     let (last, first): (Vec<_>, Vec<_>) = all.partition(|(_, candidate)| candidate.catches_all);
@@ -267,7 +274,7 @@ impl<'m> Candidate<'m> {
             explanation.assume(message, Some(self.manifest.location(&wrong.path)));
         }
         match &self.action {
-            Action::VirtualService(route) => virtual_service::follow(self.manifest, route, explanation),
+            Action::VirtualService(route) => virtual_service::follow(self.manifest, route, request, explanation),
             Action::HttpRoute(rule) => http_route::follow(self.manifest, rule, request, explanation),
             Action::Unknown => {}
         }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Destination, ExplainRequest, Explanation, delegates,
+    Destination, ExplainRequest, Explanation, answer, delegates,
     hosts::{self, Listeners},
+    injection::Injection,
     matching::{Doubt, Matched, compare, compare_header},
     table::{Action, Candidate, EXACT, Source, Visibility},
 };
@@ -48,10 +49,16 @@ pub(super) fn sources<'m>(
         let Some(rank) = ranks.max() else { continue };
         // A host that is named as it is is there at the ports of the other hosts too.
         let is_elsewhere = rank == EXACT && hosts::any_has_port(manifests, view.hosts.items(), namespace, request);
-        if is_mesh && !is_elsewhere && hosts::without_port(manifests, request).is_some() {
+        let needs_other = hosts::without_port(manifests, request).is_some()
+            || (request.mesh.is_complete && request.port != Some(80) && !hosts::is_known(manifests, request));
+        if is_mesh && !is_elsewhere && needs_other {
             continue;
         }
         if !is_mesh && !listeners.are_known() {
+            // A VirtualService is not for a Gateway of the Gateway API.
+            if hosts::kubernetes_gateway(manifests, here).is_some() {
+                continue;
+            }
             let message =
                 format!("the gateway `{here}` listens for the host on behalf of {namespace} (no manifest has it)");
             explanation.assume(message, None);
@@ -73,7 +80,8 @@ pub(super) fn sources<'m>(
 
 /// Whether `exportTo` shows it to the proxy, and among which others.
 fn visibility(view: &VirtualService, manifest: &Manifest, request: &ExplainRequest) -> (Visibility, Matched) {
-    let namespaces = view.export_to.items();
+    let own_list = view.export_to.items();
+    let namespaces = if own_list.is_empty() { &request.mesh.default_export_to } else { own_list };
     let has = |name: &str| namespaces.iter().any(|namespace| namespace == name);
     if namespaces.is_empty() || has("*") {
         return (Visibility::Public, Matched::Yes);
@@ -113,7 +121,7 @@ fn candidates<'m>(
     let mut candidates: Vec<Candidate<'m>> = Vec::new();
     // A route that takes every request, if the proxy has it.
     let mut perhaps_last: Option<Doubt> = None;
-    for merged in delegates::expand(manifests, manifest, routes) {
+    for merged in delegates::expand(manifests, manifest, routes, &request.mesh) {
         let delegates::Merged { manifest, index, route } = merged;
         let number = (index + 1).to_string();
         let route = match route {
@@ -147,13 +155,18 @@ fn candidates<'m>(
     candidates
 }
 
-pub(super) fn follow(manifest: &Manifest, route: &IstioRoute, explanation: &mut Explanation) {
+pub(super) fn follow(manifest: &Manifest, route: &IstioRoute, request: &ExplainRequest, explanation: &mut Explanation) {
     explanation.assume_without(manifest, route.written.unknown_paths());
     let destinations = route.written.path.clone().field("route");
     explanation.assume_without(manifest, manifest.unknown_under(&destinations).cloned());
-    let elsewhere = [(&route.redirect, "a redirect"), (&route.direct_response, "a response of the proxy itself")];
-    match elsewhere.into_iter().find_map(|(field, what)| Some((field.known()?, what))) {
-        Some((value, what)) => explanation.instead = Some(format!("{what}: {value}")),
+    let to = match (route.redirect.optional(), route.direct_response.optional()) {
+        (Ok(Some(redirect)), _) => Some(answer::redirect(redirect, request)),
+        (Ok(None), Ok(Some(response))) => Some(answer::direct_response(response)),
+        (Ok(None), Ok(None)) => None,
+        (Err(field), _) | (_, Err(field)) => Some(Err(field)),
+    };
+    match to {
+        Some(answer) => explanation.answer(manifest, answer),
         None if route.route.items().is_empty() && !route.route.is_wrong() => {
             let why = "the route has no `route`, `redirect` or `directResponse`, which Istio refuses";
             let location = manifest.location(&route.written.path);
@@ -165,10 +178,8 @@ pub(super) fn follow(manifest: &Manifest, route: &IstioRoute, explanation: &mut 
         // Of several, one without weight gets nothing (`applyHTTPRouteDestination` in Istio's `route.go`).
         explanation.destinations.retain(|to| to.weight.unwrap_or_default() > 0);
     }
-    if !route.fault.is_absent() {
-        let fault = manifest.location(&route.written.path.clone().field("fault"));
-        explanation.leave_open("which requests the route's `fault` delays or aborts", Some(fault));
-    }
+    explanation.injection = Some(Injection::of(manifest, route));
+    explanation.status_of_missing = 503;
 }
 
 /// Matches of a route that Istio keeps together.
@@ -276,6 +287,7 @@ impl WeightedDestination {
             port: port.copied(),
             subset: to.subset.optional()?.cloned(),
             weight: self.weight.optional()?.copied(),
+            status: None,
         })
     }
 }

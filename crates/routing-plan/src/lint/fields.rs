@@ -12,6 +12,25 @@ use crate::{
     },
 };
 
+/// Of the kinds that are not Kubernetes' own: their schema takes no null. (Seen on an API server: `POST` removes the field,
+/// a server-side apply is refused.)
+pub(super) fn null_field(scope: &Scope<'_>, findings: &mut Findings) {
+    let is_custom = |manifest: &&Manifest| {
+        !matches!(manifest.any_view(), View::Service(_) | View::Workload(_) | View::ReferenceGrant | View::Other)
+    };
+    for manifest in scope.manifests.iter().filter(is_custom) {
+        let is_finding = |path: &&FieldPath| match path.segments() {
+            // The only one that may be null.
+            [_, Segment::Field(name)] if name == "priority" => false,
+            [Segment::Field(first), ..] => first == "spec" && !is_of_envoy(path),
+            _ => false,
+        };
+        for path in manifest.null_fields().iter().filter(is_finding) {
+            findings.add(manifest, path, format!("`{path}` is null"));
+        }
+    }
+}
+
 /// Of the kinds whose views are complete.
 pub(super) fn unknown_field(scope: &Scope<'_>, findings: &mut Findings) {
     let is_complete = |manifest: &&Manifest| {

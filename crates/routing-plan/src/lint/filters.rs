@@ -2,15 +2,15 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use super::{Findings, Scope};
+use super::{Findings, Scope, tokens};
 use crate::{
     attachment::Attachment,
     diagnostic::FieldPath,
-    filter::Fault,
+    filter::{Fault, Stage},
     manifests::Manifest,
     views::{
         EnvoyFilter, View,
-        envoy_filter::{ConfigPatch, Patch},
+        envoy_filter::{ConfigPatch, Patch, WasmConfig},
         reader::Field,
         wasm_plugin::{TrafficSelector, WasmModule},
     },
@@ -35,12 +35,7 @@ pub(super) fn plugin_mode(scope: &Scope<'_>, findings: &mut Findings) {
 pub(super) fn fail_open(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, _) in scope.filters() {
         let paths: Vec<FieldPath> = match (manifest.view::<EnvoyFilter>(), module(manifest)) {
-            (Some(filter), _) => {
-                let open = filter
-                    .wasm()
-                    .filter(|wasm| wasm.fail_open == Field::Known(true) || wasm.failure_policy.is("FAIL_OPEN"));
-                open.map(|wasm| wasm.path.clone()).collect()
-            }
+            (Some(filter), _) => filter.wasm().filter(|wasm| wasm.fails_open()).map(|wasm| wasm.path.clone()).collect(),
             (None, Some(module)) if module.fail_strategy.is("FAIL_OPEN") => {
                 vec![module.path.clone().field("failStrategy")]
             }
@@ -69,20 +64,40 @@ pub(super) fn module_fails_open(scope: &Scope<'_>, findings: &mut Findings) {
 }
 
 pub(super) fn wasm_unpinned(scope: &Scope<'_>, findings: &mut Findings) {
-    let is_pinned = |url: &str, sha256: &Field<String>| {
-        let pinned = sha256.is_wrong() || sha256.text().is_some_and(|hex| !hex.is_empty());
-        pinned || url.contains("@sha256:") || url.starts_with("file://")
-    };
-    for (manifest, _) in scope.filters() {
-        let remote = manifest.view::<EnvoyFilter>().into_iter().flat_map(EnvoyFilter::remote_code);
-        let remote = remote.filter_map(|remote| Some((remote.url()?, &remote.sha256, remote.path.clone())));
-        let module = module(manifest).into_iter();
-        let module =
-            module.filter_map(|module| Some((module.url.text()?, &module.sha256, module.path.clone().field("url"))));
-        for (url, sha256, path) in remote.chain(module) {
-            if !is_pinned(url, sha256) {
-                findings.add(manifest, &path, format!("the module at `{url}` can change without notice"));
-            }
+    for (manifest, Pulled { url, sha256, path, .. }) in pulled(scope) {
+        if !is_image(url) && sha256.is_none() {
+            findings.add(manifest, &path, format!("the module at `{url}` can change without notice"));
+        }
+    }
+}
+
+pub(super) fn tag_moves(scope: &Scope<'_>, findings: &mut Findings) {
+    for (manifest, Pulled { url, sha256, path, .. }) in pulled(scope) {
+        if is_image(url) && digest(url).is_none() {
+            let then = if sha256.is_none() {
+                "and then proxies run different modules"
+            } else {
+                "and `sha256`, which must be the digest of the image's manifest, is then wrong"
+            };
+            findings.add(manifest, &path, format!("the tag of `{url}` can move, {then}"));
+        }
+    }
+}
+
+pub(super) fn oci_sha256(scope: &Scope<'_>, findings: &mut Findings) {
+    for (manifest, Pulled { url, sha256, path, .. }) in pulled(scope) {
+        if let (Some(digest), Some(sha256)) = (digest(url), sha256)
+            && digest != sha256
+        {
+            findings.add(manifest, &path, format!("`sha256` is {sha256}, and the digest in the URL is {digest}"));
+        }
+    }
+}
+
+pub(super) fn pull_can_deny(scope: &Scope<'_>, findings: &mut Findings) {
+    for (manifest, Pulled { url, fails_open, path, .. }) in pulled(scope) {
+        if !fails_open && !is_in_cluster(url) {
+            findings.add(manifest, &path, format!("a proxy that can't pull `{url}` denies every request"));
         }
     }
 }
@@ -99,6 +114,12 @@ pub(super) fn filter_position(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, filter) in scope.filters() {
         for Fault { path, message } in &filter.position_faults {
             findings.add(manifest, path, message);
+        }
+        let is_plugin = manifest.view::<EnvoyFilter>().is_none();
+        let is_early = filter.insertions_at(true).any(|insertion| insertion.stage == Stage::BeforeAuthn);
+        if is_plugin && is_early && tokens::is_at_a_gateway(scope, filter) {
+            let path = FieldPath::default().field("spec").field("phase");
+            findings.add(manifest, &path, "in the phase `AUTHN` the filter runs before Istio verifies the token");
         }
     }
 }
@@ -126,6 +147,11 @@ pub(super) fn filter_overridden(scope: &Scope<'_>, findings: &mut Findings) {
     for own in all.iter().filter(|one| one.manifest.filter().is_some()) {
         for other in all.iter().filter(|other| other.manifest.filter().is_none() && other.meets(own)) {
             for patch in other.view.config_patches.items() {
+                if let Some((path, why)) = breaks_patches(other.manifest, patch) {
+                    let message = format!("{why}: istiod drops the filter that {} inserts, too", own.manifest.id());
+                    findings.add_related((other.manifest, &path), (own.manifest, &own.place()), message);
+                    continue;
+                }
                 let Some((path, operation)) = overrides(patch, &own.names()) else { continue };
                 // What is merged is merged after all filters are inserted.
                 let comes_later = operation.starts_with("MERGE") || own.order(other) != Some(Ordering::Greater);
@@ -194,6 +220,21 @@ fn overrides<'p>(patch: &'p ConfigPatch, names: &[&str]) -> Option<(FieldPath, &
     .then(|| (path.clone().field("operation"), operation))
 }
 
+/// Path of a patch that merges the configuration of one HTTP filter into another, and what it does. istiod panics then, and
+/// drops every patch of the listener (`MergeAnyWithAny` in `pilot/pkg/networking/util/util.go`).
+fn breaks_patches(manifest: &Manifest, patch: &ConfigPatch) -> Option<(FieldPath, String)> {
+    let Patch { operation, path, .. } = patch.patch.known()?;
+    let network = patch.matches.known()?.listener.known()?.filter_chain.known()?.filter.known()?;
+    let into = network.sub_filter.known()?.name.text()?;
+    let kind = path.clone().field("value").field("typed_config").field("@type");
+    let merged =
+        manifest.value_at(&kind)?.as_str()?.strip_prefix("type.googleapis.com/envoy.extensions.filters.http.")?;
+    let is_other = |name: &str| !merged.starts_with(&format!("{name}.v"));
+    let is_merge = patch.apply_to.is("HTTP_FILTER") && operation.is("MERGE");
+    (is_merge && into.strip_prefix("envoy.filters.http.").is_some_and(is_other))
+        .then(|| (kind, format!("`{merged}` is not a configuration of `{into}`")))
+}
+
 /// The resources that insert an HTTP filter, by where they insert it.
 fn by_position<'s>(scope: &Scope<'s>) -> BTreeMap<String, Vec<Applied<'s>>> {
     let mut positions: BTreeMap<String, Vec<Applied<'_>>> = BTreeMap::new();
@@ -208,6 +249,60 @@ fn by_position<'s>(scope: &Scope<'s>) -> BTreeMap<String, Vec<Applied<'s>>> {
         }
     }
     positions
+}
+
+/// A WebAssembly module that Istio's agent pulls.
+struct Pulled<'s> {
+    url: &'s str,
+    /// A text that is not empty.
+    sha256: Option<&'s str>,
+    /// Whether requests pass without the filter if it can't be pulled.
+    fails_open: bool,
+    /// Path of the URL or of what contains it.
+    path: FieldPath,
+}
+
+fn pulled<'s>(scope: &Scope<'s>) -> impl Iterator<Item = (&'s Manifest, Pulled<'s>)> + use<'s> {
+    let text = |field: &'s Field<String>| field.text().filter(|text| !text.is_empty());
+    let of_envoy_filter = move |wasm: &'s WasmConfig| {
+        let remote = wasm.vm_config.known()?.code.known()?.remote.known()?;
+        (!remote.sha256.is_wrong()).then_some(Pulled {
+            url: remote.url()?,
+            sha256: text(&remote.sha256),
+            fails_open: wasm.fails_open(),
+            path: remote.path.clone(),
+        })
+    };
+    let of_plugin = move |module: &'s WasmModule| {
+        (!module.sha256.is_wrong()).then_some(Pulled {
+            url: module.url.text()?,
+            sha256: text(&module.sha256),
+            fails_open: module.fail_strategy.is("FAIL_OPEN"),
+            path: module.path.clone().field("url"),
+        })
+    };
+    scope.filters().flat_map(move |(manifest, _)| {
+        let wasm = manifest.view::<EnvoyFilter>().into_iter().flat_map(EnvoyFilter::wasm).filter_map(of_envoy_filter);
+        let pulled = wasm.chain(module(manifest).and_then(of_plugin)).filter(|one| !one.url.starts_with("file://"));
+        pulled.map(move |one| (manifest, one)).collect::<Vec<_>>()
+    })
+}
+
+/// Whether Istio takes a URL for that of an image: also one without a scheme.
+fn is_image(url: &str) -> bool {
+    url.starts_with("oci://") || !url.contains("://")
+}
+
+/// The digest in the URL of an image, in hexadecimal.
+fn digest(url: &str) -> Option<&str> {
+    url.rsplit_once("@sha256:").map(|(_, hex)| hex)
+}
+
+/// Whether the host of a URL is a Service.
+fn is_in_cluster(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split(['/', ':']).next().unwrap_or_default();
+    matches!(host.rsplit('.').collect::<Vec<_>>()[..], ["svc", ..] | ["local", "cluster", ..])
 }
 
 fn module(manifest: &Manifest) -> Option<&WasmModule> {

@@ -115,7 +115,9 @@ pub(super) fn default_missing(scope: &Scope<'_>, findings: &mut Findings) {
         let Some(delegates) = delegates(scope, manifest, view) else { continue };
         let by_version = routes_by_version(scope, manifest)
             || delegates.iter().any(|delegate| routes_by_version(scope, delegate.manifest));
-        if !by_version {
+        // The API server removes an unknown field, and a route without its condition may be the default.
+        let is_complete = manifest.unknown_under(&view.written.path).next().is_none();
+        if !by_version || !is_complete {
             continue;
         }
         let is_without = |gateway: &String| {
@@ -242,16 +244,11 @@ fn has_regex_path(condition: &http_route::RuleMatch) -> bool {
 
 pub(super) fn value_never_matches(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, view) in scope.all::<VirtualService>() {
-        let is_in_mesh_only = !view.is_delegate() && view.gateways(&manifest.namespace).iter().all(|name| name == MESH);
         for condition in view.http.items().iter().flat_map(|route| route.matches.items()) {
             for (name, wanted) in condition.headers.known().into_iter().flatten() {
                 let path = condition.written.path.clone().field("headers").field(name.clone());
-                if is_claim(name) {
-                    if is_in_mesh_only {
-                        let message = format!("`{name}` is about a verified token, which only gateways know of");
-                        findings.add(manifest, &path, message);
-                    }
-                } else if let Field::Known(StringMatch::Exact(value)) = wanted
+                if let Field::Known(StringMatch::Exact(value)) = wanted
+                    && !is_claim(name)
                     && is_never(scope, name, value)
                 {
                     findings.add(manifest, &path, format!("`{name}` is never `{value}`"));
@@ -316,6 +313,14 @@ pub(super) fn refused_match(scope: &Scope<'_>, findings: &mut Findings) {
                 };
                 findings.add(manifest, &path, why);
             }
+            for (field, map) in [("headers", &condition.headers), ("withoutHeaders", &condition.without_headers)] {
+                for (name, text) in map.known().into_iter().flatten().filter(|(name, _)| is_claim(name)) {
+                    if *text == Field::Known(StringMatch::Present) {
+                        let path = condition.written.path.clone().field(field).field(name.clone());
+                        findings.add(manifest, &path, "a claim without a text: expected `exact`, `prefix` or `regex`");
+                    }
+                }
+            }
         }
     }
     for (manifest, view) in scope.all::<HttpRoute>() {
@@ -349,23 +354,9 @@ fn refused_regex(regex: &str) -> Option<String> {
 pub(super) fn unsupported_parent(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, view) in scope.all::<HttpRoute>() {
         for parent in view.parent_refs.items() {
-            let fields = [&parent.group, &parent.kind, &parent.name];
-            if parent.target(&manifest.namespace).is_some()
-                || parent.name.is_absent()
-                || fields.iter().any(|field| field.is_wrong())
-            {
-                continue;
+            if let Some(why) = parent.unsupported(&manifest.namespace) {
+                findings.add(manifest, &parent.written.path, why);
             }
-            let group = parent
-                .group
-                .text()
-                .map_or("no group (so `gateway.networking.k8s.io`)".to_owned(), |group| format!("the group `{group}`"));
-            let kind = parent.kind.text().unwrap_or("Gateway");
-            findings.add(
-                manifest,
-                &parent.written.path,
-                format!("Istio ignores a parent of the kind `{kind}` with {group}"),
-            );
         }
     }
 }

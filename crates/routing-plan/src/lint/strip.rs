@@ -33,7 +33,7 @@ fn callers(scope: &Scope<'_>, findings: &mut Findings) {
         let labels = workload.labels.known().unwrap_or(&none);
         let mut filters = scope.filters();
         let is_selected =
-            filters.any(|(_, filter)| filter.sidecar && filter.selects(Some(&manifest.namespace), labels));
+            filters.any(|(_, filter)| filter.is_at_sidecars() && filter.selects(Some(&manifest.namespace), labels));
         // Its selector needs a label of the template: without any, it is a patch of a workload.
         let is_patch = workload.labels.is_absent() && NEEDS_LABELS.contains(&&*manifest.kind);
         if workload.has_sidecar() && !is_selected && !is_patch && !workload.labels.is_wrong() {
@@ -47,7 +47,8 @@ fn gateways(scope: &Scope<'_>, manifest: &Manifest, findings: &mut Findings) {
     let Some(view) = manifest.view::<VirtualService>() else { return };
     for (index, name) in view.gateways.items().iter().enumerate().filter(|(_, name)| *name != MESH) {
         let mut filters = scope.filters();
-        if !filters.any(|(carrier, filter)| filter.gateway && is_at(scope, (carrier, filter), manifest, name)) {
+        if !filters.any(|(carrier, filter)| filter.is_at_gateways() && is_at(scope, (carrier, filter), manifest, name))
+        {
             let path = view.written.path.clone().field("gateways").index(index);
             let message = format!("requests to {} through the gateway `{name}` do not pass the filter", manifest.id());
             findings.add(manifest, &path, message);

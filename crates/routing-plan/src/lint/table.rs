@@ -1,6 +1,6 @@
 //! The table of lints.
 
-use super::{Lint, Severity, destinations, fields, filters, objects, refused, routes, strip, tokens, variants};
+use super::{Lint, Severity, Shown, destinations, fields, filters, objects, refused, routes, strip, tokens, variants};
 
 /// Every lint, in the order of the documentation.
 pub const LINTS: &[Lint] = &[
@@ -10,6 +10,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "Two VirtualServices have the same host in the mesh, and the same callers see both",
         effect: "In the mesh Istio does not merge them: it follows the older one and silently ignores the other. (A gateway merges them.)",
         remedy: "Name your own VirtualService as the service's `base` in the plan, and apply only the generated one.",
+        shown: Shown::OnMesh,
         find: routes::duplicate_host,
     },
     Lint {
@@ -18,6 +19,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "A route has a destination that is not in the manifests",
         effect: "Requests that take the route get 503 (500 with HTTPRoute) instead of the main version.",
         remedy: "Add the Service to the manifests, or remove the variant. Name a Service of another namespace as `name.namespace.svc.cluster.local`. Apply a Service before its route, and delete it after its route.",
+        shown: Shown::OnMesh,
         find: destinations::missing_service,
     },
     Lint {
@@ -26,6 +28,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "Routes by version have no default route",
         effect: "Requests without a version, or with one that has no route, get 404.",
         remedy: "Add a last route without `match` to the main version.",
+        shown: Shown::OnMesh,
         find: routes::default_missing,
     },
     Lint {
@@ -34,6 +37,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "A route that takes every request is before other routes",
         effect: "Istio takes the first route that matches, and drops those after one that takes every request.",
         remedy: "Move the route to the end.",
+        shown: Shown::OnMesh,
         find: routes::default_not_last,
     },
     Lint {
@@ -42,6 +46,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "Requests reach a routed service without passing the filter",
         effect: "The header is not set from the token, and a client can forge it.",
         remedy: "Label the workload so that the filter selects it, add the filter to the gateway (`filter.gateways`), or pass the filter's manifest with `--manifests`.",
+        shown: Shown::OnMesh,
         find: strip::header_not_stripped,
     },
     Lint {
@@ -50,6 +55,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "A RequestAuthentication does not forward the token",
         effect: "Istio removes the token from the header in which it has verified it, so neither the filter nor a later hop finds one.",
         remedy: "Set `forwardOriginalToken: true` in each of its `jwtRules`, or let the policy read the header of `outputPayloadToHeader` with `format: payload`.",
+        shown: Shown::OnMesh,
         find: tokens::token_not_forwarded,
     },
     Lint {
@@ -58,6 +64,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "A gateway has the filter but no RequestAuthentication",
         effect: "The filter does not verify signatures: anyone who reaches the gateway can choose versions with a forged token.",
         remedy: "Set `authentication` in the plan, or pass the RequestAuthentication with `--manifests`.",
+        shown: Shown::OnMesh,
         find: tokens::token_not_verified,
     },
     Lint {
@@ -66,6 +73,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "A WasmPlugin or TrafficExtension with the filter does not have `match: [{mode: CLIENT}]`",
         effect: "The filter also runs on inbound requests and removes the headers that the caller's filter has set.",
         remedy: "Set `match: [{mode: CLIENT}]`.",
+        shown: Shown::OnMesh,
         find: filters::plugin_mode,
     },
     Lint {
@@ -74,6 +82,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "The WebAssembly module fails open",
         effect: "After a trap, requests pass without the filter: clients can forge headers until the proxy restarts.",
         remedy: "Set `FAIL_RELOAD` (Istio 1.27; in an EnvoyFilter, Istio 1.25) or `FAIL_CLOSE`.",
+        shown: Shown::OnMesh,
         find: filters::fail_open,
     },
     Lint {
@@ -82,23 +91,52 @@ pub const LINTS: &[Lint] = &[
         wrong: "Envoy fetches the native module, and `nack_on_cache_miss` is not set",
         effect: "Requests pass without the filter until Envoy has the file, which may be never: clients can forge headers.",
         remedy: "Set `nack_on_cache_miss: true` beside `module`.",
+        shown: Shown::OnMesh,
         find: filters::module_fails_open,
     },
     Lint {
         code: "wasm-unpinned",
         severity: Severity::Warning,
-        wrong: "The `url` of a WebAssembly module has no `sha256`",
-        effect: "Anyone who can write to the registry can change what runs in every proxy.",
-        remedy: "With `oci://`, write the digest of the image's manifest into the URL (`@sha256:…`) or into `sha256`. Otherwise \
-                 set `sha256` to the checksum of the file.",
+        wrong: "The `http(s)://` URL of a WebAssembly module has no `sha256`",
+        effect: "Anyone who can write to the server can change what runs in every proxy.",
+        remedy: "Set `sha256` to the checksum of the file.",
+        shown: Shown::Read("`getOrFetch` in Istio's `pkg/wasm/cache.go`"),
         find: filters::wasm_unpinned,
+    },
+    Lint {
+        code: "tag-moves",
+        severity: Severity::Warning,
+        wrong: "A WebAssembly module is pulled by a tag, without the digest of its image",
+        effect: "Anyone who can push to the registry can move the tag. Proxies that pull later then run another module than the others. With `sha256`, which Istio compares with the digest of the image's manifest and not with the file, they deny every request instead.",
+        remedy: "Give the `digest` in the plan, or append it to the URL (`@sha256:…`) and remove `sha256`. `crane digest IMAGE` prints it.",
+        shown: Shown::Read("`getOrFetch` in Istio's `pkg/wasm/cache.go`"),
+        find: filters::tag_moves,
+    },
+    Lint {
+        code: "oci-sha256",
+        severity: Severity::Error,
+        wrong: "The `sha256` of an `oci://` module is not the digest in its URL",
+        effect: "Istio compares `sha256` with the digest of the image's manifest, not with the file. The pull fails, and every outbound request of the workload gets 403.",
+        remedy: "Remove `sha256`: the digest in the URL says it all.",
+        shown: Shown::Read("`getOrFetch` in Istio's `pkg/wasm/cache.go`"),
+        find: filters::oci_sha256,
+    },
+    Lint {
+        code: "pull-can-deny",
+        severity: Severity::Warning,
+        wrong: "A WebAssembly module is pulled from outside the cluster",
+        effect: "If a pull fails, for whatever reason, Istio's agent denies every outbound request of the workload with 403 until a pull succeeds, even if an earlier module ran well. It does not try again until the filter's configuration changes.",
+        remedy: "Use `engine: lua`, or a module that is `inline` in an EnvoyFilter: they need no registry. Or pull from a registry in the cluster, by the name of its Service (`….svc` or `….svc.cluster.local`).",
+        shown: Shown::Read("`MaybeConvertWasmExtensionConfig` in Istio's `pkg/wasm/convert.go`"),
+        find: filters::pull_can_deny,
     },
     Lint {
         code: "value-never-matches",
         severity: Severity::Error,
         wrong: "A route has a condition that is never met",
-        effect: "No request takes the route. The filter sets only versions (1 to 63 of `A-Z a-z 0-9 . _ -`, the first and last alphanumeric); `withoutHeaders` takes an absent header for an empty one; `@request.auth.claims` exists only where a RequestAuthentication has verified the token, which sidecars do not do for requests that their workload sends.",
+        effect: "No request takes the route. The filter sets only versions (1 to 63 of `A-Z a-z 0-9 . _ -`, the first and last alphanumeric); `withoutHeaders` takes an absent header for an empty one.",
         remedy: "Fix the condition. To ask for the absence of a header, write `{}` in `withoutHeaders`.",
+        shown: Shown::OnMesh,
         find: routes::value_never_matches,
     },
     Lint {
@@ -107,6 +145,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "Two EnvoyFilters of one namespace insert a filter at the same position with the same `priority`",
         effect: "Istio applies the older one first, so the order of the filters differs between clusters. (Different priorities fix the order, and so do different namespaces: of equal priorities, the root namespace comes first.)",
         remedy: "Give one of them another `priority`; the default is 0. The filter of this project has 10, which puts it closest to the router.",
+        shown: Shown::OnMesh,
         find: filters::filter_priority,
     },
     Lint {
@@ -115,22 +154,25 @@ pub const LINTS: &[Lint] = &[
         wrong: "The policy in a resource with the filter is not valid",
         effect: "A WebAssembly module refuses it: Envoy keeps the policy before it, and a new proxy has no working filter. Of a Lua filter, the policy in the annotation is what `lint` and `explain` read.",
         remedy: "Fix the field. [policy.md](policy.md) describes each one. Better: change the plan, and render again.",
+        shown: Shown::OnMesh,
         find: filters::policy_invalid,
     },
     Lint {
         code: "filter-position",
         severity: Severity::Error,
-        wrong: "An EnvoyFilter does not insert the filter where outbound requests pass it",
+        wrong: "The filter is not inserted where outbound requests pass it",
         effect: "The filter does not run, or it runs before Istio has verified the token, or it removes headers from inbound requests that the caller's filter has set. Envoy refuses a listener with a filter after the router, and keeps the one before.",
-        remedy: "Use `applyTo: HTTP_FILTER`, the context `SIDECAR_OUTBOUND` or `GATEWAY`, and `INSERT_BEFORE` with the `subFilter` `envoy.filters.http.router` in `envoy.filters.network.http_connection_manager`.",
+        remedy: "In a WasmPlugin or TrafficExtension at a gateway, leave out `phase: AUTHN`. In an EnvoyFilter, use `applyTo: HTTP_FILTER`, the context `SIDECAR_OUTBOUND` or `GATEWAY`, and `INSERT_BEFORE` with the `subFilter` `envoy.filters.http.router` in `envoy.filters.network.http_connection_manager`.",
+        shown: Shown::OnMesh,
         find: filters::filter_position,
     },
     Lint {
         code: "filter-overridden",
         severity: Severity::Error,
         wrong: "An EnvoyFilter merges into, replaces or removes the filter that another one inserts",
-        effect: "Requests pass another filter than the rendered one, or none: clients can forge headers.",
-        remedy: "Match another `subFilter`, or give the patch a lower `priority` than the filter has.",
+        effect: "Requests pass another filter than the rendered one, or none: clients can forge headers. (If the configuration that a `MERGE` brings is of another `@type`, istiod drops every patch of the listener.)",
+        remedy: "Match another `subFilter`, merge a configuration of the same `@type`, or give the patch a lower `priority` than the filter has.",
+        shown: Shown::OnMesh,
         find: filters::filter_overridden,
     },
     Lint {
@@ -139,6 +181,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "A field of a filter resource has a value that the API server refuses",
         effect: "The resource is not applied, so the mesh keeps what it had before.",
         remedy: "Fix the value. A script of more than 65,536 bytes does not fit into a TrafficExtension: use `resource: EnvoyFilter`, `engine: wasm`, or fewer services.",
+        shown: Shown::OnMesh,
         find: fields::invalid_value,
     },
     Lint {
@@ -147,14 +190,16 @@ pub const LINTS: &[Lint] = &[
         wrong: "A variant has expired",
         effect: "`render` refuses it. If its Service is already gone, its requests get 503.",
         remedy: "Run `manifest-gen prune`, which removes the variant files of expired variants.",
+        shown: Shown::OnMesh,
         find: variants::variant_expired,
     },
     Lint {
         code: "object-size",
         severity: Severity::Warning,
         wrong: "A resource is larger than 1 MiB",
-        effect: "etcd refuses requests over 1.5 MiB, and an object grows by what the cluster records in it.",
+        effect: "etcd refuses requests over 1.5 MiB, the API server a ConfigMap over 1 MiB, and an object grows by what the cluster records in it.",
         remedy: "Remove variants, or split the service.",
+        shown: Shown::OnMesh,
         find: objects::object_size,
     },
     Lint {
@@ -163,6 +208,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "An HTTPRoute exceeds the limits of the Gateway API",
         effect: "The API server refuses more than 16 rules, 64 matches in a rule, or 128 matches in total.",
         remedy: "Split it: Istio merges HTTPRoutes that have the same parent.",
+        shown: Shown::OnMesh,
         find: objects::http_route_limits,
     },
     Lint {
@@ -171,6 +217,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "An HTTPRoute of a gateway has a backend in another namespace, which has no ReferenceGrant",
         effect: "Without a grant in that namespace the gateway refuses the reference, and requests that take the rule get 500. (Istio asks for no grant for routes of a Service.)",
         remedy: "Add a ReferenceGrant there, or move the variants to the namespace of the service.",
+        shown: Shown::OnMesh,
         find: destinations::cross_namespace_backend,
     },
     Lint {
@@ -179,6 +226,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "A route has a subset that no DestinationRule defines",
         effect: "Requests that take the route get 503.",
         remedy: "Add the subset to the host's DestinationRule, or pass the DestinationRule with `--manifests`.",
+        shown: Shown::OnMesh,
         find: destinations::subset_missing,
     },
     Lint {
@@ -187,15 +235,26 @@ pub const LINTS: &[Lint] = &[
         wrong: "A variant has the same destination as the default route",
         effect: "Testers believe that they see the variant, but they see the main version.",
         remedy: "Fix the variant's `host`, or remove the variant.",
+        shown: Shown::OnMesh,
         find: routes::variant_is_default,
     },
     Lint {
         code: "wrong-type",
         severity: Severity::Error,
         wrong: "A field has a value of the wrong type",
-        effect: "The API server refuses the resource, so the mesh keeps what it had before. The other lints and `explain` can't use the field.",
-        remedy: "Write the expected type. YAML reads `2`, `true` and `null` as something other than text: quote them.",
+        effect: "The API server refuses the resource, so the mesh keeps what it had before. Only what is null is removed, unless the apply is server-side: a route whose condition is null takes every request. The other lints and `explain` can't use the field.",
+        remedy: "Write the expected type. `kubectl` reads `2`, `true`, `y` and `null` as something other than text: quote them.",
+        shown: Shown::OnMesh,
         find: objects::wrong_type,
+    },
+    Lint {
+        code: "null-field",
+        severity: Severity::Error,
+        wrong: "A field of a resource is null",
+        effect: "The API server refuses a server-side apply (`kubectl apply --server-side`, Flux). Otherwise it removes the field: a condition without its text then asks only whether there is a header, and a route without its conditions takes every request.",
+        remedy: "Write the value, or remove the field. In a Helm template, put it into `with` or `if`.",
+        shown: Shown::OnMesh,
+        find: fields::null_field,
     },
     Lint {
         code: "unknown-field",
@@ -203,14 +262,16 @@ pub const LINTS: &[Lint] = &[
         wrong: "A resource has a field that its kind does not have",
         effect: "`kubectl` refuses the resource; otherwise the API server removes the field, and what it should have said does not count: a route whose condition is misspelt takes every request, a selector without its labels selects every workload.",
         remedy: "Fix the spelling or the indentation of the field.",
+        shown: Shown::OnMesh,
         find: fields::unknown_field,
     },
     Lint {
         code: "refused-match",
         severity: Severity::Error,
         wrong: "A condition has a text that Istio refuses",
-        effect: "Istio's admission webhook refuses the VirtualService. Where nothing refuses it, as an HTTPRoute, Envoy rejects all routes of the port and keeps those that it had.",
+        effect: "Istio's admission webhook refuses the VirtualService. Where nothing refuses it, as an HTTPRoute or a claim without a text, Envoy rejects the routes of all hosts on the port and keeps those that it had.",
         remedy: "Write a regular expression in RE2 syntax (at most 1,024 bytes), or another kind of condition.",
+        shown: Shown::OnMesh,
         find: routes::refused_match,
     },
     Lint {
@@ -218,7 +279,8 @@ pub const LINTS: &[Lint] = &[
         severity: Severity::Error,
         wrong: "A route is against the rules of its kind",
         effect: "The API server refuses an HTTPRoute or GRPCRoute, and Istio's admission webhook a VirtualService: the mesh keeps what it had before.",
-        remedy: "Name each parent once (or with a `sectionName` each), the port of each Service, each header and query parameter of a condition once, and methods in upper case. Write paths as clients send them, and give at least one of several destinations a weight.",
+        remedy: "Name each parent once (or with a `sectionName` each), the port of each Service, each header and query parameter of a condition once, and methods in upper case. Write paths as clients send them, and give at least one of several destinations a weight. In a VirtualService, name each host once, gateways as `namespace/name` or `name`, and ask for `@request.auth.claims` only where all `gateways` are gateways.",
+        shown: Shown::OnMesh,
         find: refused::refused_route,
     },
     Lint {
@@ -227,6 +289,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "An HTTPRoute has a parent of a kind that Istio does not know",
         effect: "The route has no effect on the parent.",
         remedy: "Write `group: ''` and `kind: Service` for a Service. Without `group` the parent is one of the Gateway API.",
+        shown: Shown::OnMesh,
         find: routes::unsupported_parent,
     },
     Lint {
@@ -235,6 +298,7 @@ pub const LINTS: &[Lint] = &[
         wrong: "A rule with a regular expression as path is beside a rule that takes every request",
         effect: "Istio ranks every prefix, also `/`, before regular expressions, so no request reaches the rule.",
         remedy: "Use an exact path or a prefix.",
+        shown: Shown::OnMesh,
         find: routes::rule_unreachable,
     },
 ];

@@ -1,18 +1,17 @@
 //! The filter: the engine, what carries it, and which proxies get it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use routing_claims::Policy;
 
 use super::{
-    FilterCarrier, FilterEngine, MAX_INLINE_CODE_BYTES, ModuleSource, NativeModule, RemoteModule, ResolvedFilter,
-    Resolver, WasmEngine, raise_version, spec,
+    FilterCarrier, FilterEngine, MAX_INLINE_CODE_BYTES, NativeModule, ResolvedFilter, Resolver, raise_version, spec,
 };
 use crate::{
     diagnostic::{Diagnostic, Location},
     istio::{Capability, IstioVersion},
     names,
-    plan::{Engine, FailStrategy, FilterResource, ModuleSpec, WasmSpec},
+    plan::{Engine, FilterResource, ModuleSpec},
 };
 
 impl Resolver<'_> {
@@ -78,7 +77,7 @@ impl Resolver<'_> {
             (Engine::Wasm, Some(wasm)) => self.wasm(wasm, istio),
             (Engine::Wasm, None) => {
                 let diagnostic = Diagnostic::new(filter().field("engine"), "`engine: wasm` needs the field `wasm`");
-                self.report(diagnostic.with_help("give `wasm: {url: …, sha256: …}` or `wasm: {inline: …}`"));
+                self.report(diagnostic.with_help("give `wasm: {image: …, digest: …}` or `wasm: {inline: …}`"));
                 None
             }
         }
@@ -114,7 +113,7 @@ impl Resolver<'_> {
                     let message = format!("expected a URL of `http://` or `https://`, found `{url}`");
                     self.report(Diagnostic::new(module().field("url"), message));
                 }
-                let sha256 = self.sha256(hex, module());
+                let sha256 = self.sha256(hex, module().field("sha256"));
                 NativeModule::Remote { url: url.clone(), cluster: cluster.clone(), sha256 }
             }
             _ => {
@@ -124,93 +123,6 @@ impl Resolver<'_> {
             }
         };
         Some(FilterCarrier::NativeModule(module))
-    }
-
-    fn wasm(&mut self, spec: &WasmSpec, istio: IstioVersion) -> Option<FilterCarrier> {
-        let sha256 = spec.sha256.as_ref().map(|hex| self.sha256(hex, wasm()));
-        let fail_strategy = self.fail_strategy(spec, istio);
-        let module = match (&spec.url, &spec.inline) {
-            (Some(url), None) => ModuleSource::Remote(RemoteModule { url: self.url(url), sha256 }),
-            (None, Some(path)) => self.inline(path)?,
-            (Some(_), Some(_)) => {
-                self.report(Diagnostic::new(wasm().field("inline"), "expected either `url` or `inline`, found both"));
-                return None;
-            }
-            (None, None) => {
-                self.report(Diagnostic::new(wasm(), "expected `url` or `inline`, found neither"));
-                return None;
-            }
-        };
-        match (self.plan.spec.filter.resource, module) {
-            (FilterResource::EnvoyFilter, module) => {
-                Some(FilterCarrier::EnvoyFilter(FilterEngine::Wasm(WasmEngine { module, fail_strategy })))
-            }
-            (FilterResource::WasmPlugin, ModuleSource::Remote(module)) => {
-                Some(FilterCarrier::WasmPlugin(WasmEngine { module, fail_strategy }))
-            }
-            (FilterResource::TrafficExtension, ModuleSource::Remote(module)) => {
-                Some(FilterCarrier::TrafficExtension(FilterEngine::Wasm(WasmEngine { module, fail_strategy })))
-            }
-            (resource, ModuleSource::Inline(_)) => {
-                let message = format!("a {resource:?} can't carry the module itself");
-                let diagnostic = Diagnostic::new(wasm().field("inline"), message);
-                self.report(diagnostic.with_help("give a `url`, or use `resource: EnvoyFilter`"));
-                None
-            }
-        }
-    }
-
-    fn sha256(&mut self, hex: &str, of: Location) -> String {
-        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            self.report(Diagnostic::new(of.field("sha256"), format!("expected 64 hex digits, found `{hex}`")));
-        }
-        hex.to_lowercase()
-    }
-
-    fn fail_strategy(&mut self, spec: &WasmSpec, istio: IstioVersion) -> FailStrategy {
-        let resource = self.plan.spec.filter.resource;
-        let reload = match resource {
-            FilterResource::EnvoyFilter => Capability::EnvoyFailurePolicy,
-            FilterResource::WasmPlugin | FilterResource::TrafficExtension => Capability::PluginFailReload,
-        };
-        if spec.fail_strategy == Some(FailStrategy::FailReload) && !istio.has(reload) {
-            let message = format!(
-                "with `resource: {resource:?}` FAIL_RELOAD exists since Istio {}, and `istioVersion` is {istio}",
-                reload.since()
-            );
-            let diagnostic = Diagnostic::new(wasm().field("failStrategy"), message);
-            self.report(diagnostic.with_help(raise_version("FAIL_CLOSE")));
-        }
-        let default = if istio.has(reload) { FailStrategy::FailReload } else { FailStrategy::FailClose };
-        spec.fail_strategy.unwrap_or(default)
-    }
-
-    fn url(&mut self, url: &str) -> String {
-        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-        if !matches!(scheme, Some("oci" | "http" | "https" | "file")) {
-            let message = format!("expected a URL of `oci://`, `https://`, `http://` or `file://`, found `{url}`");
-            self.report(Diagnostic::new(wasm().field("url"), message));
-        }
-        url.to_owned()
-    }
-
-    fn inline(&mut self, path: &str) -> Option<ModuleSource> {
-        let location = wasm().field("inline");
-        if self.plan.spec.filter.resource != FilterResource::EnvoyFilter {
-            // The file is not needed to say that it can't be carried.
-            return Some(ModuleSource::Inline(Arc::default()));
-        }
-        let bytes = match self.files.modules.get(path) {
-            Some(Ok(bytes)) => Arc::clone(bytes),
-            Some(Err(error)) => return self.unreadable(location, path, &error.0),
-            None => return self.unreadable(location, path, NOT_GIVEN),
-        };
-        if !bytes.starts_with(b"\0asm") {
-            let message = format!("expected a WebAssembly module, found something else in {path}");
-            self.report(Diagnostic::new(location, message));
-            return None;
-        }
-        Some(ModuleSource::Inline(bytes))
     }
 
     /// Checks that the script with the policy fits into the resource.
@@ -240,12 +152,8 @@ impl Resolver<'_> {
 /// Of a file that the caller does not have.
 pub(super) const NOT_GIVEN: &str = "the file was not given";
 
-fn filter() -> Location {
+pub(super) fn filter() -> Location {
     spec().field("filter")
-}
-
-fn wasm() -> Location {
-    filter().field("wasm")
 }
 
 fn module() -> Location {

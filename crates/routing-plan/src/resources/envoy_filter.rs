@@ -136,7 +136,7 @@ fn context(hop: Hop) -> &'static str {
 fn wasm(plan: &ResolvedPlan, name: &str, engine: &WasmEngine<ModuleSource>) -> Wasm {
     let code = match &engine.module {
         ModuleSource::Inline(bytes) => Code::Local(Source::InlineBytes(STANDARD.encode(bytes))),
-        ModuleSource::Remote(RemoteModule { url, sha256 }) => match url.strip_prefix("file://") {
+        ModuleSource::Remote(RemoteModule { url, sha256, .. }) => match url.strip_prefix("file://") {
             Some(path) => Code::Local(Source::Filename(path.to_owned())),
             None => Code::Remote {
                 // Istio's agent fetches by the address alone; Envoy requires the other fields.

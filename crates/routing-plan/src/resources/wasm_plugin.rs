@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Hop, KubernetesResource, LabelSelector, Resource, filter_metadata, json};
 use crate::{
-    plan::FailStrategy,
+    plan::{FailStrategy, PullPolicy},
     resolve::{RemoteModule, ResolvedPlan, WasmEngine},
 };
 
@@ -31,8 +31,15 @@ pub(super) fn generate(
 
 /// The module and its configuration, in the form that a `TrafficExtension` has too.
 pub(super) fn wasm(plan: &ResolvedPlan, engine: &WasmEngine<RemoteModule>) -> Wasm {
-    let WasmEngine { module: RemoteModule { url, sha256 }, fail_strategy } = engine.clone();
-    Wasm { fail_strategy, plugin_config: json(plan.policy.config()), sha256, url }
+    let WasmEngine { module: RemoteModule { url, sha256, pull_secret, pull_policy }, fail_strategy } = engine.clone();
+    Wasm {
+        fail_strategy,
+        image_pull_policy: pull_policy,
+        image_pull_secret: pull_secret,
+        plugin_config: json(plan.policy.config()),
+        sha256,
+        url,
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -54,6 +61,10 @@ pub(super) struct TrafficSelector {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Wasm {
     fail_strategy: FailStrategy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_pull_policy: Option<PullPolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_pull_secret: Option<String>,
     plugin_config: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,

@@ -6,7 +6,10 @@ use super::{
     reader::{Field, Fields, ReadFields},
     selector::{Labels, TargetRef},
 };
-use crate::diagnostic::FieldPath;
+use crate::{
+    diagnostic::FieldPath,
+    filter_names::{FilterKind, current_name},
+};
 
 /// Its `spec`.
 #[derive(Debug, Clone)]
@@ -36,10 +39,43 @@ pub(crate) struct ConfigPatch {
 #[derive(Debug, Clone)]
 pub(crate) struct PatchMatch {
     pub(crate) context: Field<String>,
-    /// Versions of proxies, which nothing here can tell.
-    pub(crate) proxy: Field<Value>,
+    pub(crate) proxy: Field<ProxyMatch>,
     pub(crate) listener: Field<ListenerMatch>,
+    pub(crate) route_configuration: Field<RouteConfigurationMatch>,
+    pub(crate) cluster: Field<ClusterMatch>,
     pub(crate) path: FieldPath,
+}
+
+/// The proxies that a patch is for.
+#[derive(Debug, Clone)]
+pub(crate) struct ProxyMatch {
+    /// A regular expression.
+    pub(crate) version: Field<String>,
+    /// Paths of what else only some proxies fulfil.
+    pub(crate) narrow: Vec<FieldPath>,
+    pub(crate) path: FieldPath,
+}
+
+/// Routes.
+#[derive(Debug, Clone)]
+pub(crate) struct RouteConfigurationMatch {
+    pub(crate) port: Field<u64>,
+    pub(crate) virtual_host: Field<VirtualHostMatch>,
+    pub(crate) path: FieldPath,
+}
+
+/// The routes of a host.
+#[derive(Debug, Clone)]
+pub(crate) struct VirtualHostMatch {
+    /// `host:port`.
+    pub(crate) name: Field<String>,
+}
+
+/// Where requests go.
+#[derive(Debug, Clone)]
+pub(crate) struct ClusterMatch {
+    /// A host.
+    pub(crate) service: Field<String>,
 }
 
 /// A listener and what is in it.
@@ -208,11 +244,6 @@ impl EnvoyFilter {
         })
     }
 
-    /// The modules that it makes Envoy fetch.
-    pub(crate) fn remote_code(&self) -> impl Iterator<Item = &RemoteCode> {
-        self.wasm().filter_map(|wasm| wasm.vm_config.known()?.code.known()?.remote.known())
-    }
-
     /// The script of the first Lua filter that it inserts.
     pub(crate) fn script(&self) -> Option<&str> {
         self.typed_configs().find_map(|config| match config {
@@ -226,6 +257,22 @@ impl EnvoyFilter {
     fn typed_configs(&self) -> impl Iterator<Item = &TypedConfig> {
         let patches = self.config_patches.items().iter().filter_map(|patch| patch.patch.known());
         patches.filter_map(|patch| patch.value.known()).filter_map(|value| value.typed_config.known())
+    }
+}
+
+impl WasmConfig {
+    /// Whether requests pass without the filter if the module can't run.
+    pub(crate) fn fails_open(&self) -> bool {
+        self.fail_open == Field::Known(true) || self.failure_policy.is("FAIL_OPEN")
+    }
+}
+
+impl ListenerMatch {
+    /// Whether it asks for an HTTP filter by a name that no Envoy has any more.
+    pub(crate) fn is_beside_old_filter(&self) -> bool {
+        let filter = self.filter_chain.known().and_then(|chain| chain.filter.known());
+        let sub_filter = filter.and_then(|filter| filter.sub_filter.known());
+        sub_filter.and_then(|one| one.name.text()).is_some_and(|name| current_name(FilterKind::Http, name).is_some())
     }
 }
 
@@ -266,13 +313,42 @@ impl ReadFields for ConfigPatch {
 
 impl ReadFields for PatchMatch {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        fields.inert(&["cluster", "routeConfiguration", "waypoint"]);
+        fields.inert(&["waypoint"]);
         Self {
             context: fields.field("context"),
             proxy: fields.field("proxy"),
             listener: fields.field("listener"),
+            route_configuration: fields.field("routeConfiguration"),
+            cluster: fields.field("cluster"),
             path: fields.path(),
         }
+    }
+}
+
+impl ReadFields for ProxyMatch {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self { version: fields.field("proxyVersion"), narrow: narrow(fields, &["metadata"]), path: fields.path() }
+    }
+}
+
+impl ReadFields for RouteConfigurationMatch {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        fields.inert(&["gateway", "name", "portName"]);
+        Self { port: fields.field("portNumber"), virtual_host: fields.field("vhost"), path: fields.path() }
+    }
+}
+
+impl ReadFields for VirtualHostMatch {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        fields.inert(&["domainName", "route"]);
+        Self { name: fields.field("name") }
+    }
+}
+
+impl ReadFields for ClusterMatch {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        fields.inert(&["name", "portNumber", "subset"]);
+        Self { service: fields.field("service") }
     }
 }
 

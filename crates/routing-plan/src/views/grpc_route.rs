@@ -76,7 +76,8 @@ impl MethodMatch {
         };
         let wrong = [&self.kind, &self.service, &self.method].into_iter().find(|field| field.is_wrong());
         let value = wrong.cloned().unwrap_or(Field::Known(value));
-        PathMatch { kind: Field::Known(kind.to_owned()), value, written: self.written }
+        let is_empty_method = self.service.is_absent() && self.method.is_absent();
+        PathMatch { kind: Field::Known(kind.to_owned()), value, is_empty_method, written: self.written }
     }
 }
 

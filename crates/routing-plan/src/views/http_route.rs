@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::reader::{Field, Fields, ReadFields, Written};
+use super::{
+    reader::{Field, Fields, ReadFields, Written},
+    virtual_service::Redirect,
+};
 use crate::{diagnostic::FieldPath, names};
 
 /// Its `spec`.
@@ -65,6 +68,8 @@ pub(crate) struct RuleMatch {
 pub(crate) struct PathMatch {
     pub(crate) kind: Field<String>,
     pub(crate) value: Field<String>,
+    /// Whether it stands for a `method` of a `GRPCRoute` that names neither a service nor a method.
+    pub(crate) is_empty_method: bool,
     pub(crate) written: Written,
 }
 
@@ -81,7 +86,24 @@ pub(crate) struct NamedMatch {
 #[derive(Debug, Clone)]
 pub(crate) struct RuleFilter {
     pub(crate) kind: Field<String>,
+    pub(crate) request_redirect: Field<RequestRedirect>,
     pub(crate) path: FieldPath,
+}
+
+/// Where a client is sent instead.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestRedirect {
+    pub(crate) hostname: Field<String>,
+    pub(crate) path: Field<PathModifier>,
+    pub(crate) port: Field<u64>,
+    pub(crate) scheme: Field<String>,
+    pub(crate) status_code: Field<u64>,
+}
+
+/// A new path.
+#[derive(Debug, Clone)]
+pub(crate) struct PathModifier {
+    pub(crate) replace_full_path: Field<String>,
 }
 
 /// Where a rule sends a request.
@@ -130,6 +152,40 @@ impl ParentRef {
             (super::GATEWAY_API, "Gateway") => Some(Parent::Gateway(namespace, name)),
             (super::GATEWAY_API, "ListenerSet") => Some(Parent::ListenerSet),
             _ => None,
+        }
+    }
+
+    /// Why Istio ignores it, if it does not know its kind.
+    pub(crate) fn unsupported(&self, namespace: &str) -> Option<String> {
+        let is_unusable =
+            self.name.is_absent() || [&self.group, &self.kind, &self.name].iter().any(|one| one.is_wrong());
+        if is_unusable || self.target(namespace).is_some() {
+            return None;
+        }
+        let group = self.group.text().map(|group| format!("the group `{group}`"));
+        let group = group.unwrap_or_else(|| format!("no group (so `{}`)", super::GATEWAY_API));
+        Some(format!("Istio ignores a parent of the kind `{}` with {group}", self.kind.text().unwrap_or("Gateway")))
+    }
+}
+
+impl RequestRedirect {
+    /// The whole new path.
+    pub(crate) fn full_path(&self) -> Option<&str> {
+        self.path.known()?.replace_full_path.text()
+    }
+
+    /// As Istio has it: the port is the one of the request, unless a scheme says otherwise. (`createRedirectFilter` in
+    /// `conversion.go`.)
+    pub(crate) fn to_istio(&self) -> Redirect {
+        let derive_port = if self.scheme.is_absent() { "FROM_REQUEST_PORT" } else { "FROM_PROTOCOL_DEFAULT" };
+        let default_code = Field::Known(302);
+        Redirect {
+            authority: self.hostname.clone(),
+            derive_port: Field::Known(derive_port.to_owned()),
+            port: self.port.clone(),
+            code: if self.status_code.is_absent() { default_code } else { self.status_code.clone() },
+            scheme: self.scheme.clone(),
+            uri: self.full_path().map_or(Field::Absent, |path| Field::Known(path.to_owned())),
         }
     }
 }
@@ -227,7 +283,12 @@ impl ReadFields for RuleMatch {
 
 impl ReadFields for PathMatch {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        Self { kind: fields.field("type"), value: fields.field("value"), written: fields.written() }
+        Self {
+            kind: fields.field("type"),
+            value: fields.field("value"),
+            is_empty_method: false,
+            written: fields.written(),
+        }
     }
 }
 
@@ -246,7 +307,26 @@ impl ReadFields for RuleFilter {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
         // What a filter of any type is told.
         fields.in_part();
-        Self { kind: fields.field("type"), path: fields.path() }
+        Self { kind: fields.field("type"), request_redirect: fields.field("requestRedirect"), path: fields.path() }
+    }
+}
+
+impl ReadFields for RequestRedirect {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self {
+            hostname: fields.field("hostname"),
+            path: fields.field("path"),
+            port: fields.field("port"),
+            scheme: fields.field("scheme"),
+            status_code: fields.field("statusCode"),
+        }
+    }
+}
+
+impl ReadFields for PathModifier {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        fields.inert(&["replacePrefixMatch", "type"]);
+        Self { replace_full_path: fields.field("replaceFullPath") }
     }
 }
 

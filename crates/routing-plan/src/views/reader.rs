@@ -9,7 +9,7 @@ use crate::diagnostic::FieldPath;
 /// A field of a view.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Field<T> {
-    /// Not written, or null, which Kubernetes takes for not written.
+    /// Not written, or null, which Kubernetes takes for not written unless it refuses it.
     #[default]
     Absent,
     /// A value of the type that the view expects.
@@ -50,6 +50,8 @@ pub(crate) struct Reading {
     pub(crate) wrong: Vec<WrongType>,
     /// Fields that the view does not know.
     pub(crate) unknown: Vec<FieldPath>,
+    /// Fields that are null.
+    pub(crate) null: Vec<FieldPath>,
 }
 
 /// What an object knows of itself.
@@ -256,6 +258,12 @@ impl Read for u64 {
     }
 }
 
+impl Read for f64 {
+    fn read(value: &Value, path: &FieldPath, reading: &mut Reading) -> Option<Self> {
+        expect(value.as_f64(), "a number", value, path, reading)
+    }
+}
+
 /// Of any type, as it is.
 impl Read for Value {
     fn read(value: &Value, _: &FieldPath, _: &mut Reading) -> Option<Self> {
@@ -293,6 +301,8 @@ impl<T: Read> Read for Field<T> {
 impl<T: ReadFields> Read for T {
     fn read(value: &Value, path: &FieldPath, reading: &mut Reading) -> Option<Self> {
         let values = expect(value.as_object(), "a mapping", value, path, reading)?;
+        let null = values.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| path.clone().field(name.clone()));
+        reading.null.extend(null);
         let mut fields = Fields { values, path, known: Vec::new(), in_part: false, reading };
         let read = T::read_fields(&mut fields);
         let unknown: Vec<_> = fields.unknown().map(|name| path.clone().field(name.clone())).collect();

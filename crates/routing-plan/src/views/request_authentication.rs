@@ -1,5 +1,7 @@
 //! Istio's `RequestAuthentication`.
 
+use routing_claims::{PolicyConfig, TokenFormat};
+
 use super::{
     reader::{Field, Fields, ReadFields},
     selector::{LabelSelector, TargetRef},
@@ -30,6 +32,40 @@ pub(crate) struct JwtRule {
 #[derive(Debug, Clone)]
 pub(crate) struct JwtHeader {
     pub(crate) name: Field<String>,
+}
+
+impl JwtRule {
+    /// Why a policy finds no token after this rule has verified it. Envoy removes the token from the header that it was in, but
+    /// not from a cookie (`removeJwt` in its `jwt_authn/extractor.cc`, read).
+    pub(crate) fn loses_token(&self, policy: &PolicyConfig) -> Option<String> {
+        if !matches!(self.forward_original_token, Field::Absent | Field::Known(false)) || self.from_headers.is_wrong() {
+            return None;
+        }
+        let is_default = [
+            self.from_headers.items().is_empty(),
+            self.from_cookies.items().is_empty(),
+            self.from_params.items().is_empty(),
+        ];
+        let verified: Vec<&str> = if is_default == [true; 3] {
+            vec!["authorization"]
+        } else {
+            self.from_headers.items().iter().filter_map(|header| header.name.text()).collect()
+        };
+        let reads = |header: &str| policy.from_headers.iter().any(|source| source.name.eq_ignore_ascii_case(header));
+        match self.output_payload_to_header.text() {
+            Some(output) if reads(output) && policy.format == TokenFormat::Payload => None,
+            Some(output) if reads(output) => Some(format!(
+                "writes the payload to `{output}`, which the policy reads as a whole token (`format: payload`)"
+            )),
+            Some(output) if policy.format == TokenFormat::Payload => {
+                let read = policy.from_headers.first().map_or("a cookie", |source| &*source.name);
+                Some(format!("writes the payload to `{output}`, but the policy reads it from `{read}`"))
+            }
+            _ => {
+                verified.iter().any(|header| reads(header)).then(|| "removes the token after it has verified it".into())
+            }
+        }
+    }
 }
 
 impl ReadFields for RequestAuthentication {

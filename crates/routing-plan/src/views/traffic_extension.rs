@@ -13,6 +13,7 @@ pub(crate) struct TrafficExtension {
     pub(crate) selector: Field<LabelSelector>,
     pub(crate) target_refs: Field<Vec<TargetRef>>,
     pub(crate) matches: Field<Vec<TrafficSelector>>,
+    pub(crate) phase: Field<String>,
     pub(crate) lua: Field<LuaCode>,
     pub(crate) wasm: Field<WasmModule>,
 }
@@ -26,11 +27,12 @@ pub(crate) struct LuaCode {
 
 impl ReadFields for TrafficExtension {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        fields.inert(&["phase", "priority"]);
+        fields.inert(&["priority"]);
         Self {
             selector: fields.field("selector"),
             target_refs: fields.field("targetRefs"),
             matches: fields.field("match"),
+            phase: fields.field("phase"),
             lua: fields.field("lua"),
             wasm: fields.field("wasm"),
         }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::{
     reader::{Field, Fields, ReadFields, Written},
     string_match::StringMatch,
@@ -26,11 +24,67 @@ pub(crate) struct IstioRoute {
     pub(crate) name: Field<String>,
     pub(crate) matches: Field<Vec<RouteMatch>>,
     pub(crate) route: Field<Vec<WeightedDestination>>,
-    pub(crate) redirect: Field<Value>,
-    pub(crate) direct_response: Field<Value>,
+    pub(crate) redirect: Field<Redirect>,
+    pub(crate) direct_response: Field<DirectResponse>,
     pub(crate) delegate: Field<DelegateRef>,
-    pub(crate) fault: Field<Value>,
+    pub(crate) fault: Field<FaultInjection>,
     pub(crate) written: Written,
+}
+
+/// Where a client is sent instead.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Redirect {
+    pub(crate) authority: Field<String>,
+    pub(crate) derive_port: Field<String>,
+    pub(crate) port: Field<u64>,
+    pub(crate) code: Field<u64>,
+    pub(crate) scheme: Field<String>,
+    pub(crate) uri: Field<String>,
+}
+
+/// An answer of the proxy itself.
+#[derive(Debug, Clone)]
+pub(crate) struct DirectResponse {
+    pub(crate) body: Field<ResponseBody>,
+    pub(crate) status: Field<u64>,
+    pub(crate) path: FieldPath,
+}
+
+/// Its body, as text or as bytes in Base64.
+#[derive(Debug, Clone)]
+pub(crate) struct ResponseBody {
+    pub(crate) bytes: Field<String>,
+    pub(crate) string: Field<String>,
+}
+
+/// What is done to requests on purpose.
+#[derive(Debug, Clone)]
+pub(crate) struct FaultInjection {
+    pub(crate) abort: Field<Abort>,
+    pub(crate) delay: Field<Delay>,
+    pub(crate) written: Written,
+}
+
+/// Requests that have to wait.
+#[derive(Debug, Clone)]
+pub(crate) struct Delay {
+    pub(crate) percentage: Field<Percentage>,
+}
+
+/// Requests that get an answer without a Service.
+#[derive(Debug, Clone)]
+pub(crate) struct Abort {
+    pub(crate) http_status: Field<u64>,
+    pub(crate) percentage: Field<Percentage>,
+    pub(crate) written: Written,
+}
+
+/// A share of requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Percentage {
+    /// From 0 to 100.
+    pub(crate) value: Field<f64>,
+    pub(crate) path: FieldPath,
 }
 
 /// The `VirtualService` whose routes take a route's place.
@@ -203,6 +257,63 @@ impl ReadFields for IstioRoute {
             fault: fields.field("fault"),
             written: fields.written(),
         }
+    }
+}
+
+impl ReadFields for Redirect {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self {
+            authority: fields.field("authority"),
+            derive_port: fields.field("derivePort"),
+            port: fields.field("port"),
+            code: fields.field("redirectCode"),
+            scheme: fields.field("scheme"),
+            uri: fields.field("uri"),
+        }
+    }
+}
+
+impl ReadFields for DirectResponse {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self { body: fields.field("body"), status: fields.field("status"), path: fields.path() }
+    }
+}
+
+impl ReadFields for ResponseBody {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self { bytes: fields.field("bytes"), string: fields.field("string") }
+    }
+}
+
+impl ReadFields for FaultInjection {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self { abort: fields.field("abort"), delay: fields.field("delay"), written: fields.written() }
+    }
+}
+
+impl ReadFields for Delay {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        // How long.
+        fields.inert(&["exponentialDelay", "fixedDelay", "percent"]);
+        Self { percentage: fields.field("percentage") }
+    }
+}
+
+impl ReadFields for Abort {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        // The status of an answer to gRPC requests, instead of `httpStatus`.
+        fields.inert(&["grpcStatus", "http2Error"]);
+        Self {
+            http_status: fields.field("httpStatus"),
+            percentage: fields.field("percentage"),
+            written: fields.written(),
+        }
+    }
+}
+
+impl ReadFields for Percentage {
+    fn read_fields(fields: &mut Fields<'_>) -> Self {
+        Self { value: fields.field("value"), path: fields.path() }
     }
 }
 

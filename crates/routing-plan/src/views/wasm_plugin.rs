@@ -17,6 +17,7 @@ pub(crate) struct WasmPlugin {
     pub(crate) target_ref: Field<TargetRef>,
     pub(crate) target_refs: Field<Vec<TargetRef>>,
     pub(crate) matches: Field<Vec<TrafficSelector>>,
+    pub(crate) phase: Field<String>,
     pub(crate) module: WasmModule,
 }
 
@@ -41,12 +42,13 @@ pub(crate) struct TrafficSelector {
 
 impl ReadFields for WasmPlugin {
     fn read_fields(fields: &mut Fields<'_>) -> Self {
-        fields.inert(&["phase", "priority"]);
+        fields.inert(&["priority"]);
         Self {
             selector: fields.field("selector"),
             target_ref: fields.field("targetRef"),
             target_refs: fields.field("targetRefs"),
             matches: fields.field("match"),
+            phase: fields.field("phase"),
             module: WasmModule::read_fields(fields),
         }
     }
