@@ -123,7 +123,8 @@ fn policy(schema: &Value) -> Result<String> {
 fn prometheus_rules() -> Result<String> {
     let mut rules = String::from(RULES);
     let outcomes = Outcome::ALL.iter().map(|outcome| ("requests", "outcome", outcome.code()));
-    let faults = ClaimFault::ALL.iter().map(|fault| ("faults", "fault", fault.code()));
+    let faults = ClaimFault::ALL.iter().map(|fault| fault.code()).chain(CarryFault::ALL.iter().map(|fault| fault.code()));
+    let faults = faults.map(|code| ("faults", "fault", code));
     for (what, label, code) in outcomes.chain(faults) {
         let counter = code.replace('-', "_");
         writeln!(rules, "    - record: routing_claims:{what}:rate5m")?;
@@ -314,7 +315,7 @@ that each engine was run on are in [engines.md](engines.md).
 |---|---|
 | plan and variant files, `routing-claims.dev/v1alpha1` | A minor version may add a field, or replace one. It reads the replaced form for two more minor versions and at least six months, and says which field replaces it. After that, the old form is an error that names the new one. `manifest-gen migrate` rewrites old forms. A form is never given a second meaning. |
 | the policy (JSON) | As plan files. A filter also reads the policies of the minor version before it, because filters and policies roll out separately. |
-| outcomes and claim faults | A code keeps its meaning. A minor version may add a code. |
+| outcomes and faults | A code keeps its meaning. A minor version may add a code. |
 | counters, headers, labels and annotations that a mesh sees | Stable. A replaced name is announced one minor version ahead. |
 | lint codes, and the JSON of `lint`, `explain` and `diff` | A minor version may add codes and fields. |
 | the crate `routing-claims` | Semantic Versioning, checked by cargo-semver-checks in CI. Its `rust-version` may rise with a minor version. |
