@@ -3,6 +3,7 @@
 mod answer;
 mod bystanders;
 mod delegates;
+pub mod hops;
 mod hosts;
 mod http_route;
 mod injection;
@@ -16,6 +17,7 @@ use std::{
     fmt::{self, Write},
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use routing_claims::{Decider, Policy, PolicyConfig, TokenFormat};
 use serde::Serialize;
 
@@ -90,6 +92,8 @@ pub struct Explanation {
     pub removed: Vec<String>,
     /// Headers that the filter sets.
     pub set: Vec<(String, String)>,
+    /// The choice that the filter writes to the carrier for the next hop, as JSON.
+    pub carried: Option<String>,
     /// The resource that routes the host.
     pub resource: Option<String>,
     /// The rules in the order in which they are tried, up to the one that matches.
@@ -105,6 +109,9 @@ pub struct Explanation {
     /// The `fault` of the route that takes the request.
     #[serde(skip)]
     injection: Option<Injection>,
+    /// What else may change the headers on the way to the service: the resource, and the field that says so.
+    #[serde(skip)]
+    header_changes: Vec<(String, Location)>,
     /// The status of a request to a host that the mesh does not have, by the kind of the resource.
     #[serde(skip)]
     status_of_missing: u16,
@@ -153,7 +160,20 @@ pub struct Destination {
 
 /// Tells what happens to a request at a time in Unix seconds.
 #[must_use]
-pub fn explain(manifests: &[Manifest], unchanged: &ExplainRequest, now: i64) -> Explanation {
+pub fn explain(manifests: &[Manifest], request: &ExplainRequest, now: i64) -> Explanation {
+    trace(manifests, request, now).explanation
+}
+
+/// What happens to a request, and what comes out of the proxy.
+struct Trace<'m> {
+    explanation: Explanation,
+    /// The header lines after the filter.
+    sent: Vec<(String, String)>,
+    /// The policy of the filter that the request passes.
+    policy: Option<&'m Policy>,
+}
+
+fn trace<'m>(manifests: &'m [Manifest], unchanged: &ExplainRequest, now: i64) -> Trace<'m> {
     let mut explanation = Explanation::default();
     let mut request = unchanged.clone();
     let mut first_injection = None;
@@ -165,15 +185,15 @@ pub fn explain(manifests: &[Manifest], unchanged: &ExplainRequest, now: i64) -> 
         decide(chosen.filter, &mut request, now, &mut explanation);
     }
     route(manifests, &request, first_injection, &mut explanation);
+    let filter = chosen.as_ref().map(|chosen| chosen.filter);
     let reader = chosen.filter(|chosen| chosen.insertion.stage != Stage::BeforeAuthn).map(|chosen| chosen.filter);
     bystanders::name(manifests, reader, unchanged, &mut explanation);
-    explanation
+    Trace { explanation, sent: request.headers, policy: filter.and_then(|filter| filter.policy.as_ref()) }
 }
 
 /// The header line of a request that carries the payload, unsigned, where the policy looks for a token first.
 #[must_use]
 pub fn unverified_header(manifests: &[Manifest], payload: &str) -> Option<(String, String)> {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
     let payload = BASE64.encode(payload);
     let token = match policy_config(manifests).map(|config| config.format) {
         Some(TokenFormat::Payload) => payload,
@@ -252,6 +272,9 @@ impl Explanation {
         for (name, value) in &self.set {
             line("set", &format!("{name}: {value}"));
         }
+        if let Some(carried) = &self.carried {
+            line("carried", carried);
+        }
         let own = if self.destinations.is_empty() { "no resource" } else { "no resource: the host's own Service" };
         line("routed by", self.resource.as_deref().unwrap_or(own));
         for TriedRule { name, location, matches, why } in &self.rules {
@@ -308,6 +331,12 @@ impl Explanation {
 
     fn leave_open(&mut self, message: impl Into<String>, location: Option<Location>) {
         self.unknown.push(Caveat { message: message.into(), location });
+    }
+
+    /// Notes fields that change the headers of the request, if the resource has them.
+    fn changes_headers(&mut self, manifest: &Manifest, fields: impl IntoIterator<Item = FieldPath>) {
+        let written = fields.into_iter().filter(|path| manifest.value_at(path).is_some());
+        self.header_changes.extend(written.map(|path| (manifest.id(), manifest.location(&path))));
     }
 
     /// Notes what a doubt about a resource leaves open.
@@ -403,7 +432,7 @@ fn choose_filter<'m>(
     let ChosenFilter { manifest, filter, open, .. } = &chosen;
     explanation.filter = Some(manifest.id());
     if request.labels.is_none() && !at_gateway {
-        explanation.assume("the caller has the filter (its labels are not known: --from-labels)", None);
+        explanation.assume(CALLER_HAS_FILTER, None);
     }
     if !filter.script_is_known() {
         let id = manifest.id();
@@ -442,7 +471,19 @@ fn decide(filter: &RoutingFilter, request: &mut ExplainRequest, now: i64, explan
     explanation.set = (decision.set_headers())
         .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned()))
         .collect();
+    explanation.carried = carried(policy.config(), &explanation.set);
     request.headers.extend(explanation.set.iter().cloned());
+}
+
+/// The choice in the headers that a filter sets (R19): the value of the header, or of the last member of `baggage`.
+fn carried(policy: &PolicyConfig, set: &[(String, String)]) -> Option<String> {
+    let value_of = |wanted: &str| set.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
+    let carry = policy.carry.as_ref()?;
+    let written = match (&carry.header, &carry.baggage) {
+        (Some(header), _) => value_of(header)?,
+        (None, key) => value_of("baggage")?.rsplit(',').next()?.strip_prefix(key.as_deref()?)?.strip_prefix('=')?,
+    };
+    String::from_utf8(BASE64.decode(written).ok()?).ok()
 }
 
 /// Routes a request. If the `fault` of the route that it had before the filter is known, that one counts.
@@ -592,3 +633,6 @@ fn check_destinations(manifests: &[Manifest], request: &ExplainRequest, explanat
         explanation.assume(message, None);
     }
 }
+
+/// What is assumed of a caller without known labels.
+const CALLER_HAS_FILTER: &str = "the caller has the filter (its labels are not known: --from-labels)";

@@ -1,0 +1,257 @@
+//! What services forward, and what becomes of the choice.
+
+use proptest::prelude::*;
+use routing_plan::{
+    explain::{
+        ExplainRequest, MeshFacts, explain,
+        hops::{Call, Choice, Journey, follow},
+        unverified_header,
+    },
+    manifests::Manifest,
+};
+use serde_json::{Value, json};
+
+use crate::read;
+
+const CLAIMS: &str = r#"{"cart": "PR-1", "price": "PR-2", "exp": 1800000000}"#;
+const CARRY: &str = r#""fromHeaders": [], "fromCookies": ["qa"], "fromBaggage": ["qa"], "carry": {"baggage": "qa"}"#;
+
+/// A mesh of one filter with this policy, where `cart` and `price` have a version each.
+fn mesh(policy: &str, more: &str) -> Vec<Manifest> {
+    let services = r#""services": [{"name": "cart"}, {"name": "price"}]"#;
+    let separator = if policy.is_empty() { "" } else { "," };
+    let routes = |service: &str, version: &str| {
+        format!(
+            "---\nkind: VirtualService\nmetadata: {{name: v, namespace: {service}}}\nspec: {{hosts: [{service}], http: [\
+             {{match: [{{headers: {{{service}: {{exact: {version}}}}}}}], route: [{{destination: {{host: other}}}}]}}, \
+             {{route: [{{destination: {{host: {service}}}}}]}}]}}\n"
+        )
+    };
+    let filter = format!(
+        "kind: WasmPlugin\nmetadata: {{name: f, namespace: istio-system}}\nspec: {{selector: {{matchLabels: {{router: 'on'}}}}, \
+         pluginConfig: {{{services}{separator} {policy}}}}}\n"
+    );
+    read(&format!("{filter}{}{}{more}", routes("cart", "PR-1"), routes("price", "PR-2")))
+}
+
+fn request(headers: Vec<(String, String)>) -> ExplainRequest {
+    ExplainRequest {
+        host: "cart.cart.svc.cluster.local".into(),
+        path: "/".into(),
+        method: "GET".into(),
+        headers,
+        port: None,
+        scheme: None,
+        gateway: None,
+        namespace: None,
+        labels: None,
+        mesh: MeshFacts::default(),
+    }
+}
+
+/// A call of `price` that forwards these headers.
+fn call(forwards: &[&str]) -> Call {
+    Call {
+        host: "price.price.svc.cluster.local".into(),
+        port: None,
+        path: "/".into(),
+        forwards: forwards.iter().map(|name| (*name).to_owned()).collect(),
+        has_own_token: false,
+    }
+}
+
+fn journey(manifests: &[Manifest], more: &[(&str, &str)], call: Call) -> Journey {
+    let mut headers: Vec<_> = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    headers.extend(unverified_header(manifests, CLAIMS));
+    follow(manifests, &request(headers), &[call], 0)
+}
+
+/// Where the hops lead, then where and why the choice is lost, and what helps.
+fn told(journey: &Journey) -> (String, String) {
+    let ends = journey.hops.iter().map(|hop| match &hop.explanation.destinations[..] {
+        [to] => to.host.split('.').take(2).collect::<Vec<_>>().join("."),
+        _ => "?".to_owned(),
+    });
+    let choice = match &journey.choice {
+        Choice::Applied => "applied".to_owned(),
+        Choice::Lost { hop, why, remedies } => format!("{hop}: {why} => {}", remedies.join(" | ")),
+        Choice::Unknown { hop, why } => format!("{hop}? {why}"),
+    };
+    (ends.collect::<Vec<_>>().join(" > "), choice)
+}
+
+#[test]
+fn what_a_service_forwards_decides_the_next_hop() {
+    let kept = "other.cart > other.price";
+    let lost = "other.cart > price.price";
+    let host = "other.cart.svc.cluster.local";
+    let unread = CARRY.replace(r#""fromBaggage": ["qa"], "#, "");
+    let hint =
+        "set `carry` in the policy: the filter then writes the choice to `baggage`, which OpenTelemetry forwards";
+    let cases: [(&str, Call, &str, String); 9] = [
+        ("", call(&["authorization"]), kept, "applied".into()),
+        ("", call(&[]), lost, format!("2: {host} forwards nothing => let {host} forward `authorization` | {hint}")),
+        (
+            "",
+            call(&["baggage"]),
+            lost,
+            format!(
+                "2: {host} forwards only `baggage`, and the filter finds no token there => let {host} forward `authorization` | {hint}"
+            ),
+        ),
+        (CARRY, call(&["baggage"]), kept, "applied".into()),
+        (CARRY, call(&["cookie"]), kept, "applied".into()),
+        (
+            CARRY,
+            call(&["x-request-id"]),
+            lost,
+            format!(
+                "2: {host} forwards only `x-request-id`, and the filter finds no token there => let {host} forward `baggage` | let {host} forward `cookie`"
+            ),
+        ),
+        (CARRY, Call { has_own_token: true, ..call(&["baggage"]) }, kept, "applied".into()),
+        (
+            &CARRY.replace(r#""fromHeaders": [], "#, ""),
+            Call { has_own_token: true, ..call(&["baggage"]) },
+            lost,
+            format!(
+                "2: {host} sends a token of its own, which comes first and names no version => take `authorization` out of the policy's `fromHeaders`"
+            ),
+        ),
+        (
+            &unread,
+            call(&["baggage"]),
+            lost,
+            format!(
+                "2: {host} forwards only `baggage`, and the filter finds no token there => let {host} forward `cookie` | add `qa` to `fromBaggage` of the policy: there the filter before it writes the choice"
+            ),
+        ),
+    ];
+    for (policy, call, ends, choice) in cases {
+        let found = told(&journey(&mesh(policy, ""), &[], call.clone()));
+        assert_eq!(found, (ends.to_owned(), choice), "{policy} {call:?}");
+    }
+}
+
+#[test]
+fn a_choice_that_does_not_fit_is_lost_at_the_next_hop() {
+    let others = format!("a={}", "x".repeat(8150));
+    let journey = journey(&mesh(CARRY, ""), &[("baggage", &others)], call(&["baggage"]));
+    let (ends, choice) = told(&journey);
+    assert_eq!(ends, "other.cart > price.price");
+    assert!(choice.contains("the filter before other.cart.svc.cluster.local reports `carry-too-large`"), "{choice}");
+}
+
+#[test]
+fn a_request_without_a_choice_has_none_to_lose() {
+    let journey = follow(&mesh("", ""), &request(Vec::new()), &[call(&["authorization"])], 0);
+    let (ends, choice) = told(&journey);
+    assert_eq!(ends, "cart.cart > price.price");
+    assert!(
+        choice.starts_with("1: the outcome is `no-token`: the request has no header `authorization` => "),
+        "{choice}"
+    );
+}
+
+#[test]
+fn a_request_that_reaches_no_service_ends_the_journey() {
+    let gone = "---\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\nspec: {hosts: [shop.example], http: [\
+                {directResponse: {status: 418}}]}\n";
+    let manifests = mesh(CARRY, gone);
+    let start = |host: &str| {
+        let headers = unverified_header(&manifests, CLAIMS).into_iter().collect();
+        let first = ExplainRequest { host: host.into(), ..request(headers) };
+        let journey = follow(&manifests, &first, &[call(&["baggage"])], 0);
+        (journey.hops.len(), told(&journey).1)
+    };
+    let (hops, choice) = start("shop.example");
+    assert_eq!((hops, &*choice), (1, "1: the request reaches no service: 418: a response of the proxy itself => "));
+    let (hops, choice) = start("cart");
+    assert_eq!((hops, &*choice), (1, "1? it is not known which service the request reaches"));
+}
+
+/// The manifests tell whether the service's own proxy has the filter.
+#[test]
+fn the_workload_behind_the_destination_is_the_next_caller() {
+    let workload = |labels: &str| {
+        format!(
+            "---\nkind: Service\napiVersion: v1\nmetadata: {{name: other, namespace: cart}}\nspec: {{selector: {{app: cart}}}}\n\
+             ---\nkind: Deployment\napiVersion: apps/v1\nmetadata: {{name: d, namespace: cart}}\n\
+             spec: {{template: {{metadata: {{labels: {{app: cart{labels}}}}}}}}}\n"
+        )
+    };
+    let with = told(&journey(&mesh(CARRY, &workload(", router: 'on'")), &[], call(&["baggage"])));
+    assert_eq!(with.1, "applied");
+    let without = told(&journey(&mesh(CARRY, &workload("")), &[], call(&["baggage"])));
+    assert!(without.1.starts_with("2: the request passes no filter of this project => give "), "{without:?}");
+}
+
+/// What changes headers behind the filter, where `explain` does not look, is assumed to leave what counts.
+#[test]
+fn other_changes_of_headers_are_told() {
+    let changing = "---\nkind: VirtualService\nmetadata: {name: w, namespace: shop}\nspec: {hosts: [shop.example], http: [\
+                    {headers: {request: {remove: [baggage]}}, route: [{destination: {host: cart.cart.svc.cluster.local}}]}]}\n";
+    let manifests = mesh(CARRY, changing);
+    let headers = unverified_header(&manifests, CLAIMS).into_iter().collect();
+    let first = ExplainRequest { host: "shop.example".into(), ..request(headers) };
+    let journey = follow(&manifests, &first, &[call(&["baggage"])], 0);
+    let told = journey.hops[1].explanation.assumed.iter().filter_map(|one| {
+        let location = one.location.as_ref()?;
+        Some((&*one.message, location.path.to_string()))
+    });
+    let message =
+        "VirtualService shop/w, which changes headers, leaves those that cart.cart.svc.cluster.local forwards";
+    assert_eq!(told.collect::<Vec<_>>(), [(message, "spec.http[0].headers.request".to_owned())]);
+}
+
+proptest! {
+    /// The second hop is what `explain` says of a request with the forwarded headers alone, and what is said to help helps.
+    #[test]
+    fn a_journey_is_made_of_explanations(
+        policy in prop::sample::select(vec!["", CARRY, r#""carry": {"header": "x-routes"}"#, r#""fromCookies": ["qa"], "fromBaggage": ["qa"]"#]),
+        lines in prop::collection::vec(
+            prop::sample::select(vec![
+                ("baggage", "a=1;p"), ("baggage", "qa=%"), ("cookie", "a=b"), ("x-routes", "x"), ("cart", "PR-9"), ("authorization", "Basic x"),
+            ]),
+            0..4,
+        ),
+        has_token in any::<bool>(),
+        forwards in prop::sample::subsequence(vec!["authorization", "baggage", "cookie", "x-routes", "cart"], 0..5),
+        has_own_token in any::<bool>(),
+    ) {
+        let manifests = mesh(policy, "");
+        let mut headers: Vec<_> = lines.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        if has_token {
+            headers.extend(unverified_header(&manifests, CLAIMS));
+        }
+        let call = Call { has_own_token, ..call(&forwards) };
+        let journey = follow(&manifests, &request(headers.clone()), std::slice::from_ref(&call), 0);
+        let [first, second] = &journey.hops[..] else { panic!("both hops have a destination: {journey:?}") };
+        prop_assert_eq!(json!(first.explanation), json!(explain(&manifests, &request(headers.clone()), 0)));
+
+        // The headers that reach the service, from what the explanation says.
+        let mut sent: Vec<_> = headers.iter().filter(|(name, _)| !first.explanation.removed.contains(name)).cloned().collect();
+        sent.extend(first.explanation.set.iter().cloned());
+        sent.retain(|(name, _)| call.forwards.contains(name));
+        if has_own_token {
+            sent.push(("authorization".into(), "Bearer e30.e30.".into()));
+        }
+        let alone = ExplainRequest {
+            host: call.host.clone(), scheme: Some("http".into()), namespace: Some("cart".into()), ..request(sent)
+        };
+        let without_assumed = |value: Value| { let mut value = value; value["assumed"].take(); value };
+        let alone = without_assumed(json!(explain(&manifests, &alone, 0)));
+        prop_assert_eq!(without_assumed(json!(second.explanation)), alone);
+
+        let applied = [first, second].map(|hop| hop.explanation.outcome == Some("applied"));
+        prop_assert_eq!(journey.choice == Choice::Applied, applied == [true, true]);
+        let Choice::Lost { hop, remedies, .. } = &journey.choice else { return Ok(()) };
+        prop_assert_eq!(*hop, if applied[0] { 2 } else { 1 });
+        prop_assert!(!remedies.is_empty());
+        for name in remedies.iter().filter_map(|remedy| remedy.split("forward `").nth(1)?.strip_suffix('`')) {
+            let mut more = call.clone();
+            more.forwards.push(name.to_owned());
+            prop_assert_eq!(follow(&manifests, &request(headers.clone()), &[more], 0).choice, Choice::Applied);
+        }
+    }
+}
