@@ -175,7 +175,9 @@ fn a_request_that_reaches_no_service_ends_the_journey() {
 fn the_workload_behind_the_destination_is_the_next_caller() {
     let workload = |labels: &str| {
         format!(
-            "---\nkind: Service\napiVersion: v1\nmetadata: {{name: other, namespace: cart}}\nspec: {{selector: {{app: cart}}}}\n\
+            "---\nkind: Deployment\napiVersion: apps/v1\nmetadata: {{name: e, namespace: cart}}\n\
+             spec: {{template: {{metadata: {{labels: {{app: e}}}}}}}}\n\
+             ---\nkind: Service\napiVersion: v1\nmetadata: {{name: other, namespace: cart}}\nspec: {{selector: {{app: cart}}}}\n\
              ---\nkind: Deployment\napiVersion: apps/v1\nmetadata: {{name: d, namespace: cart}}\n\
              spec: {{template: {{metadata: {{labels: {{app: cart{labels}}}}}}}}}\n"
         )

@@ -93,7 +93,7 @@ impl Link<'_, '_> {
     }
 
     fn own_token_hides_choice(&self) -> bool {
-        self.call.has_own_token && self.applies(&Call { has_own_token: false, ..self.call.clone() })
+        self.applies(&Call { has_own_token: false, ..self.call.clone() })
     }
 
     /// What the policies can do.
