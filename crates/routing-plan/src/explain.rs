@@ -18,7 +18,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use routing_claims::{Decider, Policy, PolicyConfig, TokenFormat};
+use routing_claims::{CarryConfig, Decider, Policy, PolicyConfig, TokenFormat};
 use serde::Serialize;
 
 pub(crate) use self::virtual_service::is_claim;
@@ -90,7 +90,7 @@ pub struct Explanation {
     pub faults: Vec<(&'static str, u32)>,
     /// Headers that the client sent and the filter removes.
     pub removed: Vec<String>,
-    /// Headers that the filter sets.
+    /// Headers that the filter sets. `…` in `baggage` are the members of others, which may be secret.
     pub set: Vec<(String, String)>,
     /// The choice that the filter writes to the carrier for the next hop, as JSON.
     pub carried: Option<String>,
@@ -468,22 +468,42 @@ fn decide(filter: &RoutingFilter, request: &mut ExplainRequest, now: i64, explan
     explanation.removed =
         lines.iter().filter(|(name, _)| decision.removes(name.as_bytes())).map(|(name, _)| name.clone()).collect();
     explanation.removed.dedup();
-    explanation.set = (decision.set_headers())
+    let set: Vec<(String, String)> = (decision.set_headers())
         .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned()))
         .collect();
-    explanation.carried = carried(policy.config(), &explanation.set);
-    request.headers.extend(explanation.set.iter().cloned());
+    let carrier = policy.config().carry.as_ref();
+    explanation.carried = carrier.and_then(|carrier| carried(carrier, &set));
+    explanation.set = set.iter().map(|(name, value)| (name.clone(), without_others(name, value, carrier))).collect();
+    request.headers.extend(set);
 }
 
-/// The choice in the headers that a filter sets (R19): the value of the header, or of the last member of `baggage`.
-fn carried(policy: &PolicyConfig, set: &[(String, String)]) -> Option<String> {
+/// The choice in the headers that a filter sets (R19): the value of the header, or of its member of `baggage`.
+fn carried(carrier: &CarryConfig, set: &[(String, String)]) -> Option<String> {
     let value_of = |wanted: &str| set.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
-    let carry = policy.carry.as_ref()?;
-    let written = match (&carry.header, &carry.baggage) {
-        (Some(header), _) => value_of(header)?,
-        (None, key) => value_of("baggage")?.rsplit(',').next()?.strip_prefix(key.as_deref()?)?.strip_prefix('=')?,
+    let written = match &carrier.header {
+        Some(header) => value_of(header)?,
+        None => own_member(carrier, value_of(BAGGAGE)?)?.split_once('=')?.1,
     };
     String::from_utf8(BASE64.decode(written).ok()?).ok()
+}
+
+/// The value of a header that a filter sets, without the members of others in `baggage`: one of them may be a token (R17).
+fn without_others(name: &str, value: &str, carrier: Option<&CarryConfig>) -> String {
+    if name != BAGGAGE {
+        return value.to_owned();
+    }
+    match carrier.and_then(|carrier| own_member(carrier, value)) {
+        Some(own) if own == value => own.to_owned(),
+        Some(own) => format!("…,{own}"),
+        None => "…".to_owned(),
+    }
+}
+
+/// The member that a filter writes after all others in `baggage`.
+fn own_member<'v>(carrier: &CarryConfig, baggage: &'v str) -> Option<&'v str> {
+    let last = baggage.rsplit(',').next()?;
+    let is_own = last.split_once('=').is_some_and(|(key, _)| Some(key) == carrier.baggage.as_deref());
+    is_own.then_some(last)
 }
 
 /// Routes a request. If the `fault` of the route that it had before the filter is known, that one counts.
@@ -636,3 +656,4 @@ fn check_destinations(manifests: &[Manifest], request: &ExplainRequest, explanat
 
 /// What is assumed of a caller without known labels.
 const CALLER_HAS_FILTER: &str = "the caller has the filter (its labels are not known: --from-labels)";
+const BAGGAGE: &str = "baggage";

@@ -1,6 +1,7 @@
 //! What services forward, and what becomes of the choice.
 
 use proptest::prelude::*;
+use routing_claims::{Decider, Policy};
 use routing_plan::{
     explain::{
         ExplainRequest, MeshFacts, explain,
@@ -16,10 +17,13 @@ use crate::read;
 const CLAIMS: &str = r#"{"cart": "PR-1", "price": "PR-2", "exp": 1800000000}"#;
 const CARRY: &str = r#""fromHeaders": [], "fromCookies": ["qa"], "fromBaggage": ["qa"], "carry": {"baggage": "qa"}"#;
 
-/// A mesh of one filter with this policy, where `cart` and `price` have a version each.
+fn policy_of(fields: &str) -> String {
+    let separator = if fields.is_empty() { "" } else { "," };
+    format!(r#"{{"services": [{{"name": "cart"}}, {{"name": "price"}}]{separator} {fields}}}"#)
+}
+
+/// A mesh of one filter with these fields in its policy, where `cart` and `price` have a version each.
 fn mesh(policy: &str, more: &str) -> Vec<Manifest> {
-    let services = r#""services": [{"name": "cart"}, {"name": "price"}]"#;
-    let separator = if policy.is_empty() { "" } else { "," };
     let routes = |service: &str, version: &str| {
         format!(
             "---\nkind: VirtualService\nmetadata: {{name: v, namespace: {service}}}\nspec: {{hosts: [{service}], http: [\
@@ -29,7 +33,8 @@ fn mesh(policy: &str, more: &str) -> Vec<Manifest> {
     };
     let filter = format!(
         "kind: WasmPlugin\nmetadata: {{name: f, namespace: istio-system}}\nspec: {{selector: {{matchLabels: {{router: 'on'}}}}, \
-         pluginConfig: {{{services}{separator} {policy}}}}}\n"
+         pluginConfig: {}}}\n",
+        policy_of(policy)
     );
     read(&format!("{filter}{}{}{more}", routes("cart", "PR-1"), routes("price", "PR-2")))
 }
@@ -206,6 +211,15 @@ fn other_changes_of_headers_are_told() {
     assert_eq!(told.collect::<Vec<_>>(), [(message, "spec.http[0].headers.request".to_owned())]);
 }
 
+/// R17: a member of others in `baggage` may be a token.
+#[test]
+fn members_of_others_are_not_shown() {
+    let manifests = mesh(CARRY, "");
+    let journey = journey(&manifests, &[("baggage", "hidden=eyJ.hidden.sig,qa=e30")], call(&["baggage"]));
+    let text = format!("{}{}", journey.to_text(&|location| location.path.to_string()), json!(journey));
+    assert!(text.contains("baggage: …,qa=eyJ") && !text.contains("hidden"), "{text}");
+}
+
 proptest! {
     /// The second hop is what `explain` says of a request with the forwarded headers alone, and what is said to help helps.
     #[test]
@@ -231,9 +245,12 @@ proptest! {
         let [first, second] = &journey.hops[..] else { panic!("both hops have a destination: {journey:?}") };
         prop_assert_eq!(json!(first.explanation), json!(explain(&manifests, &request(headers.clone()), 0)));
 
-        // The headers that reach the service, from what the explanation says.
-        let mut sent: Vec<_> = headers.iter().filter(|(name, _)| !first.explanation.removed.contains(name)).cloned().collect();
-        sent.extend(first.explanation.set.iter().cloned());
+        // The headers that reach the service.
+        let policy = Policy::from_json(policy_of(policy).as_bytes()).unwrap();
+        let mut decider = Decider::new(policy);
+        let decision = decider.decide(headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), 0);
+        let mut sent: Vec<_> = headers.iter().filter(|(name, _)| !decision.removes(name.as_bytes())).cloned().collect();
+        sent.extend(decision.set_headers().map(|(name, value)| (name.into(), std::str::from_utf8(value).unwrap().into())));
         sent.retain(|(name, _)| call.forwards.contains(name));
         if has_own_token {
             sent.push(("authorization".into(), "Bearer e30.e30.".into()));
