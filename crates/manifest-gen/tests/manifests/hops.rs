@@ -211,6 +211,30 @@ fn other_changes_of_headers_are_told() {
     assert_eq!(told.collect::<Vec<_>>(), [(message, "spec.http[0].headers.request".to_owned())]);
 }
 
+/// The policies of docs/policy.md, each with the services that it is for.
+#[test]
+fn the_policies_of_the_docs_keep_the_choice() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/policy.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let section = page.split("## From hop to hop").nth(1).unwrap();
+    let rows: Vec<_> = section.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | `{")).collect();
+    let own = Call { has_own_token: true, ..call(&["baggage"]) };
+    let services = [
+        ("forward `Authorization`", call(&["authorization"])),
+        ("use OpenTelemetry", call(&["baggage"])),
+        ("the same, and a browser", call(&["baggage"])),
+        ("the same, and a mobile app", call(&["baggage"])),
+        ("the same, and services send bearer tokens of their own", own),
+        ("forward a header of your choice", call(&["x-qa-routes"])),
+    ];
+    assert_eq!(rows.len(), services.len());
+    for ((about, policy), (wanted, call)) in rows.into_iter().zip(services) {
+        assert!(about.starts_with(wanted), "{about}");
+        let policy = policy.trim_end_matches(" |").trim_end_matches('`').strip_suffix('}').unwrap();
+        assert_eq!(told(&journey(&mesh(policy, ""), &[], call)).1, "applied", "{about}");
+    }
+}
+
 /// R17: a member of others in `baggage` may be a token.
 #[test]
 fn members_of_others_are_not_shown() {
