@@ -22,6 +22,10 @@ use routing_plan::{
 };
 
 fuzz_target!(|input: &[u8]| -> Corpus {
+    // Names of headers are shown, so only `@` may be the token.
+    if input.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes()) {
+        return Corpus::Reject;
+    }
     let (first, rest) = line(input);
     let (lines, text) = request(rest);
     let (Some(request), Ok(text)) = (read(first, &lines), std::str::from_utf8(text)) else { return Corpus::Reject };

@@ -116,9 +116,12 @@ impl Example {
     }
 
     fn headers(&self) -> Vec<(&'static str, String)> {
-        let token = self.token.iter().map(|token| match self.in_cookie {
-            true => ("cookie", format!("theme=dark; {KEY}={token}")),
-            false => ("authorization", format!("Bearer {token}")),
+        let token = self.token.iter().map(|token| {
+            if self.in_cookie {
+                ("cookie", format!("theme=dark; {KEY}={token}"))
+            } else {
+                ("authorization", format!("Bearer {token}"))
+            }
         });
         token.chain(self.spoofed.map(|(name, value)| (name, value.to_owned()))).collect()
     }
