@@ -86,11 +86,17 @@ pub fn follow(manifests: &[Manifest], first: &ExplainRequest, calls: &[Call], no
             }
             break;
         };
-        let request = caller.calls(call, first, &passed.sent);
-        let mut next = trace(manifests, &request, now);
+        let send = |call: &Call| {
+            let request = caller.calls(call, first, &passed.sent);
+            let passed = trace(manifests, &request, now);
+            (request, passed)
+        };
+        let (request, mut next) = send(call);
         caller.assume(&passed, &mut next);
         if choice == Choice::Applied {
-            choice = Link { call, host: &caller.host, before: &passed, after: &next, now }.choice(number);
+            let outcome_of = |call: &Call| send(call).1.explanation.outcome;
+            let link = Link { call, host: &caller.host, before: &passed, after: &next, outcome_of: &outcome_of };
+            choice = link.choice(number);
         }
         hops.push(Hop::new(&request, Some(caller.host), &next));
         passed = next;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use routing_claims::{CarryConfig, CarryFault, Decider, Outcome, PolicyConfig};
+use routing_claims::{CarryConfig, CarryFault, Outcome, PolicyConfig};
 
 use super::{Call, Choice};
 use crate::explain::{Explanation, Trace};
@@ -43,7 +43,8 @@ pub(super) struct Link<'l, 'm> {
     pub(super) host: &'l str,
     pub(super) before: &'l Trace<'m>,
     pub(super) after: &'l Trace<'m>,
-    pub(super) now: i64,
+    /// The code of the outcome at the later hop, if the service made this call instead.
+    pub(super) outcome_of: &'l dyn Fn(&Call) -> Option<&'static str>,
 }
 
 impl Link<'_, '_> {
@@ -119,12 +120,8 @@ impl Link<'_, '_> {
         })
     }
 
-    /// Whether the filter would apply a token of this call.
     fn applies(&self, call: &Call) -> bool {
-        let Some(policy) = self.after.policy else { return false };
-        let headers = call.headers(&self.before.sent);
-        let lines = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        Decider::new(policy.clone()).decide(lines, self.now).outcome() == Outcome::Applied
+        (self.outcome_of)(call) == Some(Outcome::Applied.code())
     }
 }
 
@@ -143,7 +140,10 @@ fn outcome(explanation: &Explanation, hop: usize, remedy: String) -> Result<Outc
         return Err(Choice::Lost { hop, why, remedies: vec![remedy] });
     }
     let outcome = Outcome::ALL.iter().copied().find(|outcome| Some(outcome.code()) == explanation.outcome);
-    outcome.ok_or_else(|| Choice::Unknown { hop, why: "the policy of the filter is not valid".to_owned() })
+    outcome.ok_or_else(|| match explanation.instead {
+        Some(_) => without_service(explanation, hop),
+        None => Choice::Unknown { hop, why: "the policy of the filter is not valid".to_owned() },
+    })
 }
 
 fn because(outcome: Outcome, explanation: &Explanation) -> String {
