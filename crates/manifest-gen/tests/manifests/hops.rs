@@ -1,5 +1,6 @@
 //! What services forward, and what becomes of the choice.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use proptest::prelude::*;
 use routing_claims::{Decider, Policy};
 use routing_plan::{
@@ -93,7 +94,7 @@ fn what_a_service_forwards_decides_the_next_hop() {
     let unread = CARRY.replace(r#""fromBaggage": ["qa"], "#, "");
     let hint =
         "set `carry` in the policy: the filter then writes the choice to `baggage`, which OpenTelemetry forwards";
-    let cases: [(&str, Call, &str, String); 9] = [
+    let cases: [(&str, Call, &str, String); 10] = [
         ("", call(&["authorization"]), kept, "applied".into()),
         ("", call(&[]), lost, format!("2: {host} forwards nothing => let {host} forward `authorization` | {hint}")),
         (
@@ -114,6 +115,7 @@ fn what_a_service_forwards_decides_the_next_hop() {
                 "2: {host} forwards only `x-request-id`, and the filter finds no token there => let {host} forward `baggage` | let {host} forward `cookie`"
             ),
         ),
+        (CARRY, call(&["baggage", "cookie"]), kept, "applied".into()),
         (CARRY, Call { has_own_token: true, ..call(&["baggage"]) }, kept, "applied".into()),
         (
             &CARRY.replace(r#""fromHeaders": [], "#, ""),
@@ -145,6 +147,20 @@ fn a_choice_that_does_not_fit_is_lost_at_the_next_hop() {
     let (ends, choice) = told(&journey);
     assert_eq!(ends, "other.cart > price.price");
     assert!(choice.contains("the filter before other.cart.svc.cluster.local reports `carry-too-large`"), "{choice}");
+}
+
+/// What the client had in `baggage` before is not its choice.
+#[test]
+fn another_choice_is_not_the_same() {
+    let old = format!("qa={}", BASE64.encode(r#"{"price": "PR-9"}"#));
+    let manifests = mesh(r#""fromBaggage": ["qa"]"#, "");
+    let (ends, choice) = told(&journey(&manifests, &[("baggage", &old)], call(&["baggage"])));
+    assert_eq!(ends, "other.cart > price.price");
+    let host = "other.cart.svc.cluster.local";
+    let why = format!(
+        "2: {host} forwards another choice, which the filter applies instead => let {host} forward `authorization` | "
+    );
+    assert!(choice.starts_with(&why), "{choice}");
 }
 
 #[test]
@@ -251,7 +267,7 @@ proptest! {
         policy in prop::sample::select(vec!["", CARRY, r#""carry": {"header": "x-routes"}"#, r#""fromCookies": ["qa"], "fromBaggage": ["qa"]"#]),
         lines in prop::collection::vec(
             prop::sample::select(vec![
-                ("baggage", "a=1;p"), ("baggage", "qa=%"), ("cookie", "a=b"), ("x-routes", "x"), ("cart", "PR-9"), ("authorization", "Basic x"),
+                ("baggage", "a=1;p"), ("baggage", "qa=%"), ("baggage", "qa=eyJwcmljZSI6IlBSLTkifQ"), ("cookie", "a=b"), ("x-routes", "x"), ("cart", "PR-9"), ("authorization", "Basic x"),
             ]),
             0..4,
         ),
@@ -287,10 +303,14 @@ proptest! {
         prop_assert_eq!(without_assumed(json!(second.explanation)), alone);
 
         let applied = [first, second].map(|hop| hop.explanation.outcome == Some("applied"));
-        prop_assert_eq!(journey.choice == Choice::Applied, applied == [true, true]);
+        let routes = [first, second].map(|hop| {
+            let set = hop.explanation.set.iter().filter(|(name, _)| ["cart", "price"].contains(&&**name));
+            set.collect::<Vec<_>>()
+        });
+        let is_kept = applied == [true, true] && routes[0] == routes[1];
+        prop_assert_eq!(journey.choice == Choice::Applied, is_kept);
         let Choice::Lost { hop, remedies, .. } = &journey.choice else { return Ok(()) };
         prop_assert_eq!(*hop, if applied[0] { 2 } else { 1 });
-        prop_assert!(!remedies.is_empty());
         for name in remedies.iter().filter_map(|remedy| remedy.split("forward `").nth(1)?.strip_suffix('`')) {
             let mut more = call.clone();
             more.forwards.push(name.to_owned());

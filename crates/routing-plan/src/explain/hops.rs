@@ -53,7 +53,7 @@ pub struct Hop {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "status")]
 pub enum Choice {
-    /// The filter applies it at every hop.
+    /// The filter applies it at every hop: the same versions, of the services that the policies of both filters have.
     Applied,
     /// It is lost.
     Lost {
@@ -94,9 +94,8 @@ pub fn follow(manifests: &[Manifest], first: &ExplainRequest, calls: &[Call], no
         let (request, mut next) = send(call);
         caller.assume(&passed, &mut next);
         if choice == Choice::Applied {
-            let outcome_of = |call: &Call| send(call).1.explanation.outcome;
-            let link = Link { call, host: &caller.host, before: &passed, after: &next, outcome_of: &outcome_of };
-            choice = link.choice(number);
+            let instead = |call: &Call| send(call).1;
+            choice = Link { call, host: &caller.host, before: &passed, after: &next, instead: &instead }.choice(number);
         }
         hops.push(Hop::new(&request, Some(caller.host), &next));
         passed = next;

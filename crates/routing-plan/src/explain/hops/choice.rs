@@ -43,8 +43,8 @@ pub(super) struct Link<'l, 'm> {
     pub(super) host: &'l str,
     pub(super) before: &'l Trace<'m>,
     pub(super) after: &'l Trace<'m>,
-    /// The code of the outcome at the later hop, if the service made this call instead.
-    pub(super) outcome_of: &'l dyn Fn(&Call) -> Option<&'static str>,
+    /// The later hop, if the service made this call instead.
+    pub(super) instead: &'l dyn Fn(&Call) -> Trace<'m>,
 }
 
 impl Link<'_, '_> {
@@ -53,13 +53,14 @@ impl Link<'_, '_> {
         let without_filter = format!("give the workload of {} the label that selects the filter", self.host);
         let outcome = match outcome(&self.after.explanation, hop, without_filter) {
             Err(other) => return other,
-            Ok(Outcome::Applied) => return Choice::Applied,
+            Ok(_) if self.is_kept(self.after) => return Choice::Applied,
             Ok(outcome) => outcome,
         };
         let why = match (outcome, &self.call.forwards[..]) {
             _ if self.own_token_hides_choice() => {
                 format!("{} sends a token of its own, which comes first and names no version", self.host)
             }
+            (Outcome::Applied, _) => format!("{} forwards another choice, which the filter applies instead", self.host),
             (Outcome::NoToken, []) => format!("{} forwards nothing", self.host),
             (Outcome::NoToken, names) => {
                 let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
@@ -69,7 +70,7 @@ impl Link<'_, '_> {
         };
         let mut remedies = self.about_the_service();
         remedies.extend(self.about_the_carrier());
-        if remedies.is_empty() {
+        if remedies.is_empty() && outcome != Outcome::Applied {
             remedies.push(outcome.description().remedy.to_owned());
         }
         Choice::Lost { hop, why, remedies }
@@ -86,7 +87,7 @@ impl Link<'_, '_> {
         let received: BTreeSet<_> = self.before.sent.iter().map(|(name, _)| name).collect();
         for name in received.into_iter().filter(|name| !forwards.contains(name)) {
             let more = [&forwards[..], std::slice::from_ref(name)].concat();
-            if self.applies(&Call { forwards: more, ..self.call.clone() }) {
+            if self.keeps(&Call { forwards: more, ..self.call.clone() }) {
                 remedies.push(format!("let {host} forward `{name}`"));
             }
         }
@@ -94,7 +95,7 @@ impl Link<'_, '_> {
     }
 
     fn own_token_hides_choice(&self) -> bool {
-        self.applies(&Call { has_own_token: false, ..self.call.clone() })
+        self.keeps(&Call { has_own_token: false, ..self.call.clone() })
     }
 
     /// What the policies can do.
@@ -120,9 +121,26 @@ impl Link<'_, '_> {
         })
     }
 
-    fn applies(&self, call: &Call) -> bool {
-        (self.outcome_of)(call) == Some(Outcome::Applied.code())
+    fn keeps(&self, call: &Call) -> bool {
+        self.is_kept(&(self.instead)(call))
     }
+
+    /// Whether the later filter applies the same versions, as far as both know the services.
+    fn is_kept(&self, after: &Trace<'_>) -> bool {
+        let is_applied = after.explanation.outcome == Some(Outcome::Applied.code());
+        is_applied && routes(self.before, after).eq(routes(after, self.before))
+    }
+}
+
+/// The routing headers that one filter sets and that both manage.
+fn routes<'t>(one: &'t Trace<'_>, other: &'t Trace<'_>) -> impl Iterator<Item = &'t (String, String)> {
+    let is_managed =
+        |trace: &Trace<'_>, name: &str| trace.policy.is_some_and(|policy| policy.is_managed(name.as_bytes()));
+    let is_report = |trace: &Trace<'_>, name: &str| {
+        trace.policy.and_then(|policy| policy.config().report_header.as_deref()) == Some(name)
+    };
+    let is_route = move |trace: &Trace<'_>, name: &str| is_managed(trace, name) && !is_report(trace, name);
+    one.explanation.set.iter().filter(move |(name, _)| is_route(one, name) && is_route(other, name))
 }
 
 /// Whether a policy reads what is carried.
