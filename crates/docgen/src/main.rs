@@ -372,6 +372,9 @@ hops: the first hop finds the token and writes the carrier, and later hops find 
 - **A hop whose policy does not have the carrier as a source** removes what the client sent in the carrier, and writes it itself. This is
   what a gateway does that must accept only tokens that it has verified.
 - **A choice can also be set by hand,** in a test or a service: base64url without padding of the JSON above. A value with dots is read as
-  a JWT. Do not percent-encode it.
+  a JWT. Do not percent-encode it, and add no `;property`, which OpenTelemetry's SDK for Python encodes into the value.
+- **A CORS preflight has neither cookie nor token,** so main answers it. [istio.md](istio.md#from-hop-to-hop) says what follows from that,
+  and what OpenTelemetry's SDKs do with `baggage`.
+- **`manifest-gen explain --then`** tells from what each service forwards whether the choice reaches a hop, and why not.
 - **`carry-too-large`** ([outcomes.md](outcomes.md)) says that the choice did not fit, and later hops use the baseline.
 "#;

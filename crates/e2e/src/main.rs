@@ -32,7 +32,7 @@ use world::{Proxies, World};
 ///
 /// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`, `PILOT_AGENT_BIN`,
 /// `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's cache folder (or
-/// into `ROUTING_CLAIMS_TOOLS`).
+/// into `ROUTING_CLAIMS_TOOLS`), where pip and npm install OpenTelemetry's SDKs too.
 #[derive(Parser)]
 #[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e", after_help = EXAMPLES)]
 struct Args {
@@ -84,7 +84,8 @@ async fn run(args: &Args) -> Result<ExitCode> {
     let tools = tools::locate(args.istio).await?;
     if args.tools {
         let Tools { etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, prometheus, crane, .. } = &tools;
-        for path in [etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, prometheus, crane] {
+        let opentelemetry = &tools.opentelemetry;
+        for path in [etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, prometheus, crane, opentelemetry] {
             println!("{}", path.display());
         }
         return Ok(ExitCode::SUCCESS);

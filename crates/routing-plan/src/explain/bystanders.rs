@@ -102,6 +102,9 @@ fn verify(
         let place = manifest.location(&rule.path);
         explanation
             .assume(format!("{} accepts the token (it answers others with 401)", manifest.id()), Some(place.clone()));
+        if rule.removes_token() {
+            explanation.changes_headers(manifest, [rule.path.clone()]);
+        }
         let policy = filter.and_then(|filter| filter.policy.as_ref());
         if let Some(why) =
             policy.and_then(|policy| rule.loses_token(policy.config())).filter(|_| request.gateway.is_some())

@@ -35,6 +35,11 @@ pub(crate) struct JwtHeader {
 }
 
 impl JwtRule {
+    /// Whether it may remove the token from the header that it was in.
+    pub(crate) fn removes_token(&self) -> bool {
+        self.forward_original_token != Field::Known(true)
+    }
+
     /// Why a policy finds no token after this rule has verified it. Envoy removes the token from the header that it was in, but
     /// not from a cookie (`removeJwt` in its `jwt_authn/extractor.cc`, read).
     pub(crate) fn loses_token(&self, policy: &PolicyConfig) -> Option<String> {
