@@ -273,7 +273,7 @@ impl<'w> Scene<'w> {
 /// Whether the service that answered is one of the destinations, and received the headers that `explain` predicts.
 fn agree(explanation: &Explanation, said: &Value) -> Result<()> {
     // A service answered, so the token was accepted.
-    let mut assumed = explanation.assumed.iter().filter(|one| !one.message.starts_with("RequestAuthentication "));
+    let mut assumed = explanation.assumed.iter().filter(|one| !one.message.contains(" accepts the token ("));
     ensure!(
         assumed.next().is_none() && explanation.unknown.is_empty() && explanation.instead.is_none(),
         "`explain` cannot tell"
