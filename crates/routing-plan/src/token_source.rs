@@ -15,7 +15,10 @@ pub fn header_line(policy: &PolicyConfig, token: &str) -> Option<(String, String
 /// The headers with a token that can have a signature: not the carrier, whose choice has none.
 pub(crate) fn signed_headers(policy: &PolicyConfig) -> impl Iterator<Item = &HeaderSourceConfig> {
     let carrier = policy.carry.as_ref().and_then(|carry| carry.header.as_ref());
-    policy.from_headers.iter().filter(move |source| !carrier.is_some_and(|name| name.eq_ignore_ascii_case(&source.name)))
+    policy
+        .from_headers
+        .iter()
+        .filter(move |source| !carrier.is_some_and(|name| name.eq_ignore_ascii_case(&source.name)))
 }
 
 /// The header with the payload of a token that Envoy has verified. Envoy removes what a client sends there.

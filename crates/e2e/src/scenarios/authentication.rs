@@ -81,7 +81,11 @@ pub(super) async fn authentication(scene: &mut Scene<'_>) -> Result<String> {
     let preflight = preflight(scene, From::Outside, PUBLIC_HOST, &payload).await?;
     expect_main(&preflight)?;
     expect(&scene.enter(&[]).await?, "main>main", &json!("no token"))?;
-    Ok(format!("2 issuers, header and cookie; {} tokens rejected with 401, {} ignored", rejected.count(), ignored.len()))
+    Ok(format!(
+        "2 issuers, header and cookie; {} tokens rejected with 401, {} ignored",
+        rejected.count(),
+        ignored.len()
+    ))
 }
 
 /// In a sidecar a good token routes. A forged one, or a forged payload, routes nowhere, and the request is not refused.
@@ -166,7 +170,8 @@ fn issuers(scene: &Scene<'_>) -> Result<String> {
 async fn mint(scene: &Scene<'_>, key: &str, issuer: &str, more: &[&str]) -> Result<String> {
     let expires = (Timestamp::now() + 1.hours()).to_string();
     let claims = ["--claim", "microservice-A=PR-1", "--claim", "microservice-B=PR-2", "--issuer", issuer];
-    let mut arguments = [&["token", "mint"][..], &claims, &["--signature", "ES256", "--key", key, "--key-id", "e2e"]].concat();
+    let mut arguments =
+        [&["token", "mint"][..], &claims, &["--signature", "ES256", "--key", key, "--key-id", "e2e"]].concat();
     arguments.extend(more);
     if !more.contains(&"--expires-at") {
         arguments.extend(["--expires-at", &expires]);

@@ -62,12 +62,7 @@ pub(super) fn acceptable(rule: &JwtRule, payload: &str) -> String {
 
 /// One rule after the other, any of which can accept the tokens (`convertToEnvoyJwtConfig` in Istio's
 /// `pilot/pkg/security/authn/policy_applier.go`).
-fn at_gateway(
-    manifests: &[Manifest],
-    request: &mut ExplainRequest,
-    now: i64,
-    explanation: &mut Explanation,
-) -> bool {
+fn at_gateway(manifests: &[Manifest], request: &mut ExplainRequest, now: i64, explanation: &mut Explanation) -> bool {
     let labels = request.labels.as_ref().or_else(|| hosts::gateway_labels(manifests, request)).cloned();
     let here = manifests.iter().filter_map(|manifest| {
         let attachment = Attachment::of(manifest.any_view(), &manifest.namespace)?;
@@ -123,7 +118,9 @@ fn in_sidecar(manifests: &[Manifest], request: &mut ExplainRequest, now: i64, ex
                 write_payloads(rule, payloads, request);
                 let message = format!("{} accepts the token (it takes any other for none)", manifest.id());
                 explanation.assume(message, Some(manifest.location(&rule.path)));
-            } else if let Some(why) = verdicts.iter().filter_map(Verdict::refused).min_by_key(|why| **why == OTHER_ISSUER) {
+            } else if let Some(why) =
+                verdicts.iter().filter_map(Verdict::refused).min_by_key(|why| **why == OTHER_ISSUER)
+            {
                 explanation.causes.push(format!("{} accepts no token that {why}", manifest.id()));
             }
         }

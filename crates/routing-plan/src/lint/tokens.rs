@@ -100,12 +100,14 @@ pub(super) fn source_not_verified(scope: &Scope<'_>, findings: &mut Findings) {
 fn unverified_sources(policy: &PolicyConfig, rules: &[&JwtRule]) -> Vec<String> {
     let is_written = |header: &HeaderSourceConfig| {
         rules.iter().any(|rule| {
-            rule.writes_for(policy) && rule.output_payload_to_header.text().is_some_and(|one| one.eq_ignore_ascii_case(&header.name))
+            rule.writes_for(policy)
+                && rule.output_payload_to_header.text().is_some_and(|one| one.eq_ignore_ascii_case(&header.name))
         })
     };
     let is_verified = |header: &HeaderSourceConfig| {
         let looks = |name: &str, prefix: &str| {
-            name.eq_ignore_ascii_case(&header.name) && (prefix.is_empty() || prefix.eq_ignore_ascii_case(&header.prefix))
+            name.eq_ignore_ascii_case(&header.name)
+                && (prefix.is_empty() || prefix.eq_ignore_ascii_case(&header.prefix))
         };
         is_written(header) || rules.iter().any(|rule| rule.headers().iter().any(|(name, prefix)| looks(name, prefix)))
     };
@@ -136,14 +138,17 @@ pub(super) fn issuer_unknown(scope: &Scope<'_>, findings: &mut Findings) {
         .map(|(_, filter)| filter)
         .collect();
     let is_at_gateway = |attachment: &Attachment| {
-        at_gateways.iter().any(|filter| attachment.includes(&filter.attachment) || filter.attachment.includes(attachment))
+        at_gateways
+            .iter()
+            .any(|filter| attachment.includes(&filter.attachment) || filter.attachment.includes(attachment))
     };
     for (manifest, view) in scope.all::<RequestAuthentication>() {
         let Some(here) = Attachment::of(manifest.any_view(), &manifest.namespace) else { continue };
         if is_at_gateway(&here) {
             continue;
         }
-        let known: BTreeSet<_> = verifiers(scope, |other| !is_at_gateway(other) && other.meets(&here)).map(issuer).collect();
+        let known: BTreeSet<_> =
+            verifiers(scope, |other| !is_at_gateway(other) && other.meets(&here)).map(issuer).collect();
         for rule in view.jwt_rules.items().iter().filter(|rule| !rule.is_unclear()) {
             let passed = verifiers(scope, is_at_gateway)
                 .filter(|other| other.forward_original_token == Field::Known(true) && shares_place(rule, other));

@@ -84,7 +84,8 @@ impl Resolver<'_> {
                     self.report(Diagnostic::new(at.clone().field("jwksUri"), message));
                 }
                 if issuer.cluster.is_none() && verifies_outbound {
-                    let message = "with `filter.verify` the proxies fetch the keys, and `cluster` does not say from where";
+                    let message =
+                        "with `filter.verify` the proxies fetch the keys, and `cluster` does not say from where";
                     let diagnostic = Diagnostic::new(at.clone().field("jwksUri"), message);
                     self.report(diagnostic.with_help("give the `cluster`, or the keys in `jwks`"));
                 }
@@ -115,7 +116,8 @@ impl Resolver<'_> {
             return;
         }
         if plan.authentication.is_none() {
-            let diagnostic = Diagnostic::new(filter().field("verify"), "`verify` needs the issuers in `authentication`");
+            let diagnostic =
+                Diagnostic::new(filter().field("verify"), "`verify` needs the issuers in `authentication`");
             self.report(diagnostic.with_help("give `spec.authentication`"));
         }
         let unsigned = [("fromBaggage", !plan.policy.from_baggage.is_empty()), ("carry", plan.policy.carry.is_some())];
@@ -137,7 +139,9 @@ impl Resolver<'_> {
             format: TokenFormat::Payload,
             ..policy.config().clone()
         };
-        Policy::new(config).map_err(|invalid| self.report(Diagnostic::new(spec().field("policy"), invalid.to_string()))).ok()
+        Policy::new(config)
+            .map_err(|invalid| self.report(Diagnostic::new(spec().field("policy"), invalid.to_string())))
+            .ok()
     }
 }
 

@@ -44,10 +44,8 @@ impl JwtAuthn {
         let any = providers.keys().map(|name| Requirement::ProviderName(name.clone()));
         // A request without a good token passes, without a payload.
         let requirements = any.chain([Requirement::AllowMissingOrFailed {}]).collect();
-        let rule = Rule {
-            matches: PathMatch { prefix: "/" },
-            requires: Requires { requires_any: AnyOf { requirements } },
-        };
+        let rule =
+            Rule { matches: PathMatch { prefix: "/" }, requires: Requires { requires_any: AnyOf { requirements } } };
         Some(Self { kind: JWT_AUTHN, providers, rules: [rule] })
     }
 }

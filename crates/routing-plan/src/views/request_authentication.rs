@@ -45,17 +45,18 @@ pub(crate) struct JwtProvider(pub(crate) JwtRule);
 struct ProviderHeader(JwtHeader);
 
 impl JwtRule {
-    /// Whether a place is of the wrong type, so that it is not known where tokens are looked for.
+    /// Whether a field is of the wrong type, so that it is not known which tokens it is for, or where it looks for them.
     pub(crate) fn is_unclear(&self) -> bool {
-        self.from_headers.is_wrong() || self.from_cookies.is_wrong() || self.from_params.is_wrong()
+        self.from_headers.is_wrong()
+            || [&self.from_cookies, &self.from_params, &self.audiences].iter().any(|field| field.is_wrong())
+            || self.issuer.is_wrong()
     }
 
     /// The headers (name in lower case, prefix) in which it looks for tokens. Without any place it takes Envoy's default.
     pub(crate) fn headers(&self) -> Vec<(String, &str)> {
         let headers = self.from_headers.items().iter();
-        let headers = headers.filter_map(|one| {
-            Some((one.name.text()?.to_ascii_lowercase(), one.prefix.text().unwrap_or_default()))
-        });
+        let headers = headers
+            .filter_map(|one| Some((one.name.text()?.to_ascii_lowercase(), one.prefix.text().unwrap_or_default())));
         if self.has_default_places() { vec![("authorization".into(), "Bearer ")] } else { headers.collect() }
     }
 
@@ -95,9 +96,10 @@ impl JwtRule {
                 let read = policy.from_headers.first().map_or("a cookie", |source| &*source.name);
                 Some(format!("writes the payload to `{output}`, but the policy reads it from `{read}`"))
             }
-            _ => {
-                verified.iter().any(|(header, _)| reads(header)).then(|| "removes the token after it has verified it".into())
-            }
+            _ => verified
+                .iter()
+                .any(|(header, _)| reads(header))
+                .then(|| "removes the token after it has verified it".into()),
         }
     }
 }
