@@ -285,6 +285,7 @@ fn a_sidecar_verifies_before_the_filter() {
             let mut provider = json!({
                 "issuer": issuer, "forward": true, "forward_payload_header": "routing-claims-payload", "from_cookies": ["t"],
                 "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}], "clock_skew_seconds": 90,
+                "jwt_cache_config": {"jwt_cache_size": 32},
             });
             provider.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             provider

@@ -64,6 +64,7 @@ fn provider(plan: &ResolvedPlan, issuer: &ResolvedIssuer) -> Provider {
         from_cookies: policy.from_cookies.clone(),
         // Envoy takes 0 for 60 seconds. The filter judges the times of the payload again.
         clock_skew_seconds: policy.clock_skew_seconds,
+        jwt_cache_config: TokenCache { jwt_cache_size: REMEMBERED_TOKENS },
         keys: match &issuer.keys {
             IssuerKeys::Inline(jwks) => Keys::LocalJwks { inline_string: jwks.clone() },
             IssuerKeys::Remote { uri, cluster } => Keys::RemoteJwks {
@@ -86,6 +87,7 @@ struct Provider {
     from_headers: Vec<HeaderSource>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     from_cookies: Vec<String>,
+    jwt_cache_config: TokenCache,
     #[serde(flatten)]
     keys: Keys,
 }
@@ -102,6 +104,11 @@ struct HeaderSource {
 enum Keys {
     LocalJwks { inline_string: String },
     RemoteJwks { http_uri: HttpUri, async_fetch: AsyncFetch },
+}
+
+#[derive(Debug, Serialize)]
+struct TokenCache {
+    jwt_cache_size: u32,
 }
 
 /// Fetches the keys before the first request, without holding the listener back.
@@ -139,4 +146,6 @@ enum Requirement {
     AllowMissingOrFailed {},
 }
 
+/// For each worker and listener. Verifying a signature costs several times what the rest costs (`cargo xtask bench envoy`).
+const REMEMBERED_TOKENS: u32 = 32;
 const JWT_AUTHN: &str = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
