@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testbed::client::Http1;
 
 use crate::{
-    scene::{From, MeshResponse, PUBLIC_HOST, Scene, bearer, values},
+    scene::{From, PUBLIC_HOST, Scene, bearer, values},
     world::{A, PORT, host, key_set},
 };
 
@@ -91,9 +91,22 @@ pub(super) async fn authentication(scene: &mut Scene<'_>) -> Result<String> {
 /// In a sidecar a good token routes. A forged one, or a forged payload, routes nowhere, and the request is not refused.
 pub(super) async fn verify_outbound(scene: &mut Scene<'_>) -> Result<String> {
     let second = issuers(scene)?;
-    let first = key_set(&scene.world.issuer).to_string();
-    scene.plan["spec"]["authentication"] =
-        json!([{"issuer": ISSUER, "jwks": first}, {"issuer": SECOND, "audiences": ["qa"], "jwks": second}]);
+    let jwks = format!("http://{KEYS}:{PORT}/jwks.json");
+    scene.brought.push(json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": "keys", "namespace": "istio-system"},
+        "spec": {
+            "hosts": [KEYS],
+            "ports": [{"number": PORT, "name": "http", "protocol": "HTTP"}],
+            "resolution": "STATIC",
+            "endpoints": [{"address": scene.world.jwks.ip().to_string()}],
+        },
+    }));
+    scene.plan["spec"]["authentication"] = json!([
+        {"issuer": ISSUER, "jwksUri": jwks, "cluster": format!("outbound|{PORT}||{KEYS}")},
+        {"issuer": SECOND, "audiences": ["qa"], "jwks": second},
+    ]);
     scene.plan["spec"]["filter"]["verify"] = json!("outbound");
     scene.plan["spec"]["policy"]["fromCookies"] = json!(["qa"]);
     scene.roll_out().await?;
@@ -106,20 +119,23 @@ pub(super) async fn verify_outbound(scene: &mut Scene<'_>) -> Result<String> {
     let in_header = |token: &str| ("authorization", format!("Bearer {token}"));
     let in_cookie = |token: &str| ("cookie", format!("qa={token}"));
     let forged_payload = (PAYLOAD, payload);
-    // `explain` does not know the keys, so it takes any signature for good.
+    // How many payloads the first service receives. `explain` does not know the keys, so it takes any signature for good.
     let requests = [
-        ("a good token", vec![in_header(&good)], "PR-1>PR-2", true),
-        ("a good token of the other issuer", vec![in_header(&of_second)], "PR-1>PR-2", true),
-        ("a good token in the cookie", vec![in_cookie(&good)], "PR-1>main", true),
-        ("a good token and a forged payload", vec![forged_payload.clone(), in_header(&good)], "PR-1>PR-2", true),
-        ("a forged token", vec![in_header(&forged)], "main>main", false),
-        ("a forged token in the cookie", vec![in_cookie(&forged)], "main>main", false),
-        ("a token of an unknown issuer", vec![in_header(&unknown)], "main>main", true),
-        ("a forged payload", vec![forged_payload.clone()], "main>main", true),
-        ("a forged token and payload", vec![in_header(&forged), forged_payload.clone()], "main>main", false),
-        ("no token", vec![], "main>main", true),
+        ("a good token", vec![in_header(&good)], "PR-1>PR-2", 1, true),
+        ("a good token of the other issuer", vec![in_header(&of_second)], "PR-1>PR-2", 1, true),
+        ("a good token in the cookie", vec![in_cookie(&good)], "PR-1>main", 1, true),
+        ("a good token and a forged payload", vec![forged_payload.clone(), in_header(&good)], "PR-1>PR-2", 1, true),
+        ("two good tokens", vec![in_header(&good), in_cookie(&good)], "main>PR-2", 2, true),
+        ("good tokens of both issuers", vec![in_header(&good), in_cookie(&of_second)], "main>PR-2", 2, true),
+        ("a forged token", vec![in_header(&forged)], "main>main", 0, false),
+        ("a forged token in the cookie", vec![in_cookie(&forged)], "main>main", 0, false),
+        ("a forged token and a good one", vec![in_header(&forged), in_cookie(&good)], "PR-1>main", 1, false),
+        ("a token of an unknown issuer", vec![in_header(&unknown)], "main>main", 0, true),
+        ("a forged payload", vec![forged_payload.clone()], "main>main", 0, true),
+        ("a forged token and payload", vec![in_header(&forged), forged_payload.clone()], "main>main", 0, false),
+        ("no token", vec![], "main>main", 0, true),
     ];
-    for (what, headers, path, is_explained) in &requests {
+    for (what, headers, path, payloads, is_explained) in &requests {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = if *is_explained {
             scene.ask(From::Client, &host(A, A), "/", &headers).await?
@@ -127,18 +143,12 @@ pub(super) async fn verify_outbound(scene: &mut Scene<'_>) -> Result<String> {
             scene.send(From::Client, &host(A, A), "/", &headers).await?
         };
         expect(&answer, path, &json!(what))?;
-        check_payload(&answer, path.starts_with("PR-1"), what)?;
+        let arrive = values(&answer.said, PAYLOAD).count();
+        ensure!(arrive == *payloads, "{what}: {arrive} payloads arrive: {}", answer.said);
     }
     let preflight = preflight(scene, From::Client, &host(A, A), &forged_payload.1).await?;
     expect_main(&preflight)?;
     Ok(format!("{} kinds of requests, and a preflight", requests.len()))
-}
-
-/// Whether the service received the payload of a token, and only then.
-fn check_payload(MeshResponse { said, .. }: &MeshResponse, is_verified: bool, what: &str) -> Result<()> {
-    let count = values(said, PAYLOAD).count();
-    ensure!(count == usize::from(is_verified), "{what}: {count} payloads arrive: {said}");
-    Ok(())
 }
 
 fn expect_main(preflight: &Value) -> Result<()> {
@@ -181,6 +191,8 @@ async fn mint(scene: &Scene<'_>, key: &str, issuer: &str, more: &[&str]) -> Resu
 
 const ISSUER: &str = "https://issuer.example";
 const SECOND: &str = "https://second.example";
+/// The host with the keys of the first issuer.
+const KEYS: &str = "keys.example";
 const EXPIRED: [&str; 2] = ["--expires-at", "2026-01-01T00:00:00Z"];
 /// Where Envoy writes the payload of a token that it has verified.
 const PAYLOAD: &str = routing_plan::token_source::VERIFIED_PAYLOAD;

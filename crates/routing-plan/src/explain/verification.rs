@@ -109,19 +109,28 @@ fn in_sidecar(manifests: &[Manifest], request: &mut ExplainRequest, now: i64, ex
             continue;
         }
         for rules in view.verifications().filter_map(|(_, check)| check.lenient_rules()) {
-            let verdicts: Vec<_> = rules.iter().map(|rule| Verdict::of(rule, request, now)).collect();
             remove_payloads(rules.iter().copied(), request);
-            let both = rules.iter().zip(&verdicts);
-            if let Some((rule, Verdict::Accepted(payloads))) =
-                both.into_iter().find(|(_, verdict)| matches!(verdict, Verdict::Accepted(_)))
-            {
-                write_payloads(rule, payloads, request);
+            let mut tokens: Vec<_> = rules.iter().flat_map(|rule| tokens(rule, request)).collect();
+            // The same place, not the same text.
+            tokens.sort_by_key(|token| token.as_ptr());
+            tokens.dedup_by_key(|token| token.as_ptr());
+            let mut accepted = Vec::new();
+            for token in tokens {
+                let verdicts: Vec<_> = rules.iter().map(|rule| (rule, judge(rule, token, now))).collect();
+                if let Some((rule, Ok(payload))) = verdicts.iter().find(|(_, verdict)| verdict.is_ok()) {
+                    accepted.push((*rule, payload.clone()));
+                } else if let Some(why) = verdicts
+                    .iter()
+                    .filter_map(|(_, verdict)| verdict.as_ref().err())
+                    .min_by_key(|why| **why == OTHER_ISSUER)
+                {
+                    explanation.causes.push(format!("{} accepts no token that {why}", manifest.id()));
+                }
+            }
+            for (rule, payload) in accepted {
                 let message = format!("{} accepts the token (it takes any other for none)", manifest.id());
                 explanation.assume(message, Some(manifest.location(&rule.path)));
-            } else if let Some(why) =
-                verdicts.iter().filter_map(Verdict::refused).min_by_key(|why| **why == OTHER_ISSUER)
-            {
-                explanation.causes.push(format!("{} accepts no token that {why}", manifest.id()));
+                write_payloads(rule, &[payload], request);
             }
         }
     }
