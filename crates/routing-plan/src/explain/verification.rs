@@ -84,7 +84,7 @@ fn at_gateway(manifests: &[Manifest], request: &mut ExplainRequest, now: i64, ex
     if let Some(((_, rule), Verdict::Accepted(payloads))) =
         both.clone().find(|(_, verdict)| matches!(verdict, Verdict::Accepted(_)))
     {
-        write_payloads(rule, payloads, request);
+        write_payloads(rule, payloads.iter(), request);
         return true;
     }
     // The rule of the token's issuer has more to say than the others.
@@ -109,29 +109,27 @@ fn in_sidecar(manifests: &[Manifest], request: &mut ExplainRequest, now: i64, ex
             continue;
         }
         for rules in view.verifications().filter_map(|(_, check)| check.lenient_rules()) {
-            remove_payloads(rules.iter().copied(), request);
-            let mut tokens: Vec<_> = rules.iter().flat_map(|rule| tokens(rule, request)).collect();
-            // The same place, not the same text.
-            tokens.sort_by_key(|token| token.as_ptr());
-            tokens.dedup_by_key(|token| token.as_ptr());
-            let mut accepted = Vec::new();
-            for token in tokens {
-                let verdicts: Vec<_> = rules.iter().map(|rule| (rule, judge(rule, token, now))).collect();
-                if let Some((rule, Ok(payload))) = verdicts.iter().find(|(_, verdict)| verdict.is_ok()) {
-                    accepted.push((*rule, payload.clone()));
-                } else if let Some(why) = verdicts
-                    .iter()
-                    .filter_map(|(_, verdict)| verdict.as_ref().err())
-                    .min_by_key(|why| **why == OTHER_ISSUER)
-                {
-                    explanation.causes.push(format!("{} accepts no token that {why}", manifest.id()));
+            let mut refused = Vec::new();
+            for rule in rules {
+                remove_payloads(std::iter::once(rule), request);
+                let tokens = tokens(rule, request);
+                // What a rule accepts before it finds a bad token stays, until the next rule removes it (Envoy 1.40, run).
+                let judged: Vec<_> = tokens.into_iter().rev().map(|token| judge(rule, token, now)).collect();
+                write_payloads(rule, judged.iter().map_while(|one| one.as_ref().ok()), request);
+                match judged.iter().find_map(|one| one.as_ref().err()) {
+                    Some(why) => refused.push(*why),
+                    None if judged.is_empty() => {}
+                    None => {
+                        let message = format!("{} accepts the token (it takes any other for none)", manifest.id());
+                        explanation.assume(message, Some(manifest.location(&rule.path)));
+                        refused.clear();
+                        break;
+                    }
                 }
             }
-            for (rule, payload) in accepted {
-                let message = format!("{} accepts the token (it takes any other for none)", manifest.id());
-                explanation.assume(message, Some(manifest.location(&rule.path)));
-                write_payloads(rule, &[payload], request);
-            }
+            // The rule of the token's issuer has more to say than the others.
+            let why = refused.into_iter().min_by_key(|why| *why == OTHER_ISSUER);
+            explanation.causes.extend(why.map(|why| format!("{} accepts no token that {why}", manifest.id())));
         }
     }
 }
@@ -217,9 +215,9 @@ fn remove_payloads<'m>(rules: impl Iterator<Item = &'m JwtRule>, request: &mut E
     }
 }
 
-fn write_payloads(rule: &JwtRule, payloads: &[String], request: &mut ExplainRequest) {
+fn write_payloads<'p>(rule: &JwtRule, payloads: impl Iterator<Item = &'p String>, request: &mut ExplainRequest) {
     if let Some(header) = rule.output_payload_to_header.text().filter(|header| !header.is_empty()) {
-        request.headers.extend(payloads.iter().map(|payload| (header.to_ascii_lowercase(), payload.clone())));
+        request.headers.extend(payloads.map(|payload| (header.to_ascii_lowercase(), payload.clone())));
     }
 }
 
