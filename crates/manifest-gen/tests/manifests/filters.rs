@@ -271,7 +271,7 @@ fn a_token_is_verified_before_the_filter() {
         (format!(r#"{{{mine},"aud":["other","qa"],"exp":-59}}"#), Ok("applied")),
         (r#"{"a":"1","iss":"z"}"#.to_owned(), Ok("applied")),
         (
-            format!(r#"{{{mine}}}"#),
+            format!("{{{mine}}}"),
             Err("403: RequestAuthentication istio-system/jwt accepts no token that is for another audience"),
         ),
         (
