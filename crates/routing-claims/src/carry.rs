@@ -28,7 +28,7 @@ impl Choice {
         policy: &Policy,
         carrier: &Carrier,
         exp: Option<i64>,
-        routes: impl Iterator<Item = (&'r str, &'r str)>,
+        routes: impl Iterator<Item = (&'r str, &'r [u8])>,
     ) -> Option<u16> {
         self.write_json(policy, carrier, exp, routes);
         self.text.clear();
@@ -59,7 +59,7 @@ impl Choice {
         policy: &Policy,
         carrier: &Carrier,
         exp: Option<i64>,
-        routes: impl Iterator<Item = (&'r str, &'r str)>,
+        routes: impl Iterator<Item = (&'r str, &'r [u8])>,
     ) {
         self.json.clear();
         self.is_full = false;
@@ -78,7 +78,7 @@ impl Choice {
                 None => carrier.names.get(header.as_bytes()).map(|name| &**name).unwrap_or_default(),
             });
             self.push(b"\":\"");
-            self.push(version.as_bytes());
+            self.push(version);
             quote = b"\",\"";
         }
         self.push(b"\"");

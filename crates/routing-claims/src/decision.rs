@@ -3,6 +3,7 @@
 #[cfg(feature = "http")]
 mod http;
 mod owned;
+mod propagated;
 mod steps;
 
 use std::fmt;
@@ -12,16 +13,15 @@ pub use owned::OwnedDecision;
 pub use steps::Step;
 
 use crate::{
-    baggage,
     cache::{Bucket, Cache},
-    carry::Choice,
     claims::Claims,
-    judgement::{Carry, Judgement, Reading},
+    judgement::{Judgement, Reading},
     limits,
     outcome::{CarryFault, ClaimFault, Outcome},
     policy::Policy,
-    source::{self, Found, Source},
-    time::Validity,
+    propagator::{CarrierChange, Propagator},
+    source::{self, Source},
+    time::{Times, Validity},
     token,
 };
 
@@ -36,9 +36,8 @@ pub struct Decider {
     /// The headers to set, and then what is carried.
     lines: Vec<u8>,
     report: Vec<u8>,
-    choice: Choice,
-    baggage: baggage::Line,
     cache: Cache,
+    propagator: Propagator,
 }
 
 /// What to do with a request: remove each header that [`removes`](Decision::removes) names, then set
@@ -51,15 +50,6 @@ pub struct Decision<'d> {
     carrier: CarrierChange<'d>,
 }
 
-/// What becomes of the header of the carrier (R19). By default, it does not change.
-#[derive(Clone, Copy, Default)]
-struct CarrierChange<'d> {
-    /// The request has the header, and it is removed.
-    removed: bool,
-    /// What the header is set to. Empty if it is not set.
-    value: &'d [u8],
-}
-
 impl Decider {
     /// Creates a decider, and allocates all memory that decisions under this policy need.
     #[must_use]
@@ -68,15 +58,13 @@ impl Decider {
         let routes = limits.max_routes as usize;
         let line_bytes = limits::HEADER_BYTES + limits::VERSION_BYTES + SEPARATOR_BYTES;
         let report_line_bytes = limits::HEADER_BYTES + limits::REPORT_BYTES + SEPARATOR_BYTES;
-        let carries_in_baggage = policy.carrier().is_some_and(|carrier| carrier.key.is_some());
         Self {
             payload: vec![0; limits.max_payload_bytes as usize].into_boxed_slice(),
             claims: Claims::new(),
             lines: Vec::with_capacity(routes * line_bytes + report_line_bytes + limits::CARRIED_BYTES),
             report: Vec::with_capacity(limits::REPORT_BYTES),
-            choice: Choice::new(&policy),
-            baggage: baggage::Line::new(carries_in_baggage),
             cache: Cache::new(),
+            propagator: Propagator::new(&policy),
             policy,
         }
     }
@@ -93,55 +81,34 @@ impl Decider {
     ///
     /// Never fails: whatever is wrong with the token results in an [`Outcome`] that sets no routing header. Allocates nothing.
     pub fn decide<'h>(&mut self, headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>, now: i64) -> Decision<'_> {
-        self.baggage.clear();
-        let request = source::read(&self.policy, &mut self.baggage, headers);
+        let Self { policy, propagator, .. } = self;
+        let request = source::read(policy, propagator, headers);
+        if self.policy.propagates() {
+            return self.decide_propagated(&request, now);
+        }
         let token = match request.token {
-            Source::None => return self.without_token(Outcome::NoToken, &request),
-            Source::Ambiguous => return self.without_token(Outcome::AmbiguousToken, &request),
+            Source::None => return self.without_token(Outcome::NoToken, request.managed),
+            Source::Ambiguous => return self.without_token(Outcome::AmbiguousToken, request.managed),
             Source::One(token) => token,
         };
-        let carry = match self.policy.carrier() {
-            Some(carrier) if carrier.source != Some(request.rank) => Carry::Yes,
-            _ => Carry::No,
-        };
-        let reading = Reading { tells_format: self.policy.tells_format(request.rank), carry };
-        let bucket = Bucket::of(token).for_reading(reading);
-        let cached = self.cache.find(bucket, token, reading, now);
-        let judgement = match cached {
-            Some(entry) => entry.judgement,
-            None => self.judge_and_remember(bucket, token, reading, now),
-        };
-        let length = usize::from(judgement.carried);
-        if length > 0 && !self.baggage.has_room(length) {
-            return self.without_room(token, reading, now, &request);
+        let bucket = Bucket::of(token);
+        if let Some(entry) = self.cache.find(bucket, token, Reading::PLAIN, now) {
+            return self.decision(request.managed, entry.judgement, self.cache.lines(&entry));
         }
-        let lines = cached.map_or(&*self.lines, |entry| self.cache.lines(&entry));
-        let (lines, choice) = lines.split_at(lines.len() - length);
-        let carrier = carrier_change(&self.policy, &mut self.baggage, &request, judgement.outcome, choice);
-        Decision { policy: &self.policy, managed: request.managed, judgement, lines, carrier }
+        let judgement = self.judge_and_remember(bucket, token, Reading::PLAIN, now);
+        self.decision(request.managed, judgement, &self.lines)
     }
 
-    /// Decides on a token whose choice does not fit into `baggage`.
-    #[cold]
-    fn without_room(&mut self, token: &[u8], reading: Reading, now: i64, request: &Found) -> Decision<'_> {
-        let reading = Reading { carry: Carry::NoRoom, ..reading };
-        let bucket = Bucket::of(token).for_reading(reading);
-        let cached = self.cache.find(bucket, token, reading, now);
-        let judgement = match cached {
-            Some(entry) => entry.judgement,
-            None => self.judge_and_remember(bucket, token, reading, now),
-        };
-        let lines = cached.map_or(&*self.lines, |entry| self.cache.lines(&entry));
-        let carrier = carrier_change(&self.policy, &mut self.baggage, request, judgement.outcome, &[]);
-        Decision { policy: &self.policy, managed: request.managed, judgement, lines, carrier }
-    }
-
-    fn without_token(&mut self, outcome: Outcome, request: &Found) -> Decision<'_> {
+    fn without_token(&mut self, outcome: Outcome, managed: bool) -> Decision<'_> {
         self.lines.clear();
         self.report(outcome, None);
-        let judgement = Judgement::of(outcome, Validity::ALWAYS);
-        let carrier = carrier_change(&self.policy, &mut self.baggage, request, outcome, &[]);
-        Decision { policy: &self.policy, managed: request.managed, judgement, lines: &self.lines, carrier }
+        self.decision(managed, Judgement::of(outcome, Validity::ALWAYS), &self.lines)
+    }
+
+    /// A decision that leaves the carrier as it is.
+    #[inline]
+    fn decision<'d>(&'d self, managed: bool, judgement: Judgement, lines: &'d [u8]) -> Decision<'d> {
+        Decision { policy: &self.policy, managed, judgement, lines, carrier: CarrierChange::default() }
     }
 
     fn judge_and_remember(&mut self, bucket: Bucket, token: &[u8], reading: Reading, now: i64) -> Judgement {
@@ -163,21 +130,15 @@ impl Decider {
             Err(fault) => (Some(fault), Validity::ALWAYS),
         };
         let outcome = fault.unwrap_or_else(|| self.apply());
-        let mut judgement = Judgement { faults: self.faults(outcome), ..Judgement::of(outcome, validity) };
-        if let (Some(carrier), Outcome::Applied, Ok(times)) = (self.policy.carrier(), outcome, times) {
-            let written = match reading.carry {
-                Carry::Yes => self.choice.write(&self.policy, carrier, times.exp, routes(ascii(&self.lines))),
-                Carry::No => Some(0),
-                Carry::NoRoom => None,
-            };
-            judgement.carry_fault = written.is_none().then_some(CarryFault::TooLarge);
-            judgement.carried = written.unwrap_or(0);
+        let carried = match (outcome, times) {
+            (Outcome::Applied, Ok(Times { exp, .. })) => self.carry(reading.carry, exp),
+            _ => Ok(0),
+        };
+        self.report(outcome, carried.err());
+        if let Ok(1..) = carried {
+            self.lines.extend_from_slice(self.propagator.choice());
         }
-        self.report(outcome, judgement.carry_fault);
-        if judgement.carried > 0 {
-            self.lines.extend_from_slice(self.choice.text());
-        }
-        judgement
+        Judgement { outcome, faults: self.faults(outcome), validity, carried }
     }
 
     /// Writes a line for each valid claim (R13).
@@ -254,7 +215,7 @@ impl<'d> Decision<'d> {
     /// Why the choice was not carried to the next hop (R19).
     #[must_use]
     pub fn carry_fault(&self) -> Option<CarryFault> {
-        self.judgement.carry_fault
+        self.judgement.carried.err()
     }
 
     /// Whether any header of the request must be removed, before [`set_headers`](Self::set_headers) are set.
@@ -275,8 +236,14 @@ impl<'d> Decision<'d> {
     /// once, in lower case. Values are visible ASCII and spaces, except that `baggage` contains the bytes of the client's other members.
     pub fn set_headers(&self) -> impl Iterator<Item = (&'d str, &'d [u8])> + use<'d> {
         let value = self.carrier.value;
-        let carrier = self.policy.carrier().filter(|_| !value.is_empty()).map(|carrier| (&*carrier.header, value));
-        routes(ascii(self.lines)).map(|(name, value)| (name, value.as_bytes())).chain(carrier)
+        let mut carrier = self.policy.carrier().filter(|_| !value.is_empty()).map(|carrier| (&*carrier.header, value));
+        let mut lines = ascii(self.lines);
+        std::iter::from_fn(move || {
+            let Some((name, rest)) = split_at_byte(lines, b':') else { return carrier.take() };
+            let (value, rest) = split_at_byte(rest, b'\n')?;
+            lines = rest;
+            Some((name, value.as_bytes()))
+        })
     }
 
     /// Whether the request changes at all, so that its route must be recomputed (R15).
@@ -284,33 +251,6 @@ impl<'d> Decision<'d> {
     pub fn changes_request(&self) -> bool {
         self.managed || !self.lines.is_empty() || self.carrier.removed || !self.carrier.value.is_empty()
     }
-}
-
-/// What becomes of the carrier in a request (R19). The choice is empty if none is carried.
-fn carrier_change<'d>(
-    policy: &Policy,
-    baggage: &'d mut baggage::Line,
-    request: &Found,
-    outcome: Outcome,
-    choice: &'d [u8],
-) -> CarrierChange<'d> {
-    let Some(carrier) = policy.carrier() else { return CarrierChange::default() };
-    let stays = match carrier.source {
-        Some(source) => source == request.rank || outcome != Outcome::Applied,
-        None => false,
-    };
-    if choice.is_empty() && (stays || !request.carrier) {
-        return CarrierChange::default();
-    }
-    let value = if carrier.key.is_none() {
-        choice
-    } else {
-        if !choice.is_empty() {
-            baggage.push(choice);
-        }
-        baggage.text()
-    };
-    CarrierChange { removed: request.carrier_header, value }
 }
 
 /// A clone has the same policy, its own memory and an empty cache.
@@ -348,19 +288,17 @@ fn push_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// Lines that [`push_line`] added.
 fn ascii(lines: &[u8]) -> &str {
-    match std::str::from_utf8(lines) {
-        Ok(lines) => lines,
-        Err(_) => unreachable!("the policy's headers and valid versions are ASCII"),
-    }
+    let Ok(lines) = std::str::from_utf8(lines) else {
+        unreachable!("the policy's headers and valid versions are ASCII")
+    };
+    lines
 }
 
-/// The names and values of lines.
-fn routes(mut lines: &str) -> impl Iterator<Item = (&str, &str)> {
-    std::iter::from_fn(move || {
-        let (name, rest) = split_at_byte(lines, b':')?;
-        let (value, rest) = split_at_byte(rest, b'\n')?;
-        lines = rest;
-        Some((name, value))
+/// The names and values of lines that [`push_line`] added.
+fn lines(lines: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
+    lines.split(|byte| *byte == b'\n').filter_map(|line| {
+        let (name, value) = split_at_byte(ascii(line), b':')?;
+        Some((name, value.as_bytes()))
     })
 }
 
@@ -384,6 +322,7 @@ mod tests {
     use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
     use super::*;
+    use crate::judgement::Carry;
 
     const NOW: i64 = 1_800_000_000;
     const PLAIN: Reading = Reading { tells_format: false, carry: Carry::No };

@@ -14,6 +14,11 @@ pub(crate) struct Reading {
     pub(crate) carry: Carry,
 }
 
+impl Reading {
+    /// Of a token in the policy's format whose choice is not carried.
+    pub(crate) const PLAIN: Self = Self { tells_format: false, carry: Carry::No };
+}
+
 /// Whether the choice of a token is carried (R19).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Carry {
@@ -33,14 +38,13 @@ pub(crate) struct Judgement {
     /// The number of claims that were skipped, by [`ClaimFault::index`].
     pub(crate) faults: [u32; ClaimFault::ALL.len()],
     pub(crate) validity: Validity,
-    /// The number of bytes that are carried: the value of the header, or the member of `baggage`.
-    pub(crate) carried: u16,
-    pub(crate) carry_fault: Option<CarryFault>,
+    /// The number of bytes that are carried, which is 0 if nothing is, or why they are not.
+    pub(crate) carried: Result<u16, CarryFault>,
 }
 
 impl Judgement {
     /// Of a request without claim faults and without a carrier.
     pub(crate) fn of(outcome: Outcome, validity: Validity) -> Self {
-        Self { outcome, faults: Default::default(), validity, carried: 0, carry_fault: None }
+        Self { outcome, faults: Default::default(), validity, carried: Ok(0) }
     }
 }

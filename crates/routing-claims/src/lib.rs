@@ -83,6 +83,7 @@ mod limits;
 mod names;
 mod outcome;
 mod policy;
+mod propagator;
 mod pool;
 mod source;
 mod swar;

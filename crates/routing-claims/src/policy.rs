@@ -88,14 +88,19 @@ impl Policy {
         self.0.carrier.as_ref()
     }
 
+    /// Whether a choice can come from another hop, or go to one.
+    pub(crate) fn propagates(&self) -> bool {
+        self.reads_baggage() || self.carrier().is_some()
+    }
+
     /// Whether `baggage` contains a source or the carrier.
     pub(crate) fn reads_baggage(&self) -> bool {
         self.0.index.reads_baggage
     }
 
-    /// Whether a token from the source of this rank tells its format itself (R5).
-    pub(crate) fn tells_format(&self, rank: usize) -> bool {
-        rank >= self.0.index.first_baggage || self.carrier().is_some_and(|carrier| carrier.source == Some(rank))
+    /// The number of sources before those in `baggage`.
+    pub(crate) fn first_baggage(&self) -> usize {
+        self.0.index.first_baggage
     }
 
     /// Whether this header may be managed or hold a token. Most headers are ruled out by their length.

@@ -1,12 +1,11 @@
-//! Finds the one token in a request's headers (R3), and whether the client sent a managed header (R1) or something in the carrier
-//! (R19).
+//! Finds the one token in a request's headers (R3), and whether the client sent a managed header (R1).
 
 use memchr::memchr;
 
 use crate::{
-    baggage::{self, Member},
     config::{HeaderSourceConfig, PolicyConfig},
     policy::Policy,
+    propagator::Propagator,
 };
 
 /// The result of one pass over the header lines.
@@ -17,10 +16,6 @@ pub(crate) struct Found<'h> {
     pub(crate) rank: usize,
     /// The request has a managed header.
     pub(crate) managed: bool,
-    /// The request has the header of the carrier.
-    pub(crate) carrier_header: bool,
-    /// The client sent something in the carrier.
-    pub(crate) carrier: bool,
 }
 
 /// The first source that is present.
@@ -31,79 +26,54 @@ pub(crate) enum Source<'h> {
     Ambiguous,
 }
 
-/// Reads the header lines of a request. Names can be in any case. If the policy carries in `baggage`, the members of others are written
-/// to `others`.
+/// Reads the header lines of a request. Names can be in any case. What comes from another hop, the propagator reads.
 pub(crate) fn read<'h>(
     policy: &Policy,
-    others: &mut baggage::Line,
+    propagator: &mut Propagator,
     headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
 ) -> Found<'h> {
     let PolicyConfig { from_headers, from_cookies, .. } = policy.config();
-    let mut best = Best { rank: usize::MAX, token: Source::None };
-    let (mut managed, mut carrier_header, mut carrier) = (false, false, false);
+    let mut found = Found { token: Source::None, rank: usize::MAX, managed: false };
+    if policy.propagates() {
+        propagator.clear();
+    }
     for (name, value) in headers {
         if !policy.may_read(name) {
             continue;
         }
-        managed = managed || policy.is_managed(name);
+        found.managed = found.managed || policy.is_managed(name);
         for (rank, HeaderSourceConfig { name: source, prefix }) in from_headers.iter().enumerate() {
             if same(name, source.as_bytes()) {
-                tokens(value, prefix.as_bytes(), |token| best.offer(rank, token));
+                tokens(value, prefix.as_bytes(), |token| found.offer(rank, token));
             }
         }
         if !from_cookies.is_empty() && same(name, b"cookie") {
-            cookies(value, |name, token| {
-                // Compares byte by byte. `==` calls `memcmp`, which doubles the cost of a hostile line of short names.
-                let wanted = |cookie: &String| {
-                    cookie.len() == name.len() && cookie.bytes().zip(name).all(|(one, other)| one == *other)
-                };
-                if let Some(index) = from_cookies.iter().position(wanted) {
-                    best.offer(from_headers.len() + index, token);
-                }
-            });
+            found = found.with_cookies(policy, value);
         }
-        if policy.reads_baggage() && same(name, b"baggage") {
-            carrier |= read_baggage(policy, value, &mut best, others);
-        }
-        if policy.carrier().is_some_and(|carrier| same(name, carrier.header.as_bytes())) {
-            carrier_header = true;
-        }
-    }
-    if policy.carrier().is_some_and(|carrier| carrier.key.is_none()) {
-        carrier = carrier_header;
-    }
-    Found { token: best.token, rank: best.rank, managed, carrier_header, carrier }
-}
-
-/// Reads a line of `baggage`. Returns whether it has a member that is the carrier.
-#[inline(never)]
-fn read_baggage<'h>(policy: &Policy, line: &'h [u8], best: &mut Best<'h>, others: &mut baggage::Line) -> bool {
-    let PolicyConfig { from_headers, from_cookies, from_baggage, .. } = policy.config();
-    let carried = policy.carrier().and_then(|carrier| carrier.key.as_deref()).map(str::as_bytes);
-    let mut found = false;
-    for Member { whole, key, value } in baggage::members(line) {
-        if let Some(index) = from_baggage.iter().position(|source| equal(source.as_bytes(), key)) {
-            best.offer(from_headers.len() + from_cookies.len() + index, value);
-        }
-        match carried {
-            Some(carried) if equal(carried, key) => found = true,
-            Some(_) => others.push(whole),
-            None => {}
+        if policy.propagates() {
+            found = propagator.extract(policy, name, value, found);
         }
     }
     found
 }
 
-/// The first source that is present so far, by its rank in the policy.
-struct Best<'h> {
-    rank: usize,
-    token: Source<'h>,
-}
+impl<'h> Found<'h> {
+    /// Reads a `cookie` line.
+    #[inline(never)]
+    fn with_cookies(mut self, policy: &Policy, line: &'h [u8]) -> Self {
+        let PolicyConfig { from_headers, from_cookies, .. } = policy.config();
+        cookies(line, |name, token| {
+            if let Some(index) = from_cookies.iter().position(|cookie| equal(cookie.as_bytes(), name)) {
+                self.offer(from_headers.len() + index, token);
+            }
+        });
+        self
+    }
 
-impl<'h> Best<'h> {
-    fn offer(&mut self, rank: usize, token: &'h [u8]) {
+    /// Takes a token from the source of this rank, unless a token of an earlier one is there.
+    pub(crate) fn offer(&mut self, rank: usize, token: &'h [u8]) {
         if rank < self.rank {
-            *self = Self { rank, token: Source::One(token) };
+            (self.rank, self.token) = (rank, Source::One(token));
         } else if rank == self.rank {
             self.token = Source::Ambiguous;
         }
@@ -135,13 +105,13 @@ fn cookies<'h>(line: &'h [u8], mut found: impl FnMut(&'h [u8], &'h [u8])) {
     }
 }
 
-/// Whether two texts are equal. Compares byte by byte, as for cookies.
-fn equal(text: &[u8], other: &[u8]) -> bool {
+/// Whether two texts are equal. Compares byte by byte: `==` calls `memcmp`, which doubles the cost of a hostile line of short names.
+pub(crate) fn equal(text: &[u8], other: &[u8]) -> bool {
     text.len() == other.len() && text.iter().zip(other).all(|(one, other)| one == other)
 }
 
 /// Whether two texts are equal, compared case-insensitively. Most are equal byte for byte.
-fn same(text: &[u8], other: &[u8]) -> bool {
+pub(crate) fn same(text: &[u8], other: &[u8]) -> bool {
     text == other || text.eq_ignore_ascii_case(other)
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{CarrierChange, Decision};
-use crate::{judgement::Judgement, policy::Policy};
+use super::Decision;
+use crate::{judgement::Judgement, policy::Policy, propagator::CarrierChange};
 
 /// A [`Decision`] that borrows nothing. It can be sent to another task, or kept until the headers can be changed.
 ///

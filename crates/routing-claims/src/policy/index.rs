@@ -9,7 +9,7 @@ use crate::{
 /// The names of a policy, prepared for lookups.
 pub(super) struct Index {
     /// Listed mode: the services, each with its header. Prefix mode: empty.
-    services: Names<Box<[u8]>>,
+    services: Names<Box<str>>,
     /// The managed headers that are known by name.
     managed: Names<()>,
     /// Prefix mode: what every other managed header starts with.
@@ -33,8 +33,7 @@ impl Index {
         let header = header.map(|carrier| &*carrier.header);
         let managed = headers.iter().map(|header| &**header).chain(config.report_header.as_deref()).chain(header);
         let managed = Names::new(managed.map(|header| (header, ())));
-        let headers = headers.iter().map(|header| Box::from(header.as_bytes()));
-        let services = Names::new(services().map(|service| &*service.name).zip(headers));
+        let services = Names::new(services().map(|service| &*service.name).zip(headers.iter().cloned()));
         let cookie = (!config.from_cookies.is_empty()).then_some("cookie");
         let carries_in_baggage = carrier.is_some_and(|carrier| carrier.key.is_some());
         let reads_baggage = carries_in_baggage || !config.from_baggage.is_empty();
@@ -56,7 +55,7 @@ impl Index {
     }
 
     pub(super) fn service_header(&self, key: &[u8]) -> Option<&[u8]> {
-        self.services.get(key).map(|header| &**header)
+        self.services.get(key).map(|header| header.as_bytes())
     }
 
     #[inline]
