@@ -24,7 +24,7 @@ pub(super) fn generate(plan: &ResolvedPlan) -> Option<Resource> {
     }
 }
 
-/// The filter's configuration. Unlike Istio's, it lets a CORS preflight not pass unseen, because it would keep a forged payload.
+/// The filter's configuration. Unlike Istio's, it looks at CORS preflights too.
 #[derive(Debug, Serialize)]
 pub(super) struct JwtAuthn {
     #[serde(rename = "@type")]
