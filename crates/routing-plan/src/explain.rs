@@ -159,13 +159,13 @@ pub fn explain(manifests: &[Manifest], unchanged: &ExplainRequest, now: i64) -> 
     let mut request = unchanged.clone();
     let mut first_injection = None;
     let chosen = choose_filter(manifests, unchanged, &mut explanation);
+    let is_verified = chosen.as_ref().is_none_or(|chosen| chosen.insertion.stage != Stage::BeforeAuthn);
+    if is_verified && !verification::verify(manifests, &mut request, now, &mut explanation) {
+        return explanation;
+    }
     if let Some(chosen) = &chosen {
         if chosen.insertion.stage == Stage::AfterFault {
             first_injection = injection::of_unchanged(manifests, unchanged, &mut explanation);
-        }
-        let is_after = chosen.insertion.stage != Stage::BeforeAuthn;
-        if is_after && !verification::verify(manifests, &mut request, now, &mut explanation) {
-            return explanation;
         }
         decide(chosen.filter, &mut request, now, &mut explanation);
     }

@@ -290,6 +290,12 @@ pub(super) const PROOFS: &[Proof] = &[
         good: ("good-sidecar", "microservice-a without microservice-a"),
     },
     Proof {
+        lint: "source-not-verified",
+        probe: Probe::Requests(&[SHOP.with(FORGED_VERIFIED).shows(&["microservice-a"])]),
+        bad: ("bad-plugin", "microservice-a with microservice-a: PR-1"),
+        good: ("good-plugin", "microservice-a without microservice-a"),
+    },
+    Proof {
         lint: "issuer-unknown",
         probe: Probe::Requests(&[
             Request::to(From::AnotherProxy, "client.client").signed("PR-1"),

@@ -108,7 +108,8 @@ fn in_sidecar(manifests: &[Manifest], request: &mut ExplainRequest, now: i64, ex
         if !attachment.selects(request.namespace.as_deref(), request.labels.as_ref()) {
             continue;
         }
-        for rules in view.verifications().filter_map(|(_, check)| check.lenient_rules()) {
+        let checks = view.verifications().filter_map(|(_, check)| check.lenient_rules());
+        for rules in checks.filter(|rules| !rules.iter().any(|rule| rule.is_unclear())) {
             let mut refused = Vec::new();
             for rule in rules {
                 remove_payloads(std::iter::once(rule), request);

@@ -76,10 +76,7 @@ pub(super) fn token_not_verified(scope: &Scope<'_>, findings: &mut Findings) {
 pub(super) fn source_not_verified(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, filter) in scope.filters() {
         let Some(policy) = filter.policy.as_ref().map(Policy::config) else { continue };
-        let spec = FieldPath::default().field("spec");
-        let unverified = if manifest.view::<EnvoyFilter>().is_some() && filter.is_at_sidecars() {
-            payload_of_nobody(scope, filter, policy)
-        } else if filter.is_at_gateways() && is_at_a_gateway(scope, filter) {
+        let unverified = if filter.is_at_gateways() && is_at_a_gateway(scope, filter) {
             let rules: Vec<_> = verifiers(scope, |attachment| attachment.meets(&filter.attachment)).collect();
             // Without any, `token-not-verified` says it.
             if rules.is_empty() || rules.iter().any(|rule| rule.is_unclear()) {
@@ -87,11 +84,11 @@ pub(super) fn source_not_verified(scope: &Scope<'_>, findings: &mut Findings) {
             }
             unverified_sources(policy, &rules)
         } else {
-            continue;
+            payload_of_nobody(scope, filter, policy)
         };
         for source in unverified {
             let message = format!("{} reads {source}, where nothing verifies a token", manifest.id());
-            findings.add(manifest, &spec, message);
+            findings.add(manifest, &FieldPath::default().field("spec"), message);
         }
     }
 }
