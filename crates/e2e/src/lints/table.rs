@@ -279,6 +279,12 @@ pub(super) const PROOFS: &[Proof] = &[
     },
     Proof {
         lint: "source-not-verified",
+        probe: Probe::Requests(&[GATEWAY.signed("PR-2").with(FORGED_COOKIE).shows(&["microservice-a"])]),
+        bad: ("bad-rule", "microservice-a with microservice-a: PR-1"),
+        good: ("good-rules", "401"),
+    },
+    Proof {
+        lint: "source-not-verified",
         probe: Probe::Requests(&[GATEWAY.with(FORGED_CHOICE).shows(&["microservice-a"])]),
         bad: ("bad-baggage", "microservice-a with microservice-a: PR-1"),
         good: ("good-carry", "microservice-a without microservice-a"),

@@ -70,8 +70,8 @@ pub const LINTS: &[Lint] = &[
     Lint {
         code: "source-not-verified",
         severity: Severity::Error,
-        wrong: "A filter reads tokens in a place where nothing verifies them",
-        effect: "Istio looks for tokens only where a RequestAuthentication tells it to, and nobody can verify what travels in `baggage`: anyone who reaches the gateway can choose versions with a forged token or choice there. In a sidecar, a filter that reads verified payloads reads forged ones if no `jwt_authn` is before it.",
+        wrong: "A filter reads tokens in a place where they may not be verified",
+        effect: "Istio looks for tokens only where a RequestAuthentication tells it to, and nobody can verify what travels in `baggage`: anyone who reaches the gateway can choose versions with a forged token or choice there. If only some of the `jwtRules` look there, a token that satisfies another one lets a forged one pass beside it. In a sidecar, a filter that reads verified payloads reads forged ones if no `jwt_authn` is before it.",
         remedy: "Set `authentication` in the plan, whose gateways read only what is verified. Or add the header or cookie to each of the `jwtRules`, and remove `fromBaggage` from the gateway's policy. In a sidecar, apply the EnvoyFilter of `filter.verify` too.",
         shown: Shown::OnMesh,
         find: tokens::source_not_verified,

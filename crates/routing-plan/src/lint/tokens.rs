@@ -33,7 +33,7 @@ pub(super) fn token_not_forwarded(scope: &Scope<'_>, findings: &mut Findings) {
 /// Whether a gateway or workload has both a resource and the filter. What no manifest tells is not assumed, except where
 /// the resource is for all proxies that the filter is for, or the reverse.
 fn shares_proxies(scope: &Scope<'_>, attachment: &Attachment, filter: &RoutingFilter) -> bool {
-    if attachment.includes(&filter.attachment) || filter.attachment.includes(attachment) {
+    if are_together(attachment, filter) {
         return true;
     }
     let both = |namespace: Option<&str>, labels: &Labels| {
@@ -77,7 +77,7 @@ pub(super) fn source_not_verified(scope: &Scope<'_>, findings: &mut Findings) {
     for (manifest, filter) in scope.filters() {
         let Some(policy) = filter.policy.as_ref().map(Policy::config) else { continue };
         let unverified = if filter.is_at_gateways() && is_at_a_gateway(scope, filter) {
-            let rules: Vec<_> = verifiers(scope, |attachment| attachment.meets(&filter.attachment)).collect();
+            let rules: Vec<_> = verifiers(scope, |attachment| are_together(attachment, filter)).collect();
             // Without any, `token-not-verified` says it.
             if rules.is_empty() || rules.iter().any(|rule| rule.is_unclear()) {
                 continue;
@@ -87,30 +87,31 @@ pub(super) fn source_not_verified(scope: &Scope<'_>, findings: &mut Findings) {
             payload_of_nobody(scope, filter, policy)
         };
         for source in unverified {
-            let message = format!("{} reads {source}, where nothing verifies a token", manifest.id());
+            let message = format!("{} reads {source}, where not every token is verified", manifest.id());
             findings.add(manifest, &FieldPath::default().field("spec"), message);
         }
     }
 }
 
-/// The sources of a policy in which no rule looks for a token.
+/// The sources of a policy in which a rule does not look for a token. Istio lets a request pass that satisfies one rule, whatever
+/// the others say, so all rules must look there.
 fn unverified_sources(policy: &PolicyConfig, rules: &[&JwtRule]) -> Vec<String> {
-    let is_written = |header: &HeaderSourceConfig| {
-        rules.iter().any(|rule| {
-            rule.writes_for(policy)
-                && rule.output_payload_to_header.text().is_some_and(|one| one.eq_ignore_ascii_case(&header.name))
-        })
+    let is_written = |rule: &JwtRule, header: &HeaderSourceConfig| {
+        let output = rule.output_payload_to_header.text();
+        rule.writes_for(policy) && output.is_some_and(|output| output.eq_ignore_ascii_case(&header.name))
     };
-    let is_verified = |header: &HeaderSourceConfig| {
-        let looks = |name: &str, prefix: &str| {
+    let is_read = |rule: &JwtRule, header: &HeaderSourceConfig| {
+        rule.headers().iter().any(|(name, prefix)| {
             name.eq_ignore_ascii_case(&header.name)
                 && (prefix.is_empty() || prefix.eq_ignore_ascii_case(&header.prefix))
-        };
-        is_written(header) || rules.iter().any(|rule| rule.headers().iter().any(|(name, prefix)| looks(name, prefix)))
+        })
+    };
+    let is_verified = |header: &&HeaderSourceConfig| {
+        rules.iter().all(|rule| is_written(rule, header)) || rules.iter().all(|rule| is_read(rule, header))
     };
     let headers = policy.from_headers.iter().filter(|header| !is_verified(header));
     let headers = headers.map(|header| format!("the header `{}`", header.name));
-    let has_cookie = |cookie: &String| rules.iter().any(|rule| rule.from_cookies.items().contains(cookie));
+    let has_cookie = |cookie: &&String| rules.iter().all(|rule| rule.from_cookies.items().contains(cookie));
     let cookies = policy.from_cookies.iter().filter(|cookie| !has_cookie(cookie));
     let cookies = cookies.map(|cookie| format!("the cookie `{cookie}`"));
     let baggage = policy.from_baggage.iter().map(|key| format!("`{key}` in `baggage`"));
@@ -134,11 +135,7 @@ pub(super) fn issuer_unknown(scope: &Scope<'_>, findings: &mut Findings) {
         .filter(|(_, filter)| filter.is_at_gateways() && is_at_a_gateway(scope, filter))
         .map(|(_, filter)| filter)
         .collect();
-    let is_at_gateway = |attachment: &Attachment| {
-        at_gateways
-            .iter()
-            .any(|filter| attachment.includes(&filter.attachment) || filter.attachment.includes(attachment))
-    };
+    let is_at_gateway = |attachment: &Attachment| at_gateways.iter().any(|filter| are_together(attachment, filter));
     for (manifest, view) in scope.all::<RequestAuthentication>() {
         let Some(here) = Attachment::of(manifest.any_view(), &manifest.namespace) else { continue };
         if is_at_gateway(&here) {
@@ -158,6 +155,11 @@ pub(super) fn issuer_unknown(scope: &Scope<'_>, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// Whether all proxies of a resource have the filter, or the reverse.
+fn are_together(attachment: &Attachment, filter: &RoutingFilter) -> bool {
+    attachment.includes(&filter.attachment) || filter.attachment.includes(attachment)
 }
 
 /// The rules of every `RequestAuthentication` that is for some proxies.
