@@ -370,7 +370,7 @@ hops: the first hop finds the token and writes the carrier, and later hops find 
 - **A service's own token wins over `baggage`,** because headers come first. It names no version, so the outcome is `no-routes`. If your
   services have such tokens, `fromHeaders` must not contain `authorization`.
 - **A hop whose policy does not have the carrier as a source** removes what the client sent in the carrier, and writes it itself. This is
-  what a gateway does that must accept only tokens that it has verified.
+  what the gateway does if the plan has `authentication`: `render` leaves the carrier out of its sources.
 - **A choice can also be set by hand,** in a test or a service: base64url without padding of the JSON above. A value with dots is read as
   a JWT. Do not percent-encode it, and add no `;property`, which OpenTelemetry's SDK for Python encodes into the value.
 - **A CORS preflight has neither cookie nor token,** so main answers it. [istio.md](istio.md#from-hop-to-hop) says what follows from that,

@@ -56,7 +56,7 @@ impl fmt::Display for Only {
 
 type Running<'s> = Pin<Box<dyn Future<Output = Result<String>> + 's>>;
 
-pub(crate) const SCENARIOS: [Scenario; 18] = [
+pub(crate) const SCENARIOS: &[Scenario] = &[
     everywhere("the talk", |scene| Box::pin(talk::the_talk(scene))),
     everywhere("main for everyone else", |scene| Box::pin(talk::baseline(scene))),
     everywhere("without the label", |scene| Box::pin(talk::without_the_label(scene))),
@@ -76,6 +76,11 @@ pub(crate) const SCENARIOS: [Scenario; 18] = [
         name: "RequestAuthentication",
         only: Some((Only::VirtualService, "because an HTTPRoute does not bind to a gateway")),
         run: |scene| Box::pin(authentication::authentication(scene)),
+    },
+    Scenario {
+        name: "verify: outbound",
+        only: Some((Only::VirtualService, "because what a sidecar verifies does not depend on the kind of the routes")),
+        run: |scene| Box::pin(authentication::verify_outbound(scene)),
     },
     Scenario {
         name: "access log",

@@ -316,8 +316,7 @@ fn question(
 /// Whether the service that answered is one of the destinations, and received the headers that `explain` predicts.
 fn agree(explanation: &Explanation, said: &Value) -> Result<()> {
     // A service answered, so the token was accepted. That A's proxy has the filter is not in the manifests of a mesh without pods.
-    let is_known =
-        |message: &str| message.starts_with("RequestAuthentication ") || message.ends_with("has its workload)");
+    let is_known = |message: &str| message.contains(" accepts the token (") || message.ends_with("has its workload)");
     let mut assumed = explanation.assumed.iter().filter(|one| !is_known(&one.message));
     ensure!(
         assumed.next().is_none() && explanation.unknown.is_empty() && explanation.instead.is_none(),

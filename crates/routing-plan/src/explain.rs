@@ -10,6 +10,7 @@ mod injection;
 mod listeners;
 mod matching;
 mod table;
+mod verification;
 mod virtual_service;
 
 use std::{
@@ -178,6 +179,10 @@ fn trace<'m>(manifests: &'m [Manifest], unchanged: &ExplainRequest, now: i64) ->
     let mut request = unchanged.clone();
     let mut first_injection = None;
     let chosen = choose_filter(manifests, unchanged, &mut explanation);
+    let is_verified = chosen.as_ref().is_none_or(|chosen| chosen.insertion.stage != Stage::BeforeAuthn);
+    if is_verified && !verification::verify(manifests, &mut request, now, &mut explanation) {
+        return Trace { explanation, sent: Vec::new(), policy: None };
+    }
     if let Some(chosen) = &chosen {
         if chosen.insertion.stage == Stage::AfterFault {
             first_injection = injection::of_unchanged(manifests, unchanged, &mut explanation);
@@ -191,21 +196,28 @@ fn trace<'m>(manifests: &'m [Manifest], unchanged: &ExplainRequest, now: i64) ->
     Trace { explanation, sent: request.headers, policy: filter.and_then(|filter| filter.policy.as_ref()) }
 }
 
-/// The header line of a request that carries the payload, unsigned, where the policy looks for a token first.
+/// The header line of a request that carries the payload, unsigned, where a token is looked for first. An issuer that is accepted
+/// there is added to a payload without one.
 #[must_use]
 pub fn unverified_header(manifests: &[Manifest], payload: &str) -> Option<(String, String)> {
-    let payload = BASE64.encode(payload);
-    let token = match policy_config(manifests).map(|config| config.format) {
-        Some(TokenFormat::Payload) => payload,
-        _ => format!("{}.{payload}.", BASE64.encode(r#"{"alg":"none"}"#)),
-    };
-    header_for(manifests, &token)
+    let policy = policy_config(manifests)?;
+    let rule = verification::before(manifests, policy);
+    if rule.is_none() && policy.format == TokenFormat::Payload {
+        return token_source::header_line(policy, &BASE64.encode(payload));
+    }
+    let payload = rule.map_or_else(|| payload.to_owned(), |rule| verification::acceptable(rule, payload));
+    header_for(manifests, &format!("{}.{}.", BASE64.encode(r#"{"alg":"none"}"#), BASE64.encode(payload)))
 }
 
-/// The header line of a request that carries a token where the policy looks for it first.
+/// The header line of a request that carries a token where one is looked for first: by the check of tokens, if the policy reads
+/// what that writes.
 #[must_use]
 pub fn header_for(manifests: &[Manifest], token: &str) -> Option<(String, String)> {
-    token_source::header_line(policy_config(manifests)?, token)
+    let policy = policy_config(manifests)?;
+    match verification::before(manifests, policy) {
+        Some(rule) => verification::header_line(rule, token),
+        None => token_source::header_line(policy, token),
+    }
 }
 
 /// The first policy that is valid.
@@ -461,7 +473,7 @@ fn decide(filter: &RoutingFilter, request: &mut ExplainRequest, now: i64, explan
     let lines = request.headers.clone();
     let decision = decider.decide(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), now);
     explanation.outcome = Some(decision.outcome().code());
-    explanation.causes = diagnosis::causes(policy, &lines, decision.outcome(), now);
+    explanation.causes.extend(diagnosis::causes(policy, &lines, decision.outcome(), now));
     let claim_faults = decision.faults().map(|(fault, count)| (fault.code(), count));
     explanation.faults = claim_faults.chain(decision.carry_fault().map(|fault| (fault.code(), 1))).collect();
     request.headers.retain(|(name, _)| !decision.removes(name.as_bytes()));
