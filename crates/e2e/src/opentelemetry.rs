@@ -35,7 +35,7 @@ pub struct Propagator {
 }
 
 impl Propagator {
-    /// Starts an SDK of the installation that [`locate`] returned.
+    /// Starts an SDK that is installed in the folder `Tools::opentelemetry`.
     ///
     /// # Errors
     ///
