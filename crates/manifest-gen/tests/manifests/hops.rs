@@ -191,6 +191,25 @@ fn a_request_that_reaches_no_service_ends_the_journey() {
     assert_eq!((hops, &*choice), (1, "1? it is not known which service the request reaches"));
 }
 
+#[test]
+fn the_choice_ends_where_the_gateway_refuses_the_token() {
+    let gateway = "---\nkind: Gateway\nmetadata: {name: g, namespace: istio-system}\n\
+                   spec: {selector: {router: 'on'}, servers: [{hosts: ['*'], port: {number: 80, protocol: HTTP, name: http}}]}\n\
+                   ---\nkind: RequestAuthentication\nmetadata: {name: r, namespace: istio-system}\n\
+                   spec: {selector: {matchLabels: {router: 'on'}}, jwtRules: [{issuer: known, forwardOriginalToken: true}]}\n";
+    let manifests = mesh(r#""carry": {"baggage": "qa"}, "fromBaggage": ["qa"]"#, gateway);
+    let start = |payload: &str| {
+        let headers = unverified_header(&manifests, payload).into_iter().collect();
+        let first = ExplainRequest { gateway: Some("istio-system/g".into()), ..request(headers) };
+        told(&follow(&manifests, &first, &[call(&["baggage"])], 0)).1
+    };
+    let refused = start(r#"{"cart": "PR-1", "iss": "other"}"#);
+    assert_eq!(
+        refused,
+        "1: the request reaches no service: 401: RequestAuthentication istio-system/r accepts no token that has another issuer => "
+    );
+}
+
 /// The manifests tell whether the service's own proxy has the filter.
 #[test]
 fn the_workload_behind_the_destination_is_the_next_caller() {
