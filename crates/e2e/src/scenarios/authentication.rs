@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testbed::client::Http1;
 
 use crate::{
-    scene::{From, PUBLIC_HOST, Scene, bearer, values},
+    scene::{From, KEY, PUBLIC_HOST, REPORT, Scene, bearer, values},
     world::{A, PORT, host, key_set},
 };
 
@@ -24,9 +24,6 @@ pub(super) async fn authentication(scene: &mut Scene<'_>) -> Result<String> {
         {"issuer": ISSUER, "jwksUri": jwks},
         {"issuer": SECOND, "audiences": ["qa"], "jwks": second},
     ]);
-    scene.plan["spec"]["policy"]["fromCookies"] = json!(["qa"]);
-    scene.plan["spec"]["policy"]["fromBaggage"] = json!(["qa"]);
-    scene.plan["spec"]["policy"]["carry"] = json!({"baggage": "qa"});
     scene.roll_out().await?;
 
     let good = mint(scene, "issuer.pem", ISSUER, &[]).await?;
@@ -108,7 +105,8 @@ pub(super) async fn verify_outbound(scene: &mut Scene<'_>) -> Result<String> {
         {"issuer": SECOND, "audiences": ["qa"], "jwks": second},
     ]);
     scene.plan["spec"]["filter"]["verify"] = json!("outbound");
-    scene.plan["spec"]["policy"]["fromCookies"] = json!(["qa"]);
+    // A choice that is carried is not signed.
+    scene.plan["spec"]["policy"] = json!({"fromCookies": [KEY], "reportHeader": REPORT});
     scene.roll_out().await?;
 
     let good = mint(scene, "issuer.pem", ISSUER, &[]).await?;
