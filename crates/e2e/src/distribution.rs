@@ -1,6 +1,7 @@
 //! How the WASM module reaches the proxies: from a registry, through Istio's agent. Each situation runs on nine sidecars, one
 //! for each filter resource with each `failStrategy`.
 
+mod published;
 mod situations;
 
 use std::{
@@ -18,13 +19,14 @@ use e2e::{
     tools::Tools, until,
 };
 use futures_util::future::try_join_all;
+use package::layout::digest;
 use serde_json::{Value, json};
 use testbed::client::Http1;
 use tokio::process::Command;
 
 use crate::{
     scene::{REPORT, bearer, values},
-    world::{B, PORT, ROUTER, World, host, module, service_account, sidecar},
+    world::{B, PORT, ROUTER, World, host, module, module_bill, service_account, sidecar},
 };
 
 use situations::{
@@ -41,6 +43,9 @@ pub(crate) async fn run(world: &World, tools: &Tools, dir: PathBuf) -> Result<St
         }
         cells += mesh.sidecars.iter().filter(|sidecar| sidecar.is_for(situation.change)).count();
     }
+    if let Err(error) = mesh.pulled_back().await {
+        failed.push(format!("What is pushed is pulled back. {error:#}"));
+    }
     let sent = mesh.under_load;
     mesh.clear().await?;
     ensure!(failed.is_empty(), "\n{}", failed.join("\n"));
@@ -51,6 +56,7 @@ struct Mesh<'w> {
     world: &'w World,
     tools: &'w Tools,
     dir: PathBuf,
+    modules: [Vec<u8>; 3],
     images: [Image; 3],
     registry: Option<Registry>,
     /// The same registry behind a password, with both kinds of challenges.
@@ -77,16 +83,15 @@ struct Sidecar {
 
 impl<'w> Mesh<'w> {
     async fn start(world: &'w World, tools: &'w Tools, dir: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&dir)?;
         let shipped = module(&world.dist)?;
-        let mut images = Vec::new();
-        for build in [Build::First, Build::Second, Build::Third] {
-            let bytes = match build {
-                Build::First => shipped.clone(),
-                _ => with_custom_section(&shipped, &format!("{build:?}")),
-            };
-            images.push(Image::pack(&bytes, &dir.join(format!("image-{build:?}")))?);
-        }
-        let images = images.try_into().ok().context("three images")?;
+        let modules = [Build::First, Build::Second, Build::Third].map(|build| match build {
+            Build::First => shipped.clone(),
+            _ => with_custom_section(&shipped, &format!("{build:?}")),
+        });
+        let bill = module_bill(&world.dist)?;
+        let images: Result<Vec<_>> = modules.iter().map(|module| Image::module(module, &bill)).collect();
+        let images = images?.try_into().ok().context("three images")?;
         let registry = world.net.addr(REGISTRY, 5000);
         let gate =
             async |ip, realm| PasswordGate::start(world.net.addr(ip, 5000), registry, (USER, PASSWORD), realm).await;
@@ -113,6 +118,7 @@ impl<'w> Mesh<'w> {
             world,
             tools,
             dir,
+            modules,
             images,
             registry: None,
             gates,
@@ -144,7 +150,7 @@ impl<'w> Mesh<'w> {
         };
         match situation.change {
             Change::Nothing => {}
-            Change::Tag(tag, build) => self.registry()?.push(&self.images[build as usize], tag).await?,
+            Change::Tag(tag, build) => _ = self.registry()?.push(&self.images[build as usize], tag).await?,
             Change::Restart => self.restart().await?,
             Change::Policy => {
                 self.clock_skew += 1;
@@ -292,10 +298,10 @@ impl<'w> Mesh<'w> {
         })
     }
 
-    fn sum(&self, sum: Sum) -> &str {
+    fn sum(&self, sum: Sum) -> String {
         match sum {
-            Sum::Manifest(build) => &self.images[build as usize].digest,
-            Sum::File(build) => &self.images[build as usize].file,
+            Sum::Manifest(build) => self.images[build as usize].digest.clone(),
+            Sum::File(build) => digest(&self.modules[build as usize]),
         }
     }
 

@@ -40,8 +40,8 @@ impl Mesh<'_> {
 
     /// The login decides, and the errors say what to do.
     async fn behind_a_password(&self, registry: &Registry) -> Result<()> {
-        let image = Image::program(&self.world.dist)?;
-        let (gate, name) = (self.gates[0].addr, "private/manifest-gen:1");
+        let image = &self.images[Build::First as usize];
+        let (gate, name) = (self.gates[0].addr, "by-login/routing-claims:1");
         let login = |password: &str| Some((USER.to_owned(), password.to_owned()));
         let nobody: SocketAddr = (Ipv4Addr::LOCALHOST, 1).into();
         for (to, login, expected) in [
@@ -58,7 +58,7 @@ impl Mesh<'_> {
         }
         let pushed = image.push(gate, name, login(PASSWORD)).await?;
         ensure!(pushed == format!("{gate}/{name}@{}", image.digest), "printed: {pushed}");
-        let manifest = format!("/v2/private/manifest-gen/manifests/{}", image.digest);
+        let manifest = format!("/v2/by-login/routing-claims/manifests/{}", image.digest);
         let answer = Http1::connect(registry.addr).await?.get("registry", &manifest, &[]).await?;
         ensure!(answer.status == 200, "the registry answers {} for {manifest}", answer.status);
         Ok(())
