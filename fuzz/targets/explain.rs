@@ -32,7 +32,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     assert!(explanation.rules.iter().take(before).all(|rule| rule.matches != Some(true)), "{text}");
 
     assert!(diff::diff(&manifests, &manifests).is_empty());
-    let _ = lint::run(None, manifests, Timestamp::UNIX_EPOCH);
+    let _ = lint::run(None, manifests, None, Timestamp::UNIX_EPOCH);
     Corpus::Keep
 });
 

@@ -125,6 +125,7 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         let begin = Instant::now();
         let dir = dir.join(folder);
         fs::create_dir_all(&dir)?;
+        let which = args.lint.as_deref().map_or(Which::First, Which::All);
         let mut world = World::start(tools, envoy, dist.clone(), proxies, &dir).await?;
         println!("the mesh is up after {:.1} s\n", begin.elapsed().as_secs_f32());
         for name in scenarios_alone {
@@ -135,12 +136,11 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
                 }
                 LINTS => {
                     println!("fixtures of the lints");
-                    let which = args.lint.as_deref().map_or(Which::First, Which::All);
                     shown(name, lints::run(&world, which, dir.join("lints"))).await
                 }
                 _ => {
                     println!("a module from a registry");
-                    shown(name, distribution::run(&world, tools, dir.join("distribution"))).await
+                    shown(name, distribution::run(&world, tools, which, dir.join("distribution"))).await
                 }
             });
         }
