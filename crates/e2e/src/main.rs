@@ -30,8 +30,8 @@ use world::{Proxies, World};
 
 /// Runs the scenarios on etcd, kube-apiserver, istiod and Envoys on loopback, and prints a table of the results.
 ///
-/// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`, `PILOT_AGENT_BIN`,
-/// `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's cache folder (or
+/// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `KUBECTL_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`,
+/// `PILOT_AGENT_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's cache folder (or
 /// into `ROUTING_CLAIMS_TOOLS`).
 #[derive(Parser)]
 #[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e", after_help = EXAMPLES)]
@@ -83,8 +83,9 @@ async fn run(args: &Args) -> Result<ExitCode> {
     println!("Istio {}", args.istio);
     let tools = tools::locate(args.istio).await?;
     if args.tools {
-        let Tools { etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, prometheus, crane, .. } = &tools;
-        for path in [etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, prometheus, crane] {
+        let Tools { etcd, kube_apiserver, kubectl, pilot_discovery, istioctl, pilot_agent, prometheus, crane, .. } =
+            &tools;
+        for path in [etcd, kube_apiserver, kubectl, pilot_discovery, istioctl, pilot_agent, prometheus, crane] {
             println!("{}", path.display());
         }
         return Ok(ExitCode::SUCCESS);
@@ -107,14 +108,14 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
     let alone = |name: &str| args.column.is_empty() && name.contains(&args.scenario);
     ensure!(
-        !columns.is_empty() && (!rows.is_empty() || [TRUTH, LINTS, DISTRIBUTION].into_iter().any(alone)),
+        !columns.is_empty() && (!rows.is_empty() || [TRUTH, LINTS, README, DISTRIBUTION].into_iter().any(alone)),
         "no column or scenario has a name that contains the given text"
     );
     let begin = Instant::now();
     let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
     let (mut results, mut others, mut explained, mut under_load) = (Vec::new(), Vec::new(), 0, 0);
     for (proxies, folder, scenarios_alone) in
-        [(Proxies::Bare, "bare", &[TRUTH, LINTS][..]), (Proxies::Agents, "agents", &[DISTRIBUTION])]
+        [(Proxies::Bare, "bare", &[TRUTH, LINTS, README][..]), (Proxies::Agents, "agents", &[DISTRIBUTION])]
     {
         let of_mesh = |column: &&Column| column.proxies == proxies && !rows.is_empty();
         let columns: Vec<_> = columns.iter().filter(of_mesh).copied().collect();
@@ -137,6 +138,10 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
                 LINTS => {
                     println!("fixtures of the lints");
                     shown(name, lints::run(&world, which, dir.join("lints"))).await
+                }
+                README => {
+                    println!("README.md");
+                    shown(name, scenarios::readme(&world, tools, &dir.join("readme"))).await
                 }
                 _ => {
                     println!("a module from a registry");
@@ -236,6 +241,8 @@ fn table(columns: &[Column], rows: &[&Scenario], results: &[Vec<Cell>]) -> Table
 const TRUTH: &str = "explain is true";
 /// The scenario of the lints' fixtures, which needs none either.
 const LINTS: &str = "every lint is proven";
+/// The scenario of the commands in README.md.
+const README: &str = "README";
 /// The scenario of modules from a registry, which has sidecars of its own.
 const DISTRIBUTION: &str = "distribution";
 
@@ -246,6 +253,7 @@ Examples:
   cargo xtask e2e --column WasmPlugin --scenario talk
   cargo xtask e2e --column agents                  the scenarios with Istio's own agents, a registry and mutual TLS
   cargo xtask e2e --scenario distribution          what each failStrategy does when a module is pulled
+  cargo xtask e2e --scenario README                what README.md says to type, with a real kubectl
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000
   cargo xtask e2e --scenario 'every lint is proven' --lint ''
   cargo xtask e2e --record                         also records the versions for docs/compatibility.md
