@@ -145,7 +145,7 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
                 }
                 _ => {
                     println!("a module from a registry");
-                    shown(name, distribution::run(&world, tools, which, dir.join("distribution"))).await
+                    shown(name, Box::pin(distribution::run(&world, tools, which, dir.join("distribution")))).await
                 }
             });
         }

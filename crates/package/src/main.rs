@@ -3,6 +3,7 @@
 mod archives;
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -64,7 +65,7 @@ async fn run(args: Args) -> Result<ExitCode> {
             layout.write(&folder)?;
             println!("{}", folder.display());
         }
-        digests += &format!("{}:{}@{}\n", image.name, release.version, image.digest()?);
+        writeln!(digests, "{}:{}@{}", image.name, release.version, image.digest()?)?;
     }
     let path = dist.join("images/DIGESTS");
     fs::write(&path, digests).with_context(|| format!("cannot write {}", path.display()))?;

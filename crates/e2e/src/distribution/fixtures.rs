@@ -49,9 +49,9 @@ impl Mesh<'_> {
         self.clear_filters().await?;
         self.settle().await?;
         let tag = format!("{repository}/routing-claims:1.0");
-        let served = Arc::new(Mutex::new(self.modules[Build::First as usize].clone()));
+        let contents = Arc::new(Mutex::new(self.modules[Build::First as usize].clone()));
         let server = self.world.net.addr(SERVER, 8080);
-        let _server = App::bytes(server, Arc::clone(&served)).await?;
+        let _server = App::bytes(server, Arc::clone(&contents)).await?;
         self.registry()?.push(&self.images[Build::First as usize], &tag).await?;
         for (index, fixture) in fixtures.iter().enumerate() {
             let resource = self.bound(repository, fixture, &self.sidecars[index].namespace)?;
@@ -62,7 +62,7 @@ impl Mesh<'_> {
         let first = self.outcomes(fixtures, 0).await;
 
         self.registry()?.push(&self.images[Build::Second as usize], &tag).await?;
-        served.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.modules[Build::Second as usize]);
+        contents.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.modules[Build::Second as usize]);
         self.restart().await?;
         self.settle().await?;
         let second = self.outcomes(fixtures, 1).await;

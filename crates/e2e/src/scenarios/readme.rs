@@ -123,9 +123,9 @@ fn typed(text: &str) -> Vec<Typed> {
             match (line.strip_prefix("$ "), commands.last_mut()) {
                 (Some(command), _) => commands.push(Typed { command: command.to_owned(), output: String::new() }),
                 (None, Some(last)) if last.output.is_empty() && last.command.ends_with('\\') => {
-                    last.command += &format!("\n{line}");
+                    last.command.extend(["\n", line]);
                 }
-                (None, Some(last)) => last.output += &format!("{line}\n"),
+                (None, Some(last)) => last.output.extend([line, "\n"]),
                 (None, None) => {}
             }
         }
