@@ -33,7 +33,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     rest + fuzzer_mutate(&mut data[rest..], size - rest, max_size - rest)
 });
 
-const POLICY_BYTES: usize = 60;
-const REQUEST_BYTES: usize = 200;
+const POLICY_BYTES: usize = 80;
+const REQUEST_BYTES: usize = 240;
 /// Each takes some 200 KB.
 const MAX_PAIRS: usize = 2000;

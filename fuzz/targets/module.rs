@@ -56,7 +56,7 @@ fn check(configuration: &Configuration, worker: u32, decider: &mut Decider, line
     expected.extend(decision.set_headers().map(|(name, value)| (name.into(), value.into())));
     assert_eq!(seen.lines, expected);
     assert_eq!(seen.calls.contains(&"clear"), decision.changes_request());
-    let counted = 1 + decision.faults().count();
+    let counted = 1 + decision.faults().count() + usize::from(decision.carry_fault().is_some());
     assert_eq!(seen.counted.len(), counted);
 }
 

@@ -34,6 +34,8 @@ pub struct Case {
     pub expect: String,
     /// The expected headers, if the report is cut off and does not contain them.
     pub set: Option<BTreeMap<String, String>>,
+    /// The expected value of the carrier's header, if the filter changes it. Empty if it removes it.
+    pub carrier: Option<String>,
     /// The expected results when the request is sent again later.
     pub later: Vec<Later>,
     payload: Option<String>,
@@ -48,6 +50,8 @@ pub struct Later {
     pub seconds: u32,
     /// The expected report at that time.
     pub expect: String,
+    /// The expected value of the carrier's header at that time, if the filter changes it.
+    pub carrier: Option<String>,
 }
 
 /// A policy that must not load, and a part of one of its errors.
@@ -93,12 +97,12 @@ impl Corpus {
 
     fn add(&mut self, text: &str) -> Result<()> {
         let File { policies, case, reject } = toml::from_str(text)?;
-        for CaseText { name, rules, policy, payload, headers, expect, set, later } in case {
+        for CaseText { name, rules, policy, payload, headers, expect, set, carrier, later } in case {
             let policy = policies.get(&policy).with_context(|| format!("{name}: unknown policy `{policy}`"))?;
             let policy = serde_json::to_value(policy)?.as_object().cloned().context("expected a table for a policy")?;
             ensure!(!rules.is_empty(), "{name}: expected at least one rule");
             let headers = headers.unwrap_or_else(|| vec![("authorization".into(), "Bearer <<token>>".into())]);
-            self.cases.push(Case { name, rules, policy, expect, set, later, payload, headers });
+            self.cases.push(Case { name, rules, policy, expect, set, carrier, later, payload, headers });
         }
         for mut reject in reject {
             reject.policy = String::from_utf8(Macros::new(0, None)?.expand(&reject.policy)?)?;
@@ -113,6 +117,11 @@ impl Case {
     pub fn request(&self, now: i64) -> Result<Lines> {
         let macros = Macros::new(now, self.payload.as_deref())?;
         self.headers.iter().map(|(name, value)| Ok((macros.expand(name)?, macros.expand(value)?))).collect()
+    }
+
+    /// A text of the case with its macros replaced, if the request is sent at this Unix time.
+    pub(crate) fn expand(&self, text: &str, now: i64) -> Result<Vec<u8>> {
+        Macros::new(now, self.payload.as_deref())?.expand(text)
     }
 
     /// The payload of its token, if it has one, if the request is sent at this Unix time.
@@ -150,6 +159,7 @@ struct CaseText {
     headers: Option<Vec<(String, String)>>,
     expect: String,
     set: Option<BTreeMap<String, String>>,
+    carrier: Option<String>,
     #[serde(default)]
     later: Vec<Later>,
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use routing_claims::{ClaimFault, Outcome, Policy};
+use routing_claims::{CarryFault, ClaimFault, Outcome, Policy};
 use serde_json::{Map, Value, json};
 use testbed::{
     Acknowledgement, Envoy, EnvoyBinary, Offer,
@@ -94,13 +94,15 @@ impl PolicyListeners {
         OnEnvoy { listeners: self, protocol, connections: BTreeMap::new() }
     }
 
-    /// Checks the counters of the WASM filter or the native module (R14): the corpus causes every outcome and claim fault, and each request counts one
+    /// Checks the counters of the WASM filter or the native module (R14): the corpus causes every outcome and fault, and each request counts one
     /// outcome.
     pub async fn counts_every_request(&self) -> Result<()> {
         let counters = self.envoy.counters(COUNTERS).await?;
         let count = |code: &str| counters.get(&format!("{COUNTERS}{}", code.replace('-', "_"))).copied().unwrap_or(0);
         let codes = Outcome::ALL.iter().map(|outcome| outcome.code());
-        for code in codes.clone().chain(ClaimFault::ALL.iter().map(|fault| fault.code())) {
+        let claim_faults = ClaimFault::ALL.iter().map(|fault| fault.code());
+        let carry_faults = CarryFault::ALL.iter().map(|fault| fault.code());
+        for code in codes.clone().chain(claim_faults).chain(carry_faults) {
             ensure!(count(code) > 0, "{code} was not counted: {counters:?}");
         }
         let (counted, sent) = (codes.map(count).sum::<u64>(), self.sent.load(Ordering::Relaxed));

@@ -99,7 +99,8 @@ async fn run_in_time(case: &Case, policy: &Map<String, Value>, engine: &mut impl
 async fn run_case(case: &Case, policy: &Map<String, Value>, engine: &mut impl Engine, clock: Clock) -> Result<()> {
     let first = Moment::start(case, clock).await?;
     let request = case.request(first.now)?;
-    let expected = Expected::new(policy, &request, &case.expect, case.set.as_ref());
+    let carrier = |text: &Option<String>| text.as_ref().map(|text| case.expand(text, first.now)).transpose();
+    let expected = Expected::new(policy, &request, &case.expect, case.set.as_ref(), carrier(&case.carrier)?)?;
     for attempt in ["first", "second"] {
         let seen = first.send(policy, &request, engine).await?;
         expected.compare(&seen).with_context(|| format!("{attempt} time, policy {}", Value::from(policy.clone())))?;
@@ -107,7 +108,7 @@ async fn run_case(case: &Case, policy: &Map<String, Value>, engine: &mut impl En
     for later in &case.later {
         let moment = first.after(later.seconds, clock).await;
         let seen = moment.send(policy, &request, engine).await?;
-        let expected = Expected::new(policy, &request, &later.expect, None);
+        let expected = Expected::new(policy, &request, &later.expect, None, carrier(&later.carrier)?)?;
         expected.compare(&seen).with_context(|| format!("{} s later", later.seconds))?;
     }
     Ok(())
@@ -169,7 +170,13 @@ struct Expected {
 }
 
 impl Expected {
-    fn new(policy: &Map<String, Value>, request: &Lines, report: &str, set: Option<&BTreeMap<String, String>>) -> Self {
+    fn new(
+        policy: &Map<String, Value>,
+        request: &Lines,
+        report: &str,
+        set: Option<&BTreeMap<String, String>>,
+        carrier: Option<Vec<u8>>,
+    ) -> Result<Self> {
         let mut set: BTreeMap<Vec<u8>, Vec<u8>> = match set {
             Some(set) => set.iter().map(|(name, value)| (name.clone().into(), value.clone().into())).collect(),
             None => report
@@ -183,8 +190,16 @@ impl Expected {
         }
         let managed = Managed::of(policy);
         let (stripped, kept): (Lines, Lines) = request.iter().cloned().partition(|(name, _)| managed.contains(name));
-        let rerouted = !stripped.is_empty() || !set.is_empty();
-        Self { managed, set, kept: by_name(&kept), rerouted }
+        let rerouted = !stripped.is_empty() || !set.is_empty() || carrier.is_some();
+        let mut kept = by_name(&kept);
+        if let Some(value) = carrier {
+            let header = carrier_header(policy).context("the policy does not carry")?;
+            kept.remove(header.as_bytes());
+            if !value.is_empty() {
+                kept.insert(header.into(), vec![value]);
+            }
+        }
+        Ok(Self { managed, set, kept, rerouted })
     }
 
     fn compare(&self, seen: &Seen) -> Result<()> {
@@ -213,7 +228,15 @@ impl Expected {
     }
 }
 
-/// The headers that a policy manages, computed from its text alone. The runner must not ask an engine.
+/// The header that contains the carrier of a policy.
+fn carrier_header(policy: &Map<String, Value>) -> Option<String> {
+    match policy.get("carry")?.get("header") {
+        Some(header) => header.as_str().map(str::to_owned),
+        None => Some("baggage".to_owned()),
+    }
+}
+
+/// The headers that a policy manages, computed from its text alone, apart from the carrier. The runner must not ask an engine.
 struct Managed {
     names: BTreeSet<String>,
     prefix: Option<String>,

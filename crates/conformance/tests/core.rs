@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use conformance::{Clock, Core, Corpus, policies, run};
-use routing_claims::{ClaimFault, Decider, Outcome, Policy};
+use routing_claims::{CarryFault, ClaimFault, Decider, Outcome, Policy};
 use serde_json::Value;
 
 #[tokio::test]
@@ -38,6 +38,9 @@ fn outcome_and_faults_are_those_of_the_report() {
                     let count = if *fault == ClaimFault::InvalidName { count.min(1) } else { count };
                     assert_eq!(count, words(*fault), "{fault} of {}, {attempt} time", case.name);
                 }
+                let fault =
+                    CarryFault::ALL.iter().find(|fault| claims.split(' ').any(|word| word == format!("!{fault}")));
+                assert_eq!(decision.carry_fault(), fault.copied(), "{}, {attempt} time", case.name);
             }
         }
     }
@@ -48,6 +51,7 @@ fn every_code_is_documented() {
     let page = include_str!("../../../docs/outcomes.md");
     let codes =
         Outcome::ALL.iter().map(|outcome| outcome.code()).chain(ClaimFault::ALL.iter().map(|fault| fault.code()));
+    let codes = codes.chain(CarryFault::ALL.iter().map(|fault| fault.code()));
     for code in codes {
         let heading = format!("\n### `{code}`\n");
         assert_eq!(page.matches(&heading).count(), 1, "{code} in docs/outcomes.md");
@@ -106,7 +110,7 @@ fn bad_policies_are_rejected_with_the_path_and_the_reason() {
 fn every_rule_outcome_and_fault_has_cases() {
     let corpus = Corpus::load().unwrap();
     let rules: BTreeSet<_> = corpus.cases.iter().flat_map(|case| &case.rules).cloned().collect();
-    let wanted: BTreeSet<_> = (1..=18).map(|number| format!("R{number}")).collect();
+    let wanted: BTreeSet<_> = (1..=19).map(|number| format!("R{number}")).collect();
     assert_eq!(rules, wanted);
     let expects = || {
         corpus.cases.iter().flat_map(|case| std::iter::once(&case.expect).chain(case.later.iter().map(|l| &l.expect)))
@@ -117,11 +121,13 @@ fn every_rule_outcome_and_fault_has_cases() {
             "expected a case with outcome {outcome}"
         );
     }
-    for fault in ClaimFault::ALL {
+    let faults =
+        ClaimFault::ALL.iter().map(|fault| fault.code()).chain(CarryFault::ALL.iter().map(|fault| fault.code()));
+    for fault in faults {
         let word = format!("!{fault}");
         assert!(
             expects().any(|report| report.split(' ').any(|found| found.ends_with(&word))),
-            "expected a case with claim fault {fault}"
+            "expected a case with fault {fault}"
         );
     }
     assert!(corpus.cases.len() >= 200, "only {} cases", corpus.cases.len());

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use routing_claims::{ClaimFault, Description, Outcome, PolicyConfig};
+use routing_claims::{CarryFault, ClaimFault, Description, Outcome, PolicyConfig};
 use serde_json::Value;
 use similar::TextDiff;
 use testbed::workspace_dir;
@@ -86,6 +86,13 @@ fn outcomes() -> Result<String> {
     for fault in ClaimFault::ALL {
         describe(&mut page, fault.code(), fault.description())?;
     }
+    writeln!(
+        page,
+        "\n## Faults of the carrier\n\nThe choice does not travel to the next hop. The request itself is routed by it."
+    )?;
+    for fault in CarryFault::ALL {
+        describe(&mut page, fault.code(), fault.description())?;
+    }
     Ok(page)
 }
 
@@ -100,6 +107,7 @@ fn policy(schema: &Value) -> Result<String> {
     fields(&mut page, schema, schema)?;
     for (name, of) in [
         ("HeaderSourceConfig", "an entry of `fromHeaders`"),
+        ("CarryConfig", "`carry`"),
         ("ServiceConfig", "an entry of `services`"),
         ("LimitsConfig", "`limits`"),
     ] {
@@ -107,6 +115,7 @@ fn policy(schema: &Value) -> Result<String> {
         fields(&mut page, schema, &schema["$defs"][name])?;
     }
     page.push_str(POLICY_END);
+    page.push_str(POLICY_CARRY);
     Ok(page)
 }
 
@@ -114,7 +123,8 @@ fn policy(schema: &Value) -> Result<String> {
 fn prometheus_rules() -> Result<String> {
     let mut rules = String::from(RULES);
     let outcomes = Outcome::ALL.iter().map(|outcome| ("requests", "outcome", outcome.code()));
-    let faults = ClaimFault::ALL.iter().map(|fault| ("faults", "fault", fault.code()));
+    let faults = ClaimFault::ALL.iter().map(|fault| fault.code()).chain(CarryFault::ALL.iter().map(|fault| fault.code()));
+    let faults = faults.map(|code| ("faults", "fault", code));
     for (what, label, code) in outcomes.chain(faults) {
         let counter = code.replace('-', "_");
         writeln!(rules, "    - record: routing_claims:{what}:rate5m")?;
@@ -164,6 +174,8 @@ fn fields(page: &mut String, schema: &Value, object: &Value) -> Result<()> {
 
 /// A field's type in words.
 fn kind(schema: &Value, field: &Value) -> Result<String> {
+    // An optional object, or null.
+    let field = field["anyOf"].get(0).unwrap_or(field);
     if let Some(reference) = field["$ref"].as_str() {
         let target = schema.pointer(reference.trim_start_matches('#')).context("a reference leads somewhere")?;
         let variants = target["oneOf"].as_array().into_iter().flatten();
@@ -303,7 +315,7 @@ that each engine was run on are in [engines.md](engines.md).
 |---|---|
 | plan and variant files, `routing-claims.dev/v1alpha1` | A minor version may add a field, or replace one. It reads the replaced form for two more minor versions and at least six months, and says which field replaces it. After that, the old form is an error that names the new one. `manifest-gen migrate` rewrites old forms. A form is never given a second meaning. |
 | the policy (JSON) | As plan files. A filter also reads the policies of the minor version before it, because filters and policies roll out separately. |
-| outcomes and claim faults | A code keeps its meaning. A minor version may add a code. |
+| outcomes and faults | A code keeps its meaning. A minor version may add a code. |
 | counters, headers, labels and annotations that a mesh sees | Stable. A replaced name is announced one minor version ahead. |
 | lint codes, and the JSON of `lint`, `explain` and `diff` | A minor version may add codes and fields. |
 | the crate `routing-claims` | Semantic Versioning, checked by cargo-semver-checks in CI. Its `rust-version` may rise with a minor version. |
@@ -318,7 +330,7 @@ const POLICY_END: &str = r"
   known prefix; a client could set any other header.
 - **Prefix mode.** It requires a `claimPath`. Otherwise, `sub` and `email` would become headers.
 - **Managed headers.** These are the headers of `services`, all headers under `headerPrefix`, and `reportHeader`. They are lower-case
-  and unique, and are not a source of the token.
+  and unique, and are not a source of the token. The same is true of `carry.header`, except that it can be a source without a `prefix`.
 - **Protected headers.** A managed header cannot be one of `host`, `authorization`, `cookie`, `connection`, `content-length`,
   `content-type`, `transfer-encoding`, `te`, `trailer`, `upgrade`, `expect`, `forwarded`, `via`, `x-request-id`, `traceparent`,
   `tracestate`, `baggage`, `x-envoy-*`, `x-forwarded-*`, `x-istio-*`, `x-b3-*`.
@@ -328,7 +340,38 @@ const POLICY_END: &str = r"
 - **`exp` and `nbf`.** These are the times of the token. With an empty `claimPath`, they cannot be service names, and a `claimPath`
   cannot start with one of them.
 - **Depth.** The routes object is at depth 1 plus the length of `claimPath`, which is at most `limits.maxDepth`.
-- **Sources.** At least one source, at most 8 headers and 8 cookies. The `prefix` of a header is printable ASCII without commas, and
-  does not start with a space.
+- **Sources.** At least one source, at most 8 headers, 8 cookies and 8 baggage keys. The `prefix` of a header is printable ASCII without
+  commas, and does not start with a space. Cookies and members of `baggage` have fields of their own, so neither header is a source.
+- **Carrier.** Exactly one of `carry.baggage` and `carry.header`.
 - **Services.** At most 1000.
 ";
+
+const POLICY_CARRY: &str = r#"
+## From hop to hop
+
+Each hop finds the choice in the request, so the request must bring it along. Either every service forwards the token, or the filter
+writes the *choice* to a *carrier* that services forward anyway (`carry`). The choice contains the claims that routed and the token's
+`exp`. In `baggage`, the choice `{"exp":1800000000,"microservice-A":"PR-1"}` is this member:
+
+    qa=eyJleHAiOjE4MDAwMDAwMDAsIm1pY3Jvc2VydmljZS1BIjoiUFItMSJ9
+
+The choice is not signed and not a credential. [security.md](security.md#the-carrier) says what that means. One policy can be for all
+hops: the first hop finds the token and writes the carrier, and later hops find the choice there and leave it as it is.
+
+| your services | the policy, besides `services` or `headerPrefix` |
+|---|---|
+| forward `Authorization` | `{}` |
+| use OpenTelemetry, which forwards `baggage` by itself | `{"fromBaggage": ["qa"], "carry": {"baggage": "qa"}}` |
+| the same, and a browser sends the token in a cookie | `{"fromCookies": ["qa"], "fromBaggage": ["qa"], "carry": {"baggage": "qa"}}` |
+| the same, and a mobile app sends the token in a header | `{"fromHeaders": [{"name": "x-qa-token"}], "fromBaggage": ["qa"], "carry": {"baggage": "qa"}}` |
+| the same, and services send bearer tokens of their own | `{"fromHeaders": [], "fromCookies": ["qa"], "fromBaggage": ["qa"], "carry": {"baggage": "qa"}}` |
+| forward a header of your choice | `{"fromHeaders": [{"name": "authorization", "prefix": "Bearer "}, {"name": "x-qa-routes"}], "carry": {"header": "x-qa-routes"}}` |
+
+- **A service's own token wins over `baggage`,** because headers come first. It names no version, so the outcome is `no-routes`. If your
+  services have such tokens, `fromHeaders` must not contain `authorization`.
+- **A hop whose policy does not have the carrier as a source** removes what the client sent in the carrier, and writes it itself. This is
+  what a gateway does that must accept only tokens that it has verified.
+- **A choice can also be set by hand,** in a test or a service: base64url without padding of the JSON above. A value with dots is read as
+  a JWT. Do not percent-encode it.
+- **`carry-too-large`** ([outcomes.md](outcomes.md)) says that the choice did not fit, and later hops use the baseline.
+"#;

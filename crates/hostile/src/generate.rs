@@ -90,9 +90,9 @@ type Line = (Vec<u8>, Vec<u8>);
 impl Draft<'_> {
     /// Lines that carry tokens, most of them in a source of the policy.
     fn carriers(&mut self) -> Vec<Line> {
-        let PolicyConfig { from_headers, from_cookies, .. } = self.target.policy().config();
+        let PolicyConfig { from_headers, from_cookies, from_baggage, carry, .. } = self.target.policy().config();
         let mut lines = Vec::new();
-        let places = from_headers.len() + from_cookies.len();
+        let places = from_headers.len() + from_cookies.len() + from_baggage.len();
         let carriers = self.weighted(&[(1, 0), (20, 1), (2, 2)]);
         for _ in 0..carriers {
             let place = self.rng.usize(..places);
@@ -135,12 +135,43 @@ impl Draft<'_> {
                 lines.push((source.name.clone().into_bytes(), value));
             } else if let Some(name) = from_cookies.get(place - from_headers.len()) {
                 lines.push((b"cookie".to_vec(), self.cookies(name)));
+            } else if let Some(key) = from_baggage.get(place - from_headers.len() - from_cookies.len()) {
+                lines.push((b"baggage".to_vec(), self.baggage(key)));
             }
             if self.once_in(24) {
                 lines.extend(lines.last().cloned());
             }
         }
+        let carried = carry.as_ref().and_then(|carry| carry.baggage.as_deref());
+        if (carried.is_some() || !from_baggage.is_empty()) && self.once_in(3) {
+            lines.push((b"baggage".to_vec(), self.baggage(carried.unwrap_or("qa"))));
+        }
         lines
+    }
+
+    /// A line of `baggage` with members of others, and mostly one of the key: a token, a choice, or a forged value.
+    fn baggage(&mut self, wanted: &str) -> Vec<u8> {
+        let mut members: Vec<Vec<u8>> = Vec::new();
+        for _ in 0..self.weighted(&[(6, 1), (2, 2), (1, 4)]) {
+            let key = if self.once_in(8) { self.pick(&["QA", "xqa", "", "q a", "other"]) } else { wanted };
+            let token = self.token();
+            let value = match self.rng.u8(..8) {
+                0 => format!("{FORGED}-{}", self.rng.u16(..)).into_bytes(),
+                1..=4 => token.split(|byte| *byte == b'.').nth(1).unwrap_or(&token).to_vec(),
+                _ => token,
+            };
+            let (before, after) = self.pick(&[("", ""), ("", ";ttl=5"), (" ", " "), ("\t", " ; p"), ("", "%3D")]);
+            members.push([before.as_bytes(), key.as_bytes(), b"=", &value, after.as_bytes()].concat());
+        }
+        for _ in 0..self.rng.usize(..3) {
+            let member = self.pick(&["", " ", "tenant=a", " region = eu%20west;p=1", "=", ";", "x", "caf\u{e9}=1"]);
+            let at = self.rng.usize(..=members.len());
+            members.insert(at, member.into());
+        }
+        if self.once_in(24) {
+            members.push([b"v=".as_slice(), &vec![b'v'; 8100 + self.rng.usize(..120)]].concat());
+        }
+        members.join(self.pick(&[&b","[..], b", ", b",,"]))
     }
 
     fn cookies(&mut self, wanted: &str) -> Vec<u8> {

@@ -83,8 +83,12 @@ fn judge_at(
     let managed = |line: &&(Vec<u8>, Vec<u8>)| target.manages(&line.0);
     let got = || seen.headers.iter().filter(managed).map(|(name, value)| (name.as_slice(), value.as_slice()));
     let decided: Vec<_> = decision.set_headers().collect();
-    let set = decided.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let set = decided.iter().map(|(name, value)| (name.as_bytes(), *value)).filter(|(name, _)| target.manages(name));
     let others = |seen: &Seen| seen.headers.iter().filter(|line| !managed(line)).cloned().collect::<Vec<_>>();
+    let mut expected_others = others(given);
+    expected_others.retain(|(name, _)| !decision.removes(name));
+    let carried = decided.iter().filter(|(name, _)| !target.manages(name.as_bytes()));
+    expected_others.extend(carried.map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())));
 
     let mut violations = Vec::new();
     let mut check = |holds: bool, violation: Violation| {
@@ -94,9 +98,16 @@ fn judge_at(
     };
     let of_client = |value: &[u8]| value.windows(FORGED.len()).any(|window| window == FORGED.as_bytes());
     check(!got().any(|(_, value)| of_client(value)), Violation::Forged);
+    let forbidden = target.forbidden_member();
+    let forged = |(name, value): &(Vec<u8>, Vec<u8>)| {
+        let member =
+            |part: &[u8]| forbidden.as_ref().is_some_and(|start| part.trim_ascii().starts_with(start.as_bytes()));
+        name == b"baggage" && value.split(|byte| *byte == b',').any(member)
+    };
+    check(!seen.headers.iter().any(forged), Violation::Forged);
     check(got().eq(set), Violation::Managed);
     check(cluster == target.route(&decided), Violation::Route);
-    check(others(seen) == others(given), Violation::Others);
+    check(others(seen) == expected_others, Violation::Others);
     check(seen.path == path(index) && given.path == path(index), Violation::Reply);
     if violations.is_empty() { Ok(decision.outcome().code()) } else { Err(violations) }
 }

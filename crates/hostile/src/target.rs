@@ -61,11 +61,13 @@ impl Target {
             |service: &Value| text(&service["header"]).or_else(|| Some(text(&service["name"])?.to_ascii_lowercase()));
         // Computed from the text alone: the core cannot be asked, because it is under attack too.
         let services = config["services"].as_array().into_iter().flatten().filter_map(header);
-        let managed = services.chain(text(&config["reportHeader"])).collect();
+        let carrier = text(&config["carry"]["header"]);
+        let managed = services.chain(text(&config["reportHeader"])).chain(carrier).collect();
         Ok(Self { name, config, watched, policy, managed })
     }
 
     /// The policies under attack. Each takes its token in a different way.
+    #[allow(clippy::too_many_lines, reason = "a list")]
     pub fn all() -> Result<Vec<Self>> {
         let many: Vec<_> = (0..60).map(|n| json!({"name": format!("service-{n}")})).collect();
         Ok(vec![
@@ -136,6 +138,44 @@ impl Target {
                     "reportHeader": "x-routing-report",
                 }),
             )?,
+            // A gateway: the carrier is not a source.
+            Self::new(
+                "carry",
+                ["microservice-a", "microservice-b"],
+                json!({
+                    "fromCookies": ["qa"],
+                    "carry": {"baggage": "qa"},
+                    "services": [{"name": "microservice-A"}, {"name": "microservice-B"}],
+                    "reportHeader": "x-routing-report",
+                    "clockSkewSeconds": 0,
+                }),
+            )?,
+            // One policy for all hops.
+            Self::new(
+                "hop",
+                ["x-route-api", "x-route-cart"],
+                json!({
+                    "fromHeaders": [{"name": "x-qa-token"}],
+                    "fromBaggage": ["other", "qa"],
+                    "carry": {"baggage": "qa"},
+                    "claimPath": ["r\u{e9}"],
+                    "headerPrefix": "x-route-",
+                    "reportHeader": "x-routing-report",
+                    "clockSkewSeconds": 1,
+                }),
+            )?,
+            Self::new(
+                "carrier-header",
+                ["api", "cart"],
+                json!({
+                    "fromBaggage": ["qa"],
+                    "carry": {"header": "x-qa-routes"},
+                    "services": [{"name": "Api"}, {"name": "cart"}],
+                    "reportHeader": "x-routing-report",
+                    "clockSkewSeconds": 0,
+                    "limits": {"maxPayloadBytes": 300},
+                }),
+            )?,
         ])
     }
 
@@ -184,10 +224,10 @@ impl Target {
 
     /// The cluster that the headers set by the filter lead to.
     #[must_use]
-    pub fn route(&self, set: &[(&str, &str)]) -> &'static str {
+    pub fn route(&self, set: &[(&str, &[u8])]) -> &'static str {
         let variants = |header| {
             let value = set.iter().find(|(name, _)| *name == header).map(|(_, value)| value);
-            VARIANTS.iter().find(|(version, _)| value == Some(version)).map(|(_, cluster)| *cluster)
+            VARIANTS.iter().find(|(version, _)| value == Some(&version.as_bytes())).map(|(_, cluster)| *cluster)
         };
         self.watched.iter().find_map(|header| variants(*header)).unwrap_or(MAIN)
     }
@@ -197,6 +237,14 @@ impl Target {
     pub fn manages(&self, header: &[u8]) -> bool {
         self.managed.iter().any(|name| name.as_bytes() == header)
             || self.policy.config().header_prefix.as_ref().is_some_and(|prefix| header.starts_with(prefix.as_bytes()))
+    }
+
+    /// The start of a member of `baggage` that no client may send: the carrier, if it is not a source.
+    #[must_use]
+    pub fn forbidden_member(&self) -> Option<String> {
+        let key = self.config["carry"]["baggage"].as_str()?;
+        let is_source = self.config["fromBaggage"].as_array().into_iter().flatten().any(|source| source == key);
+        (!is_source).then(|| format!("{key}={FORGED}"))
     }
 
     /// A decider with an empty cache.

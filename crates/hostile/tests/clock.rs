@@ -32,7 +32,7 @@ fn decisions_follow_a_clock_that_jumps() {
 
         let report = |decider: &mut Decider| {
             let decision = decider.decide(request, now);
-            decision.set_headers().find(|(name, _)| *name == "x-report").unwrap().1.to_owned()
+            decision.set_headers().find(|(name, _)| *name == "x-report").unwrap().1.escape_ascii().to_string()
         };
         let expected = report(&mut Decider::new(policy.clone()));
         assert_eq!(report(&mut core), expected, "core, {payload} at {now}");

@@ -18,8 +18,23 @@ const EXAMPLE: &str = include_str!("routing-claims.lua");
 pub fn source(policy: &Policy) -> String {
     let (head, rest) = EXAMPLE.split_once(BEGIN).unwrap_or((EXAMPLE, ""));
     let (_, tail) = rest.split_once(END).unwrap_or(("", rest));
+    let needs_carry = policy::reads_baggage_or_carries(policy.config());
+    let (head, tail) =
+        if needs_carry { (head.into(), tail.into()) } else { (without_carry(head), without_carry(tail)) };
     format!("{head}{BEGIN}{}{END}{tail}", policy::table(policy))
+}
+
+/// The script without the code that only carriers and `baggage` need, a quarter of it. `TrafficExtension` limits its length.
+fn without_carry(mut script: &str) -> String {
+    let mut kept = String::new();
+    while let Some((before, rest)) = script.split_once(CARRY_BEGIN) {
+        kept.push_str(before.trim_end_matches(' '));
+        script = rest.split_once(CARRY_END).map_or("", |(_, after)| after);
+    }
+    kept + script
 }
 
 const BEGIN: &str = "-- policy begin (manifest-gen writes this part; docs/policy.md explains the fields)\n";
 const END: &str = "-- policy end\n";
+const CARRY_BEGIN: &str = "-- carry begin";
+const CARRY_END: &str = "-- carry end\n";

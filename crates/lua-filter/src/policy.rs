@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use routing_claims::{Mode, Policy, TokenFormat};
+use routing_claims::{Mode, Policy, PolicyConfig, ServiceConfig, TokenFormat};
 
 /// The statement that defines `policy`.
 pub(crate) fn table(policy: &Policy) -> String {
@@ -14,6 +14,18 @@ pub(crate) fn table(policy: &Policy) -> String {
         .map(|source| format!("{{name = {}, prefix = {}}}", quote(&source.name), quote(&source.prefix)));
     list(&mut out, "from_headers", sources);
     list(&mut out, "from_cookies", config.from_cookies.iter().map(|name| quote(name)));
+    let optional = |text: Option<&String>| text.map_or_else(|| "nil".into(), |text| quote(text));
+    if reads_baggage_or_carries(config) {
+        list(&mut out, "from_baggage", config.from_baggage.iter().map(|key| quote(key)));
+        let carry = config.carry.clone().unwrap_or_default();
+        field(&mut out, "carry_baggage", &optional(carry.baggage.as_ref()));
+        field(&mut out, "carry_header", &optional(carry.header.as_ref()));
+        // The names as they are, which only the choice contains.
+        let names = config.services.iter().flatten().filter(|_| config.carry.is_some());
+        let name = |service: &ServiceConfig| Some((quote(service.header.as_ref()?), quote(&service.name)));
+        let names: Vec<_> = names.filter_map(name).map(|(header, name)| format!("[{header}] = {name}")).collect();
+        list(&mut out, "carried_names", names.into_iter());
+    }
     let format = match config.format {
         TokenFormat::Jwt => "jwt",
         TokenFormat::Payload => "payload",
@@ -34,8 +46,7 @@ pub(crate) fn table(policy: &Policy) -> String {
             field(&mut out, "header_prefix", &quote(prefix));
         }
     }
-    let optional = |text: &Option<String>| text.as_deref().map_or_else(|| "nil".into(), quote);
-    field(&mut out, "report_header", &optional(&config.report_header));
+    field(&mut out, "report_header", &optional(config.report_header.as_ref()));
     field(&mut out, "clock_skew_seconds", &config.clock_skew_seconds.to_string());
     field(&mut out, "max_token_bytes", &config.limits.max_token_bytes.to_string());
     field(&mut out, "max_payload_bytes", &config.limits.max_payload_bytes.to_string());
@@ -43,6 +54,11 @@ pub(crate) fn table(policy: &Policy) -> String {
     field(&mut out, "max_depth", &config.limits.max_depth.to_string());
     out.push_str("}\n");
     out
+}
+
+/// Whether the script needs its parts for carriers and `baggage`.
+pub(crate) fn reads_baggage_or_carries(config: &PolicyConfig) -> bool {
+    config.carry.is_some() || !config.from_baggage.is_empty()
 }
 
 fn list(out: &mut String, name: &str, items: impl ExactSizeIterator<Item = String>) {

@@ -1,7 +1,7 @@
 -- routing-claims: a JWT's claims become request headers that choose which version of a service answers.
 --
 -- One script for Envoy's HTTP Lua filter (LuaJIT; Envoy 1.20 or later). Signatures are NOT verified here: the gateway
--- must do that. docs/behaviour.md defines the rules R1 to R18 that comments refer to. The file is ASCII without
+-- must do that. docs/behaviour.md defines the rules R1 to R19 that comments refer to. The file is ASCII without
 -- backslashes, so that it survives any YAML round trip.
 
 local byte, char, find, lower, sub = string.byte, string.char, string.find, string.lower, string.sub
@@ -15,6 +15,10 @@ local policy = {
     {name = "authorization", prefix = "Bearer "},
   },
   from_cookies = {},
+  from_baggage = {},
+  carry_baggage = nil,
+  carry_header = nil,
+  carried_names = {},
   format = "jwt",
   claim_path = {},
   services = {
@@ -46,6 +50,24 @@ local FAR = 1e15
 
 local services, header_prefix, report_header = policy.services, policy.header_prefix, policy.report_header
 local claim_path, max_depth = policy.claim_path, policy.max_depth
+local carry_baggage, carry_header = policy.carry_baggage, policy.carry_header
+
+local SPACE, TAB = 32, 9
+
+-- The first and last position of `text` from `first` to `last`, without the spaces and tabs around it.
+local function trim(text, first, last)
+  while first <= last do
+    local b = byte(text, first)
+    if b ~= SPACE and b ~= TAB then break end
+    first = first + 1
+  end
+  while first <= last do
+    local b = byte(text, last)
+    if b ~= SPACE and b ~= TAB then break end
+    last = last - 1
+  end
+  return first, last
+end
 
 ------------------------------------------------------------------------------------------------------------------------
 -- Strip (R1)
@@ -59,6 +81,19 @@ end
 
 for _, header in pairs(services or {}) do manage(header) end
 if report_header then manage(report_header) end
+-- carry begin (parts from here to `carry end` are only in scripts whose policy has `fromBaggage` or `carry`)
+
+-- Whether the carrier is a source (R19).
+local carrier_is_source = false
+for _, source in pairs(policy.from_headers) do
+  if source.name == carry_header then carrier_is_source = true end
+end
+for _, key in pairs(policy.from_baggage) do
+  if key == carry_baggage then carrier_is_source = true end
+end
+
+if carry_header and not carrier_is_source then manage(carry_header) end
+-- carry end
 
 -- Asks first, because `remove` clears Envoy's route cache even if there is nothing to remove (R15).
 local function strip_by_asking(headers)
@@ -95,25 +130,90 @@ if jit then jit.off(strip_by_walking) end
 -- Removes the managed headers that the client sent. Returns whether there were any.
 local strip = (header_prefix or #managed_names > ASK_AT_MOST) and strip_by_walking or strip_by_asking
 
+-- carry begin
+------------------------------------------------------------------------------------------------------------------------
+-- Baggage (R3, R19)
+
+-- The lengths in bytes of what is carried, and of `baggage` with it.
+local CARRIED_BYTES, BAGGAGE_BYTES = 4096, 8192
+
+-- Calls `visit` with each member of a line, its key or nil, and the first and last position of its value.
+local function each_member(line, visit)
+  local at, equals, semicolon = 1, 0, 0
+  while at <= #line do
+    local stop = find(line, ",", at, true) or #line + 1
+    -- Searches for the next `=` and `;` only once. Otherwise a line of commas would take quadratic time.
+    if equals < at then equals = find(line, "=", at, true) or #line + 1 end
+    if semicolon < at then semicolon = find(line, ";", at, true) or #line + 1 end
+    local first, last = trim(line, at, stop - 1)
+    if first <= last then
+      local properties = semicolon < stop and semicolon or stop
+      local key = equals < properties and sub(line, trim(line, at, equals - 1)) or nil
+      visit(sub(line, first, last), key, equals + 1, properties - 1)
+    end
+    at = stop + 1
+  end
+end
+
+-- `baggage` as the client sent it, the members besides the carrier as one line, whether some of them were left out, and
+-- whether the carrier is there.
+local sent, others, others_full, has_carrier
+
+local function read_others(line)
+  local parts, length = {}, 0
+  sent, others_full, has_carrier = line, false, false
+  each_member(line, function(member, key)
+    if key == carry_baggage then
+      has_carrier = true
+    else
+      length = length + #member + (length > 0 and 1 or 0)
+      if length > BAGGAGE_BYTES then others_full = true end
+      if not others_full then parts[#parts + 1] = member end
+    end
+  end)
+  others = concat(parts, ",")
+end
+
+-- Sets a header, or removes it if the value is empty.
+local function put(headers, name, value)
+  if value == "" then headers:remove(name) else headers:replace(name, value) end
+end
+
+local strip_headers = strip
+
+-- Also removes what the client sent in the carrier, if it is a member of `baggage` and not a source.
+local function strip_with_baggage(headers)
+  local stripped = strip_headers(headers)
+  read_others(headers:get("baggage") or "")
+  if carrier_is_source or not has_carrier then return stripped end
+  put(headers, "baggage", others)
+  return true
+end
+
+if carry_baggage then strip = strip_with_baggage end
+
+local baggage_ranks = {}
+for rank = 1, #policy.from_baggage do baggage_ranks[policy.from_baggage[rank]] = rank end
+
+-- Reads `baggage` as the client sent it. Also returns the key.
+local function token_of_baggage(headers)
+  local found, fault, found_key
+  local best = #policy.from_baggage + 1
+  local line = carry_baggage and sent or headers:get("baggage") or ""
+  each_member(line, function(_, key, first, last)
+    local rank = key and baggage_ranks[key]
+    if rank == best then
+      found, fault = nil, "ambiguous-token"
+    elseif rank and rank < best then
+      best, found, fault, found_key = rank, sub(line, trim(line, first, last)), nil, key
+    end
+  end)
+  return found, fault, found_key
+end
+-- carry end
+
 ------------------------------------------------------------------------------------------------------------------------
 -- Sources (R3): the one token of a request. Each function returns the token, or nil, or nil and an outcome.
-
-local SPACE, TAB = 32, 9
-
--- The first and last position of `text` from `first` to `last`, without the spaces and tabs around it.
-local function trim(text, first, last)
-  while first <= last do
-    local b = byte(text, first)
-    if b ~= SPACE and b ~= TAB then break end
-    first = first + 1
-  end
-  while first <= last do
-    local b = byte(text, last)
-    if b ~= SPACE and b ~= TAB then break end
-    last = last - 1
-  end
-  return first, last
-end
 
 local function starts_with(text, first, last, prefix)
   if last - first + 1 < #prefix then return false end
@@ -167,16 +267,25 @@ local function token_of_cookies(headers)
   return found, fault
 end
 
+-- Also returns whether the token tells its format itself (R5), and whether it comes from the carrier (R19).
 local function find_token(headers)
   for i = 1, #policy.from_headers do
-    local token, fault = token_of_header(headers, policy.from_headers[i])
-    if token or fault then return token, fault end
+    local source = policy.from_headers[i]
+    local token, fault = token_of_header(headers, source)
+    local from_carrier = source.name == carry_header
+    if token or fault then return token, fault, from_carrier, from_carrier end
   end
   if #policy.from_cookies > 0 then
     local token, fault = token_of_cookies(headers)
-    if token or fault then return token, fault end
+    if token or fault then return token, fault, false, false end
   end
-  return nil, "no-token"
+  -- carry begin
+  if #policy.from_baggage > 0 then
+    local token, fault, key = token_of_baggage(headers)
+    if token or fault then return token, fault, true, key == carry_baggage end
+  end
+  -- carry end
+  return nil, "no-token", false, false
 end
 
 ------------------------------------------------------------------------------------------------------------------------
@@ -227,8 +336,15 @@ local function decode(token, first, last)
   return length
 end
 
-local function payload_of(token)
-  if policy.format == "payload" then return decode(token, 1, #token) end
+local function payload_of(token, tells_format)
+  local has_dots = policy.format == "jwt"
+  -- carry begin
+  if tells_format then
+    if find(token, "%", 1, true) then return nil, "malformed-token" end
+    has_dots = find(token, ".", 1, true)
+  end
+  -- carry end
+  if not has_dots then return decode(token, 1, #token) end
   local dot = find(token, ".", 1, true)
   local second = dot and find(token, ".", dot + 1, true)
   if not second or find(token, ".", second + 1, true) or dot == 1 or second == dot + 1 then
@@ -576,6 +692,88 @@ function reader_of(key, level)
   return read_claim
 end
 
+-- carry begin
+------------------------------------------------------------------------------------------------------------------------
+-- The choice that travels to the next hop (R19)
+
+local base64url = {}
+for b, value in pairs(sextet) do base64url[value] = char(b) end
+
+-- Base64url without padding.
+local function encode(text)
+  local parts = {}
+  for i = 1, #text, 3 do
+    local a, b, c = byte(text, i, i + 2)
+    local bits = a * 65536 + (b or 0) * 256 + (c or 0)
+    local low, second = bits % 64, bits % 4096
+    local third = bits % 262144
+    parts[#parts + 1] = base64url[(bits - third) / 262144]
+    parts[#parts + 1] = base64url[(third - second) / 4096]
+    if b then parts[#parts + 1] = base64url[(second - low) / 64] end
+    if c then parts[#parts + 1] = base64url[low] end
+  end
+  return concat(parts)
+end
+
+local escaped = {['"'] = char(BACKSLASH) .. '"', [char(BACKSLASH)] = char(BACKSLASH, BACKSLASH)}
+for i = 0, 31 do escaped[char(i)] = char(BACKSLASH) .. string.format("u%04x", i) end
+
+local function json_string(text)
+  return '"' .. string.gsub(text, '[%c"' .. char(BACKSLASH) .. "]", escaped) .. '"'
+end
+
+local opening, closing = "", "}"
+for i = 1, #claim_path do
+  opening, closing = opening .. json_string(claim_path[i]) .. ":{", closing .. "}"
+end
+
+local carried_keys = {}
+for header, name in pairs(policy.carried_names) do carried_keys[header] = json_string(name) end
+
+-- What the carrier is set to, from the sorted claims, or nil if it is too large.
+local function choice_of(exp)
+  local members = {}
+  for i = 1, #claims do
+    local claim = claims[i]
+    if claim.version then
+      local key = carried_keys[claim.header] or json_string(sub(claim.header, #header_prefix + 1))
+      members[#members + 1] = key .. ':"' .. claim.version .. '"'
+    end
+  end
+  local start = "{"
+  if exp then
+    if exp < -FAR then exp = -FAR end
+    start = string.format('{"exp":%d,', exp)
+  end
+  local json = start .. opening .. concat(members, ",") .. closing
+  if #json > policy.max_payload_bytes then return nil end
+  local value = encode(json)
+  if #value > policy.max_token_bytes then return nil end
+  if carry_baggage then value = carry_baggage .. "=" .. value end
+  return #value <= CARRIED_BYTES and value or nil
+end
+
+-- Changes the carrier. Returns whether it did, and whether the choice did not fit.
+local function carry(headers, decision, from_carrier)
+  local choice, applies = decision.choice, decision.applies or false
+  if from_carrier or carrier_is_source and not applies then return false, false end
+  if carry_header then
+    if not choice and not headers:get(carry_header) then return false, applies end
+    put(headers, carry_header, choice or "")
+    return true, not choice
+  end
+  if choice then
+    local line = others == "" and choice or others .. "," .. choice
+    if not others_full and #line <= BAGGAGE_BYTES then
+      put(headers, "baggage", line)
+      return true, false
+    end
+  end
+  if has_carrier then put(headers, "baggage", others) end
+  return has_carrier, applies
+end
+-- carry end
+
 ------------------------------------------------------------------------------------------------------------------------
 -- Decisions (R13, R14, R18): the headers to set, in order of name, with the report last
 
@@ -604,13 +802,14 @@ end
 
 local function by_header(a, b) return a.header < b.header end
 
-local function report_of(outcome)
+local function report_of(outcome, carry_fault)
   local parts, length = {outcome}, #outcome
   local function add(word)
     length = length + 1 + #word
     parts[#parts + 1] = length <= REPORT_BYTES and word or "..."
     return length <= REPORT_BYTES
   end
+  if carry_fault then add("!carry-too-large") end
   if has_invalid_name then add("!invalid-name") end
   for i = 1, #claims do
     local claim = claims[i]
@@ -633,12 +832,20 @@ local function decide_claims()
     if claims[i].version then set(decision, claims[i].header, claims[i].version) end
   end
   if report_header then set(decision, report_header, report_of(valid > 0 and "applied" or "no-routes")) end
+  -- carry begin
+  -- Whether the outcome is `applied`, what is carried, and the report if it does not fit.
+  decision.applies = valid > 0
+  if valid > 0 and (carry_baggage or carry_header) then
+    decision.choice, decision.report_without = choice_of(times.exp), report_of("applied", true)
+    decision.bytes = decision.bytes + #(decision.choice or "") + #decision.report_without
+  end
+  -- carry end
   return decision
 end
 
 -- The decision of a token while it is valid, which `starts` and `expires` bound, including the skew (R9).
-local function read_token(token)
-  local length, fault = payload_of(token)
+local function read_token(token, tells_format)
+  local length, fault = payload_of(token, tells_format)
   if not length then return plain_decision(fault) end
   if not is_utf8(length) then return plain_decision("malformed-payload") end
   times, claims, claim_of, has_invalid_name, keys, has_more_keys = {}, {}, {}, false, 0, false
@@ -659,12 +866,12 @@ end
 
 local young, old, young_entries, young_bytes = {}, {}, 0, 0
 
-local function remember(token, decision)
-  local size = #token + decision.bytes
+local function remember(key, decision)
+  local size = #key + decision.bytes
   if young_entries == CACHE_ENTRIES or young_bytes + size > CACHE_BYTES then
     old, young, young_entries, young_bytes = young, {}, 0, 0
   end
-  young[token], young_entries, young_bytes = decision, young_entries + 1, young_bytes + size
+  young[key], young_entries, young_bytes = decision, young_entries + 1, young_bytes + size
 end
 
 -- Prefers Envoy's clock, because os.time can be some milliseconds late at the start of a second.
@@ -674,15 +881,15 @@ local function now(handle)
   return (milliseconds - milliseconds % 1000) / 1000
 end
 
-local function decide(handle, headers)
-  local token, fault = find_token(headers)
-  if not token then return plain_decision(fault) end
+local function decide_token(handle, token, tells_format)
   if token == "" then return plain_decision("malformed-token") end
   if #token > policy.max_token_bytes then return plain_decision("token-too-large") end
-  local decision = young[token]
+  -- No token starts with a space.
+  local key = tells_format and " " .. token or token
+  local decision = young[key]
   if not decision then
-    decision = old[token] or read_token(token)
-    remember(token, decision)
+    decision = old[key] or read_token(token, tells_format)
+    remember(key, decision)
   end
   local expires, starts = decision.expires, decision.starts
   if expires or starts then
@@ -693,10 +900,18 @@ local function decide(handle, headers)
   return decision
 end
 
--- Returns whether a header was set.
+-- Returns whether a header was changed.
 local function apply(handle, headers)
-  local decision = decide(handle, headers)
+  local token, fault, tells_format, from_carrier = find_token(headers)
+  local decision = token and decide_token(handle, token, tells_format) or plain_decision(fault)
   for i = 1, decision.count do headers:replace(decision.names[i], decision.values[i]) end
+  -- carry begin
+  if carry_baggage or carry_header then
+    local changed, too_large = carry(headers, decision, from_carrier)
+    if too_large and report_header then headers:replace(report_header, decision.report_without) end
+    return changed or decision.count > 0
+  end
+  -- carry end
   return decision.count > 0
 end
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use lua_harness::{Lines, Processed, Script, borrowed};
 use mlua::Lua;
-use routing_claims::{LimitsConfig, Policy, PolicyConfig, ServiceConfig};
+use routing_claims::{CarryConfig, LimitsConfig, Policy, PolicyConfig, ServiceConfig};
 use serde_json::json;
 
 const NOW: i64 = 1_700_000_000;
@@ -297,6 +297,20 @@ fn work_is_linear() {
         };
         let (one, two) = (count(20_000), count(40_000));
         assert!(two < one * 5 / 2 + 100, "{name}: {one}, {two}");
+    }
+    let carries = self::filter(PolicyConfig {
+        from_headers: Vec::new(),
+        from_baggage: vec!["qa".into(), "t".into()],
+        carry: Some(CarryConfig { baggage: Some("qa".into()), header: None }),
+        ..closed(&["a"])
+    });
+    for piece in [",", " ", "t=,", "qa,", "=,", ";,", "=", "qa=1;,"] {
+        let count = |n: usize| {
+            let request = vec![(b"baggage".to_vec(), piece.repeat(n / piece.len()).into_bytes())];
+            carries.count_instructions(borrowed(&request), NOW).unwrap()
+        };
+        let (one, two) = (count(20_000), count(40_000));
+        assert!(two < one * 5 / 2 + 100, "{piece}: {one}, {two}");
     }
 }
 

@@ -111,9 +111,16 @@ impl Pair {
             for (fault, count) in decision.faults() {
                 *tally.entry(fault.code()).or_default() += u64::from(count);
             }
+            if let Some(fault) = decision.carry_fault() {
+                *tally.entry(fault.code()).or_default() += 1;
+            }
+            let carrier = config.carry.as_ref().map(|carry| carry.header.as_deref().unwrap_or("baggage"));
+            if carrier.is_some_and(|carrier| decision.set_headers().any(|(name, _)| name == carrier)) {
+                *tally.entry("carrier written").or_default() += 1;
+            }
 
             let processed = script.run(borrowed(&request), now).map_err(|error| script_error(&error, config))?;
-            let same = processed.headers == core
+            let same = by_name(&processed.headers) == by_name(&core)
                 && (processed.edited, processed.cleared) == (core_changed, core_changed)
                 && processed.logs.is_empty();
             if !same {
@@ -124,6 +131,13 @@ impl Pair {
         }
         Ok(())
     }
+}
+
+/// The lines in order of name. The order of lines with different names has no meaning (RFC 9110 section 5.3).
+fn by_name(lines: &Lines) -> Lines {
+    let mut lines = lines.clone();
+    lines.sort_by(|(one, _), (other, _)| one.cmp(other));
+    lines
 }
 
 /// An error of `mlua` can't leave its thread, so its text does.

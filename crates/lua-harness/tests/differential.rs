@@ -24,7 +24,7 @@ fn script_agrees_with_the_core() {
     let tally = RefCell::new(Tally::new());
     let bytes = |length| proptest::collection::vec(any::<u8>(), 0..length);
     let requests = proptest::collection::vec(bytes(500), REQUESTS);
-    let result = TestRunner::new(config).run(&(bytes(60), requests), |(policy, requests)| {
+    let result = TestRunner::new(config).run(&(bytes(80), requests), |(policy, requests)| {
         let requests = requests.iter().map(Vec::as_slice);
         let result = Pair::new(&policy).and_then(|mut pair| pair.compare(requests, &mut tally.borrow_mut()));
         result.map_err(|error| TestCaseError::fail(error.to_string()))

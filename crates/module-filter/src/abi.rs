@@ -109,8 +109,8 @@ impl Request<'_> {
     }
 
     /// Sets a header in place of all its lines, or returns nothing if Envoy refuses.
-    pub(crate) fn set(&mut self, name: &str, value: &str) -> Option<()> {
-        self.change(name.as_bytes(), Buffer::of(value.as_bytes()))
+    pub(crate) fn set(&mut self, name: &str, value: &[u8]) -> Option<()> {
+        self.change(name.as_bytes(), Buffer::of(value))
     }
 
     fn change(&mut self, name: &[u8], value: Buffer) -> Option<()> {

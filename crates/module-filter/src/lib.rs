@@ -1,7 +1,7 @@
 //! The filter as a native Envoy dynamic module: a shared library that Envoy loads into its own process.
 //!
 //! It decides nothing: it passes a request's headers to `routing-claims` and applies the decision. Its configuration is the
-//! policy as JSON. It rejects an invalid policy, and the log says why. Each outcome and claim fault has a counter,
+//! policy as JSON. It rejects an invalid policy, and the log says why. Each outcome and fault has a counter,
 //! `routing_claims.<code>`, with `_` for `-`.
 //!
 //! A filter that cannot strip traps: the request is answered with status 500 instead of passing as it came. A trap is a panic,
@@ -21,16 +21,17 @@ use std::{
 };
 
 use abi::{Config, Counter, LogLevel, Request};
-use routing_claims::{ClaimFault, Decider, Outcome, Policy, PolicyError, Step};
+use routing_claims::{CarryFault, ClaimFault, Decider, Outcome, Policy, PolicyError, Step};
 
 /// One configuration of the filter, which all workers share.
 struct Filter {
     policy: Policy,
     /// A slot for each worker thread.
     workers: Box<[Worker]>,
-    /// By the index of an [`Outcome`] and of a [`ClaimFault`].
+    /// By the index of an [`Outcome`], of a [`ClaimFault`] and of a [`CarryFault`].
     outcomes: Vec<Counter>,
     faults: Vec<Counter>,
+    carry_faults: Vec<Counter>,
     traps: Counter,
 }
 
@@ -83,6 +84,7 @@ impl Filter {
             workers: (0..config.concurrency()).map(|_| Worker::default()).collect(),
             outcomes: Outcome::ALL.iter().map(|outcome| counter(outcome.code())).collect(),
             faults: ClaimFault::ALL.iter().map(|fault| counter(fault.code())).collect(),
+            carry_faults: CarryFault::ALL.iter().map(|fault| counter(fault.code())).collect(),
             traps: counter("traps"),
         })
     }
@@ -120,6 +122,7 @@ impl Filter {
             Step::ClearRouteCache => request.clear_route_cache(),
             Step::CountOutcome(outcome) => request.increment(self.outcomes[outcome.index()], 1),
             Step::CountFault(fault, times) => request.increment(self.faults[fault.index()], times.into()),
+            Step::CountCarryFault(fault) => request.increment(self.carry_faults[fault.index()], 1),
         });
     }
 }

@@ -33,7 +33,7 @@ fn forward(decider: &mut Decider, mut input: impl BufRead, mut output: impl Writ
             output.write_all(&[name, &b": "[..], value, b"\n"].concat())?;
         }
         for (name, value) in decision.set_headers() {
-            writeln!(output, "{name}: {value}")?;
+            output.write_all(&[name.as_bytes(), b": ", value, b"\n"].concat())?;
         }
         writeln!(output)?;
     }

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use crate::{judgement::Judgement, limits, swar};
+use crate::{
+    judgement::{Judgement, Reading},
+    limits, swar,
+};
 
 /// Tokens with their decisions. The cache never grows: the newest entries overwrite the oldest.
 pub(crate) struct Cache {
@@ -18,6 +21,7 @@ pub(crate) struct Cache {
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) judgement: Judgement,
+    reading: Reading,
     /// The value of [`Cache::written`] before this entry was written.
     start: u64,
     token_length: usize,
@@ -33,9 +37,10 @@ impl Cache {
         }
     }
 
-    /// The entry of this token, if its decision is valid at this time.
-    pub(crate) fn find(&self, bucket: Bucket, token: &[u8], now: i64) -> Option<Entry> {
-        let entry = self.entries.get(bucket.0)?.filter(|entry| entry.token_length == token.len())?;
+    /// The entry of this token, if it was read in this way and its decision is valid at this time.
+    pub(crate) fn find(&self, bucket: Bucket, token: &[u8], reading: Reading, now: i64) -> Option<Entry> {
+        let alike = |entry: &Entry| entry.token_length == token.len() && entry.reading == reading;
+        let entry = self.entries.get(bucket.0)?.filter(alike)?;
         let overwritten = self.written - entry.start > limits::CACHE_BYTES as u64;
         let holds = !overwritten && entry.judgement.validity.holds(now);
         (holds && swar::equal(self.bytes(entry.token()), token)).then_some(entry)
@@ -47,14 +52,15 @@ impl Cache {
     }
 
     #[expect(clippy::indexing_slicing, reason = "an entry begins where it fits before the end of the ring")]
-    pub(crate) fn put(&mut self, bucket: Bucket, token: &[u8], judgement: Judgement, lines: &[u8]) {
+    pub(crate) fn put(&mut self, bucket: Bucket, token: &[u8], reading: Reading, judgement: Judgement, lines: &[u8]) {
         let length = token.len() + lines.len();
         debug_assert!(length <= limits::CACHE_BYTES, "the limits bound tokens and lines to less");
         let room = limits::CACHE_BYTES - offset(self.written);
         if length > room {
             self.written += room as u64;
         }
-        let entry = Entry { judgement, start: self.written, token_length: token.len(), lines_length: lines.len() };
+        let (start, token_length, lines_length) = (self.written, token.len(), lines.len());
+        let entry = Entry { judgement, reading, start, token_length, lines_length };
         self.ring[entry.token()].copy_from_slice(token);
         self.ring[entry.lines()].copy_from_slice(lines);
         self.written += length as u64;
@@ -111,6 +117,11 @@ impl Bucket {
         // The high bits of a product depend on all bits of the factors.
         Self((hash >> (u64::BITS - limits::CACHE_ENTRIES.trailing_zeros())) as usize)
     }
+
+    /// The bucket of the same token for decisions of this reading, so that they do not overwrite each other.
+    pub(crate) fn for_reading(self, reading: Reading) -> Self {
+        Self(self.0 ^ (reading.carry as usize))
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +130,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        judgement::Carry,
         outcome::Outcome,
         time::{Times, Validity},
     };
@@ -126,12 +138,12 @@ mod tests {
     #[test]
     fn a_token_is_found_with_what_was_put() {
         let mut cache = Cache::new();
-        assert!(cache.find(Bucket::of(b"token"), b"token", 0).is_none());
-        cache.put(Bucket::of(b"token"), b"token", judgement(Outcome::Applied, Validity::ALWAYS), b"lines");
-        let entry = cache.find(Bucket::of(b"token"), b"token", 0).unwrap();
+        assert!(cache.find(Bucket::of(b"token"), b"token", PLAIN, 0).is_none());
+        cache.put(Bucket::of(b"token"), b"token", PLAIN, judgement(Outcome::Applied, Validity::ALWAYS), b"lines");
+        let entry = cache.find(Bucket::of(b"token"), b"token", PLAIN, 0).unwrap();
         assert_eq!((entry.judgement.outcome, cache.lines(&entry)), (Outcome::Applied, &b"lines"[..]));
-        cache.put(Bucket::of(b"token"), b"token", judgement(Outcome::Expired, Validity::ALWAYS), b"");
-        let entry = cache.find(Bucket::of(b"token"), b"token", 0).unwrap();
+        cache.put(Bucket::of(b"token"), b"token", PLAIN, judgement(Outcome::Expired, Validity::ALWAYS), b"");
+        let entry = cache.find(Bucket::of(b"token"), b"token", PLAIN, 0).unwrap();
         assert_eq!((entry.judgement.outcome, cache.lines(&entry)), (Outcome::Expired, &b""[..]));
     }
 
@@ -139,8 +151,8 @@ mod tests {
     fn a_decision_is_found_while_it_holds() {
         let times = Times { exp: Some(200), nbf: Some(100) };
         let mut cache = Cache::new();
-        cache.put(Bucket::of(b"token"), b"token", judgement(Outcome::Applied, times.judge(150, 0).1), b"");
-        let found = [99, 100, 199, 200].map(|now| cache.find(Bucket::of(b"token"), b"token", now).is_some());
+        cache.put(Bucket::of(b"token"), b"token", PLAIN, judgement(Outcome::Applied, times.judge(150, 0).1), b"");
+        let found = [99, 100, 199, 200].map(|now| cache.find(Bucket::of(b"token"), b"token", PLAIN, now).is_some());
         assert_eq!(found, [false, true, true, false]);
     }
 
@@ -149,7 +161,7 @@ mod tests {
         for length in [1, 7, 8, 9, 63, 64, 65, 1000, 1003] {
             let token = vec![b'a'; length];
             let mut cache = Cache::new();
-            cache.put(Bucket::of(&token), &token, judgement(Outcome::Applied, Validity::ALWAYS), b"aaaa");
+            cache.put(Bucket::of(&token), &token, PLAIN, judgement(Outcome::Applied, Validity::ALWAYS), b"aaaa");
             for at in 0..length {
                 let mut other = token.clone();
                 other[at] = b'b';
@@ -157,11 +169,14 @@ mod tests {
                 if let (Some(entry), place) = (cache.entries[Bucket::of(&token).0], Bucket::of(&other)) {
                     cache.entries[place.0] = Some(entry);
                 }
-                assert!(cache.find(Bucket::of(&other), &other, 0).is_none(), "{length} bytes, another one at {at}");
+                assert!(
+                    cache.find(Bucket::of(&other), &other, PLAIN, 0).is_none(),
+                    "{length} bytes, another one at {at}"
+                );
             }
             for other in [&token[1..], &[&token[..], b"a"].concat()] {
                 cache.entries[Bucket::of(other).0] = cache.entries[Bucket::of(&token).0];
-                assert!(cache.find(Bucket::of(other), other, 0).is_none(), "{} bytes for {length}", other.len());
+                assert!(cache.find(Bucket::of(other), other, PLAIN, 0).is_none(), "{} bytes for {length}", other.len());
             }
         }
     }
@@ -173,10 +188,10 @@ mod tests {
         first[8] = b'b';
         assert_eq!(Bucket::of(&first), Bucket::of(&second));
         let mut cache = Cache::new();
-        cache.put(Bucket::of(&first), &first, judgement(Outcome::Applied, Validity::ALWAYS), b"first");
-        cache.put(Bucket::of(&second), &second, judgement(Outcome::NoRoutes, Validity::ALWAYS), b"second");
-        assert!(cache.find(Bucket::of(&first), &first, 0).is_none());
-        let entry = cache.find(Bucket::of(&second), &second, 0).unwrap();
+        cache.put(Bucket::of(&first), &first, PLAIN, judgement(Outcome::Applied, Validity::ALWAYS), b"first");
+        cache.put(Bucket::of(&second), &second, PLAIN, judgement(Outcome::NoRoutes, Validity::ALWAYS), b"second");
+        assert!(cache.find(Bucket::of(&first), &first, PLAIN, 0).is_none());
+        let entry = cache.find(Bucket::of(&second), &second, PLAIN, 0).unwrap();
         assert_eq!((entry.judgement.outcome, cache.lines(&entry)), (Outcome::NoRoutes, &b"second"[..]));
     }
 
@@ -219,7 +234,7 @@ mod tests {
         put_with_lines(&mut cache, filler, limits::CACHE_BYTES - 100);
         assert!(has_its_lines(&cache, old));
         put_with_lines(&mut cache, &new, 100);
-        assert!(cache.find(Bucket::of(old.as_bytes()), old.as_bytes(), 0).is_none());
+        assert!(cache.find(Bucket::of(old.as_bytes()), old.as_bytes(), PLAIN, 0).is_none());
     }
 
     #[test]
@@ -258,8 +273,33 @@ mod tests {
         }
     }
 
+    /// Decisions of several readings are kept beside each other, and none is taken for another.
+    #[test]
+    fn a_decision_is_found_by_its_reading() {
+        let readings: Vec<_> = [Carry::No, Carry::Yes, Carry::NoRoom]
+            .into_iter()
+            .flat_map(|carry| [false, true].map(|tells_format| Reading { tells_format, carry }))
+            .collect();
+        for (first, second) in readings.iter().flat_map(|first| readings.iter().map(move |second| (first, second))) {
+            let mut cache = Cache::new();
+            for (reading, lines) in [(*first, b"first"), (*second, b"other")] {
+                let bucket = Bucket::of(b"token").for_reading(reading);
+                cache.put(bucket, b"token", reading, judgement(Outcome::Applied, Validity::ALWAYS), lines);
+            }
+            let found = |reading: Reading| {
+                let entry = cache.find(Bucket::of(b"token").for_reading(reading), b"token", reading, 0);
+                entry.map(|entry| cache.lines(&entry))
+            };
+            assert_eq!(found(*second), Some(&b"other"[..]));
+            let kept = if first.carry == second.carry { None } else { Some(&b"first"[..]) };
+            assert!(first == second || found(*first) == kept);
+        }
+    }
+
+    const PLAIN: Reading = Reading { tells_format: false, carry: Carry::No };
+
     fn judgement(outcome: Outcome, validity: Validity) -> Judgement {
-        Judgement { outcome, faults: Default::default(), validity }
+        Judgement::of(outcome, validity)
     }
 
     /// Adds an entry with this many bytes of lines, which are derived from the token.
@@ -268,6 +308,7 @@ mod tests {
         cache.put(
             Bucket::of(token.as_bytes()),
             token.as_bytes(),
+            PLAIN,
             judgement(Outcome::Applied, Validity::ALWAYS),
             &lines,
         );
@@ -275,7 +316,7 @@ mod tests {
 
     /// Whether the token is found. If so, checks that its lines are those of [`put_with_lines`].
     fn has_its_lines(cache: &Cache, token: &str) -> bool {
-        let Some(entry) = cache.find(Bucket::of(token.as_bytes()), token.as_bytes(), 0) else { return false };
+        let Some(entry) = cache.find(Bucket::of(token.as_bytes()), token.as_bytes(), PLAIN, 0) else { return false };
         let turn = [&token.as_bytes()[1..], &token.as_bytes()[..1]].concat();
         assert!(cache.lines(&entry).chunks(turn.len()).all(|chunk| turn.starts_with(chunk)), "{token}");
         true

@@ -64,10 +64,10 @@ impl Claims {
         let Self { found, headers, .. } = self;
         let header = |claim: &Claim| claim.header.of(headers);
         let key = |claim: &Claim| claim.key.of(payload);
-        found.sort_unstable_by(|a, b| header(a).cmp(header(b)));
+        sort(found, false, headers);
         let mut conflicts = false;
         for alike in found.chunk_by_mut(|a, b| header(a) == header(b)) {
-            alike.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+            sort(alike, true, payload);
             if !alike.is_sorted_by(|a, b| key(a) < key(b)) {
                 return Err(Outcome::DuplicateKey);
             }
@@ -165,6 +165,23 @@ impl Claims {
         self.headers.extend(name.iter().map(u8::to_ascii_lowercase));
         debug_assert!(self.headers.len() - start <= limits::HEADER_BYTES, "there is room for every header");
         Span::new(start, self.headers.len())
+    }
+}
+
+/// Sorts claims by their keys or by their headers, in these bytes.
+///
+/// WebAssembly gets one copy of the standard library's sort for both, which makes the module 6 KB smaller. Elsewhere, two copies save up
+/// to a tenth of the instructions for a token with many claims.
+fn sort(claims: &mut [Claim], by_key: bool, bytes: &[u8]) {
+    let key = |claim: &Claim| claim.key.of(bytes);
+    let header = |claim: &Claim| claim.header.of(bytes);
+    if cfg!(target_family = "wasm") {
+        let text = |claim: &Claim| if by_key { key(claim) } else { header(claim) };
+        claims.sort_unstable_by(|a, b| text(a).cmp(text(b)));
+    } else if by_key {
+        claims.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+    } else {
+        claims.sort_unstable_by(|a, b| header(a).cmp(header(b)));
     }
 }
 

@@ -25,7 +25,13 @@ pub struct PolicyConfig {
     /// Cookies that can contain the token, in order, after the headers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub from_cookies: Vec<String>,
-    /// Format of the token.
+    /// Keys of `baggage` members (W3C Baggage) that can contain the token, in order, after the cookies. Case-sensitive.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from_baggage: Vec<String>,
+    /// Where the choice travels to the next hop. By default nowhere: each service forwards the token itself.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "optional_object")]
+    pub carry: Option<CarryConfig>,
+    /// Format of the token in headers and cookies. A value in `fromBaggage` or the carrier tells its format itself.
     #[serde(deserialize_with = "variant")]
     pub format: TokenFormat,
     /// Literal path to the object that maps services to versions. If empty, that object is the payload itself.
@@ -59,6 +65,21 @@ pub struct HeaderSourceConfig {
     /// Text before the token, case-insensitive (ASCII). If empty, each part between commas is a token.
     #[serde(default)]
     pub prefix: String,
+}
+
+/// The carrier: where the choice travels to the next hop. Exactly one of the fields is required.
+///
+/// What travels is an unsigned payload of the claims that routed and of `exp`. It is not a credential.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CarryConfig {
+    /// Key of a `baggage` member (W3C Baggage), 1 to 127 bytes, case-sensitive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baggage: Option<String>,
+    /// Name of a header, 1 to 127 bytes, in lower case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
 }
 
 /// Format of a token.
@@ -109,6 +130,8 @@ impl Default for PolicyConfig {
         Self {
             from_headers: vec![HeaderSourceConfig { name: "authorization".into(), prefix: "Bearer ".into() }],
             from_cookies: Vec::new(),
+            from_baggage: Vec::new(),
+            carry: None,
             format: TokenFormat::default(),
             claim_path: Vec::new(),
             services: None,
@@ -157,6 +180,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     Object::deserialize(deserializer).map(|Object(value)| value)
+}
+
+fn optional_object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let object: Option<Object<T>> = Deserialize::deserialize(deserializer)?;
+    Ok(object.map(|Object(value)| value))
 }
 
 fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {

@@ -3,6 +3,7 @@
 #[cfg(feature = "http")]
 mod http;
 mod owned;
+mod propagated;
 mod steps;
 
 use std::fmt;
@@ -14,12 +15,13 @@ pub use steps::Step;
 use crate::{
     cache::{Bucket, Cache},
     claims::Claims,
-    judgement::Judgement,
+    judgement::{Judgement, Reading},
     limits,
-    outcome::{ClaimFault, Outcome},
+    outcome::{CarryFault, ClaimFault, Outcome},
     policy::Policy,
+    propagator::{CarrierChange, Propagator},
     source::{self, Source},
-    time::Validity,
+    time::{Times, Validity},
     token,
 };
 
@@ -31,18 +33,21 @@ pub struct Decider {
     policy: Policy,
     payload: Box<[u8]>,
     claims: Claims,
+    /// The headers to set, and then what is carried.
     lines: Vec<u8>,
     report: Vec<u8>,
     cache: Cache,
+    propagator: Propagator,
 }
 
-/// What to do with a request: remove each managed header that [`removes`](Decision::removes) names, then set
+/// What to do with a request: remove each header that [`removes`](Decision::removes) names, then set
 /// [`set_headers`](Decision::set_headers).
 pub struct Decision<'d> {
     policy: &'d Policy,
     managed: bool,
     judgement: Judgement,
     lines: &'d [u8],
+    carrier: CarrierChange<'d>,
 }
 
 impl Decider {
@@ -56,9 +61,10 @@ impl Decider {
         Self {
             payload: vec![0; limits.max_payload_bytes as usize].into_boxed_slice(),
             claims: Claims::new(),
-            lines: Vec::with_capacity(routes * line_bytes + report_line_bytes),
+            lines: Vec::with_capacity(routes * line_bytes + report_line_bytes + limits::CARRIED_BYTES),
             report: Vec::with_capacity(limits::REPORT_BYTES),
             cache: Cache::new(),
+            propagator: Propagator::new(&policy),
             policy,
         }
     }
@@ -75,47 +81,64 @@ impl Decider {
     ///
     /// Never fails: whatever is wrong with the token results in an [`Outcome`] that sets no routing header. Allocates nothing.
     pub fn decide<'h>(&mut self, headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>, now: i64) -> Decision<'_> {
-        let request = source::read(&self.policy, headers);
+        let Self { policy, propagator, .. } = self;
+        let request = source::read(policy, propagator, headers);
+        if self.policy.propagates() {
+            return self.decide_propagated(&request, now);
+        }
         let token = match request.token {
             Source::None => return self.without_token(Outcome::NoToken, request.managed),
             Source::Ambiguous => return self.without_token(Outcome::AmbiguousToken, request.managed),
             Source::One(token) => token,
         };
         let bucket = Bucket::of(token);
-        if let Some(entry) = self.cache.find(bucket, token, now) {
+        if let Some(entry) = self.cache.find(bucket, token, Reading::PLAIN, now) {
             return self.decision(request.managed, entry.judgement, self.cache.lines(&entry));
         }
-        let judgement = self.judge(token, now);
-        if judgement.outcome != Outcome::TokenTooLarge {
-            self.cache.put(bucket, token, judgement, &self.lines);
-        }
+        let judgement = self.judge_and_remember(bucket, token, Reading::PLAIN, now);
         self.decision(request.managed, judgement, &self.lines)
     }
 
     fn without_token(&mut self, outcome: Outcome, managed: bool) -> Decision<'_> {
-        let judgement = Judgement { outcome, faults: Default::default(), validity: Validity::ALWAYS };
         self.lines.clear();
-        self.report(outcome);
-        self.decision(managed, judgement, &self.lines)
+        self.report(outcome, None);
+        self.decision(managed, Judgement::of(outcome, Validity::ALWAYS), &self.lines)
     }
 
+    /// A decision that leaves the carrier as it is.
+    #[inline]
     fn decision<'d>(&'d self, managed: bool, judgement: Judgement, lines: &'d [u8]) -> Decision<'d> {
-        Decision { policy: &self.policy, managed, judgement, lines }
+        Decision { policy: &self.policy, managed, judgement, lines, carrier: CarrierChange::default() }
+    }
+
+    fn judge_and_remember(&mut self, bucket: Bucket, token: &[u8], reading: Reading, now: i64) -> Judgement {
+        let judgement = self.judge(token, reading, now);
+        if judgement.outcome != Outcome::TokenTooLarge {
+            self.cache.put(bucket, token, reading, judgement, &self.lines);
+        }
+        judgement
     }
 
     /// Decides on a token that is not in the cache.
-    fn judge(&mut self, token: &[u8], now: i64) -> Judgement {
+    fn judge(&mut self, token: &[u8], reading: Reading, now: i64) -> Judgement {
         self.lines.clear();
         let config = self.policy.config();
-        let times = token::decode_unverified(config, token, &mut self.payload)
+        let times = token::decode_unverified(config, token, reading.tells_format, &mut self.payload)
             .and_then(|payload| self.claims.read(&self.policy, payload));
         let (fault, validity) = match times {
             Ok(times) => times.judge(now, config.clock_skew_seconds),
             Err(fault) => (Some(fault), Validity::ALWAYS),
         };
         let outcome = fault.unwrap_or_else(|| self.apply());
-        self.report(outcome);
-        Judgement { outcome, faults: self.faults(outcome), validity }
+        let carried = match (outcome, times) {
+            (Outcome::Applied, Ok(Times { exp, .. })) => self.carry(reading.carry, exp),
+            _ => Ok(0),
+        };
+        self.report(outcome, carried.err());
+        if let Ok(1..) = carried {
+            self.lines.extend_from_slice(self.propagator.choice());
+        }
+        Judgement { outcome, faults: self.faults(outcome), validity, carried }
     }
 
     /// Writes a line for each valid claim (R13).
@@ -135,10 +158,14 @@ impl Decider {
     }
 
     /// Writes the line of the report (R18).
-    fn report(&mut self, outcome: Outcome) {
+    fn report(&mut self, outcome: Outcome, carry_fault: Option<CarryFault>) {
         let Some(header) = &self.policy.config().report_header else { return };
         self.report.clear();
         self.report.extend_from_slice(outcome.code().as_bytes());
+        if let Some(fault) = carry_fault {
+            self.report.extend_from_slice(b" !");
+            self.report.extend_from_slice(fault.code().as_bytes());
+        }
         if judges_claims(outcome) {
             // Claims without a valid name come first, and share one word.
             let unnamed = self.claims.found().partition_point(|claim| claim.version == Err(ClaimFault::InvalidName));
@@ -185,36 +212,44 @@ impl<'d> Decision<'d> {
         ClaimFault::ALL.iter().copied().zip(self.judgement.faults).filter(|(_, count)| *count > 0)
     }
 
+    /// Why the choice was not carried to the next hop (R19).
+    #[must_use]
+    pub fn carry_fault(&self) -> Option<CarryFault> {
+        self.judgement.carried.err()
+    }
+
     /// Whether any header of the request must be removed, before [`set_headers`](Self::set_headers) are set.
     #[must_use]
     pub fn removes_any(&self) -> bool {
-        self.managed
+        self.managed || self.carrier.removed
     }
 
-    /// Whether all lines of this header must be removed (R1). The name can be in any case.
+    /// Whether all lines of this header must be removed (R1, R19). The name can be in any case.
     #[must_use]
     pub fn removes(&self, header: &[u8]) -> bool {
         self.managed && self.policy.is_managed(header)
+            || self.carrier.removed
+                && self.policy.carrier().is_some_and(|carrier| header.eq_ignore_ascii_case(carrier.header.as_bytes()))
     }
 
-    /// The headers to set, as names and values. Each name occurs once, and the report is last. Names are in lower case. Values
-    /// are visible ASCII and spaces.
-    pub fn set_headers(&self) -> impl Iterator<Item = (&'d str, &'d str)> + use<'d> {
-        let Ok(mut lines) = std::str::from_utf8(self.lines) else {
-            unreachable!("the policy's headers and valid versions are ASCII")
-        };
+    /// The headers to set, as names and values: the routing headers in order of name, the report, and the carrier. Each name occurs
+    /// once, in lower case. Values are visible ASCII and spaces, except that `baggage` contains the bytes of the client's other members.
+    pub fn set_headers(&self) -> impl Iterator<Item = (&'d str, &'d [u8])> + use<'d> {
+        let value = self.carrier.value;
+        let mut carrier = self.policy.carrier().filter(|_| !value.is_empty()).map(|carrier| (&*carrier.header, value));
+        let mut lines = ascii(self.lines);
         std::iter::from_fn(move || {
-            let (name, rest) = split_at_byte(lines, b':')?;
+            let Some((name, rest)) = split_at_byte(lines, b':') else { return carrier.take() };
             let (value, rest) = split_at_byte(rest, b'\n')?;
             lines = rest;
-            Some((name, value))
+            Some((name, value.as_bytes()))
         })
     }
 
     /// Whether the request changes at all, so that its route must be recomputed (R15).
     #[must_use]
     pub fn changes_request(&self) -> bool {
-        self.managed || !self.lines.is_empty()
+        self.managed || !self.lines.is_empty() || self.carrier.removed || !self.carrier.value.is_empty()
     }
 }
 
@@ -251,6 +286,22 @@ fn push_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     lines.push(b'\n');
 }
 
+/// Lines that [`push_line`] added.
+fn ascii(lines: &[u8]) -> &str {
+    let Ok(lines) = std::str::from_utf8(lines) else {
+        unreachable!("the policy's headers and valid versions are ASCII")
+    };
+    lines
+}
+
+/// The names and values of lines that [`push_line`] added.
+fn lines(lines: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
+    lines.split(|byte| *byte == b'\n').filter_map(|line| {
+        let (name, value) = split_at_byte(ascii(line), b':')?;
+        Some((name, value.as_bytes()))
+    })
+}
+
 /// The text before and after an ASCII character. `str::split_once` takes five times the instructions for a short text.
 fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
     let (before, rest) = text.split_at_checked(memchr(byte, text.as_bytes())?)?;
@@ -271,8 +322,10 @@ mod tests {
     use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
     use super::*;
+    use crate::judgement::Carry;
 
     const NOW: i64 = 1_800_000_000;
+    const PLAIN: Reading = Reading { tells_format: false, carry: Carry::No };
 
     /// Everything that R17 forbids in `Debug`, including the memory that a decision leaves behind.
     #[test]
@@ -283,7 +336,7 @@ mod tests {
         let secret = bearer(payload);
         for _ in 0..2 {
             let decision = decider.decide([(&b"authorization"[..], secret.as_bytes())], NOW);
-            assert!(decision.set_headers().any(|header| header == ("shop", "hidden-version")));
+            assert!(decision.set_headers().any(|header| header == ("shop", &b"hidden-version"[..])));
             assert_eq!(format!("{decision:?}"), "Decision { outcome: Applied, .. }");
             let texts = [format!("{decision:#?}"), format!("{decider:?}"), format!("{decider:#?}")];
             for text in texts {
@@ -337,7 +390,7 @@ mod tests {
             let found = decider.decide([(&b"authorization"[..], token.as_bytes())], NOW).outcome();
             assert_eq!(found, outcome);
             let token = &token.as_bytes()["Bearer ".len()..];
-            let found = decider.cache.find(Bucket::of(token), token, NOW).map(|entry| entry.judgement.outcome);
+            let found = decider.cache.find(Bucket::of(token), token, PLAIN, NOW).map(|entry| entry.judgement.outcome);
             assert_eq!(found, (outcome != Outcome::TokenTooLarge).then_some(outcome));
         }
     }

@@ -24,7 +24,7 @@
 //!
 //! assert_eq!(decision.outcome(), Outcome::Applied);
 //! assert!(decision.removes(b"microservice-b"));
-//! assert!(decision.set_headers().eq([("microservice-a", "PR-1")]));
+//! assert!(decision.set_headers().eq([("microservice-a", &b"PR-1"[..])]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -52,11 +52,11 @@
 //!
 //! - Deciding never fails, never panics and allocates nothing on the heap. It takes time linear in the size of the token,
 //!   except for sorting the keys of its routes, of which there are at most 128.
-//! - The codes of [`Outcome`] and [`ClaimFault`] are stable. A later version can add codes.
+//! - The codes of [`Outcome`], [`ClaimFault`] and [`CarryFault`] are stable. A later version can add codes.
 //! - `Debug` of a type that holds a token, payload or claim redacts it. [`PolicyError`] is safe to log.
 //! - Raising the oldest supported Rust version is a minor version.
 //!
-//! The rules that comments refer to (R1 to R18) are in [`behaviour`].
+//! The rules that comments refer to (R1 to R19) are in [`behaviour`].
 //!
 //! # Features
 //!
@@ -70,7 +70,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod baggage;
 mod cache;
+mod carry;
 mod claims;
 mod config;
 mod decision;
@@ -81,6 +83,7 @@ mod limits;
 mod names;
 mod outcome;
 mod policy;
+mod propagator;
 mod pool;
 mod source;
 mod swar;
@@ -90,10 +93,10 @@ mod token;
 #[doc = include_str!("../behaviour.md")]
 pub mod behaviour {}
 
-pub use config::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, TokenFormat};
+pub use config::{CarryConfig, HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, TokenFormat};
 pub use decision::{Decider, Decision, OwnedDecision, Step};
 pub use diagnostic::{FieldPath, FieldSegment, PolicyDiagnostic, PolicyDiagnosticKind, PolicyError};
-pub use outcome::{ClaimFault, Description, Outcome};
+pub use outcome::{CarryFault, ClaimFault, Description, Outcome};
 pub use policy::{Mode, Policy};
 pub use pool::{DeciderPool, PooledDecider};
 

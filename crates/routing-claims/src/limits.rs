@@ -62,12 +62,22 @@ pub(crate) const HEADER_PREFIX_BYTES: RangeInclusive<usize> = 2..=63;
 pub(crate) const SOURCE_PREFIX_BYTES: usize = 64;
 /// Length of a segment of `claimPath`, in bytes.
 pub(crate) const PATH_SEGMENT_BYTES: usize = 255;
-/// Number of sources of each kind (headers, cookies).
+/// Length of the key of a `baggage` member, in bytes.
+pub(crate) const BAGGAGE_KEY_BYTES: usize = 127;
+/// Number of sources of each kind (headers, cookies, baggage).
 pub(crate) const SOURCES: usize = 8;
 /// Number of services of one policy.
 pub(crate) const SERVICES: usize = 1000;
 /// Length of the report (R18), in bytes.
 pub(crate) const REPORT_BYTES: usize = 4096;
+
+/// Length of a member of `baggage` with its key, or of the value of a header, that is carried (R19), in bytes. OpenTelemetry's SDKs
+/// drop longer members.
+pub(crate) const CARRIED_BYTES: usize = 4096;
+/// Length of `baggage` that the filter writes (R19), in bytes: what W3C Baggage section 3.3.2 guarantees to be propagated.
+pub(crate) const BAGGAGE_BYTES: usize = 8192;
+/// The limit at which a carried `exp` saturates (R19). All programs read it exactly, also those whose numbers are doubles.
+pub(crate) const CARRIED_EXP: i64 = 1_000_000_000_000_000;
 
 /// Number of decisions in one cache (R16), a power of two.
 pub(crate) const CACHE_ENTRIES: usize = 256;

@@ -1,4 +1,4 @@
-//! All codes: the outcomes of a request and the faults of a claim (R14).
+//! All codes: the outcomes of a request, the faults of a claim, and those of the carrier (R14).
 
 use std::fmt;
 
@@ -57,15 +57,15 @@ codes! {
             "None. The report lists skipped claims, if there are any.";
         NoToken = "no-token":
             "The request has no token in a source of the policy. It goes to the baseline.",
-            "The header or cookie is missing, or the header does not have the configured prefix.",
-            "Send the token, or add its header or cookie to `fromHeaders` or `fromCookies`. Inside the mesh, make the service forward the header.";
+            "The header, cookie or baggage member is missing, or the header does not have the configured prefix.",
+            "Send the token, or add its header, cookie or baggage key to `fromHeaders`, `fromCookies` or `fromBaggage`. Inside the mesh, make the service forward the header.";
         NoRoutes = "no-routes":
             "The token is valid but results in no route. The request goes to the baseline.",
             "No claim names a service of the policy, the payload has nothing at `claimPath`, or every claim has a fault.",
             "Compare the payload with `claimPath` and `services`. The report lists skipped claims.";
         AmbiguousToken = "ambiguous-token":
             "The winning source contains more than one token. None is used.",
-            "Two values with the prefix in the header, or two cookies with the name.",
+            "Two values with the prefix in the header, two cookies with the name, or two baggage members with the key.",
             "Send one token. Look for a proxy or client library that adds another.";
         TokenTooLarge = "token-too-large":
             "The token or its decoded payload exceeds the limit.",
@@ -73,8 +73,8 @@ codes! {
             "Make the token smaller, or raise the limit.";
         MalformedToken = "malformed-token":
             "The token is not in the configured format.",
-            "The token does not have exactly two dots, a segment is empty, or the payload is not base64url. Or `format` does not fit the token.",
-            "Decode the token to see what is wrong. If the source contains only the payload, set `format` to `payload`.";
+            "The token does not have exactly two dots, a segment is empty, or the payload is not base64url. Or `format` does not fit the token. In `baggage`, a library percent-encoded the value, perhaps with a `;property`.",
+            "Decode the token to see what is wrong. Write a baggage member as `key=value`, without properties in the value. If the source contains only the payload, set `format` to `payload`.";
         MalformedPayload = "malformed-payload":
             "The payload is not a valid JSON object (RFC 8259), or a member that the policy reads has the wrong type.",
             "The token was made by hand, contains invalid UTF-8, has an `exp` or `nbf` that is not a number, or a value on `claimPath` that is not an object.",
@@ -122,6 +122,18 @@ codes! {
     }
 }
 
+codes! {
+    /// Why the choice was not carried to the next hop (R19). The request itself is routed as usual.
+    ///
+    /// A later version can add a fault, so a `match` needs a wildcard arm.
+    CarryFault {
+        TooLarge = "carry-too-large":
+            "The choice was not written to the carrier, because it does not fit. Later hops use the baseline.",
+            "The token names too many services, or the members of others in `baggage` leave no room: at most 4,096 bytes for the choice and 8,192 for `baggage`. Or the choice exceeds the policy's own `limits`.",
+            "Name fewer services in the token, or carry in a header.";
+    }
+}
+
 /// The documentation of a code. Each field has one or more sentences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -142,8 +154,10 @@ mod tests {
 
     #[test]
     fn codes_are_unique_and_kebab_case() {
-        let codes: Vec<_> =
-            Outcome::ALL.iter().map(|o| o.code()).chain(ClaimFault::ALL.iter().map(|f| f.code())).collect();
+        let codes: Vec<_> = (Outcome::ALL.iter().map(|o| o.code()))
+            .chain(ClaimFault::ALL.iter().map(|f| f.code()))
+            .chain(CarryFault::ALL.iter().map(|f| f.code()))
+            .collect();
         assert_eq!(codes.iter().collect::<BTreeSet<_>>().len(), codes.len());
         assert!(Outcome::ALL.iter().enumerate().all(|(index, outcome)| outcome.index() == index));
         assert!(ClaimFault::ALL.iter().enumerate().all(|(index, fault)| fault.index() == index));

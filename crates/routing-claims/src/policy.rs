@@ -1,11 +1,13 @@
 //! A validated configuration: every [`Policy`] that exists can be followed on every request.
 
+mod carrier;
 mod index;
 mod read;
 mod validate;
 
 use std::{fmt, sync::Arc};
 
+pub(crate) use carrier::Carrier;
 use index::Index;
 
 use crate::{
@@ -29,6 +31,7 @@ pub enum Mode<'p> {
 struct Inner {
     config: PolicyConfig,
     index: Index,
+    carrier: Option<Carrier>,
 }
 
 impl Policy {
@@ -43,7 +46,8 @@ impl Policy {
         if !diagnostics.is_empty() {
             return Err(PolicyError::new(diagnostics));
         }
-        Ok(Self(Arc::new(Inner { index: Index::new(&config), config })))
+        let carrier = Carrier::new(&config);
+        Ok(Self(Arc::new(Inner { index: Index::new(&config, carrier.as_ref()), carrier, config })))
     }
 
     /// Reads a configuration as JSON and validates it.
@@ -77,6 +81,26 @@ impl Policy {
     #[must_use]
     pub fn is_managed(&self, header: &[u8]) -> bool {
         self.0.index.is_managed(header)
+    }
+
+    /// Where the choice travels to the next hop, if the policy carries it.
+    pub(crate) fn carrier(&self) -> Option<&Carrier> {
+        self.0.carrier.as_ref()
+    }
+
+    /// Whether a choice can come from another hop, or go to one.
+    pub(crate) fn propagates(&self) -> bool {
+        self.reads_baggage() || self.carrier().is_some()
+    }
+
+    /// Whether `baggage` contains a source or the carrier.
+    pub(crate) fn reads_baggage(&self) -> bool {
+        self.0.index.reads_baggage
+    }
+
+    /// The number of sources before those in `baggage`.
+    pub(crate) fn first_baggage(&self) -> usize {
+        self.0.index.first_baggage
     }
 
     /// Whether this header may be managed or hold a token. Most headers are ruled out by their length.

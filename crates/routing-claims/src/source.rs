@@ -5,12 +5,15 @@ use memchr::memchr;
 use crate::{
     config::{HeaderSourceConfig, PolicyConfig},
     policy::Policy,
+    propagator::Propagator,
 };
 
 /// The result of one pass over the header lines.
 #[derive(Clone, Copy)]
 pub(crate) struct Found<'h> {
     pub(crate) token: Source<'h>,
+    /// The rank of the source of the token: the number of sources before it in the policy.
+    pub(crate) rank: usize,
     /// The request has a managed header.
     pub(crate) managed: bool,
 }
@@ -23,46 +26,54 @@ pub(crate) enum Source<'h> {
     Ambiguous,
 }
 
-/// Reads the header lines of a request. Names can be in any case.
-pub(crate) fn read<'h>(policy: &Policy, headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>) -> Found<'h> {
+/// Reads the header lines of a request. Names can be in any case. What comes from another hop, the propagator reads.
+pub(crate) fn read<'h>(
+    policy: &Policy,
+    propagator: &mut Propagator,
+    headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
+) -> Found<'h> {
     let PolicyConfig { from_headers, from_cookies, .. } = policy.config();
-    let mut best = Best { rank: usize::MAX, token: Source::None };
-    let mut managed = false;
+    let mut found = Found { token: Source::None, rank: usize::MAX, managed: false };
+    if policy.propagates() {
+        propagator.clear();
+    }
     for (name, value) in headers {
         if !policy.may_read(name) {
             continue;
         }
-        managed = managed || policy.is_managed(name);
+        found.managed = found.managed || policy.is_managed(name);
         for (rank, HeaderSourceConfig { name: source, prefix }) in from_headers.iter().enumerate() {
             if same(name, source.as_bytes()) {
-                tokens(value, prefix.as_bytes(), |token| best.offer(rank, token));
+                tokens(value, prefix.as_bytes(), |token| found.offer(rank, token));
             }
         }
         if !from_cookies.is_empty() && same(name, b"cookie") {
-            cookies(value, |name, token| {
-                // Compares byte by byte. `==` calls `memcmp`, which doubles the cost of a hostile line of short names.
-                let wanted = |cookie: &String| {
-                    cookie.len() == name.len() && cookie.bytes().zip(name).all(|(one, other)| one == *other)
-                };
-                if let Some(index) = from_cookies.iter().position(wanted) {
-                    best.offer(from_headers.len() + index, token);
-                }
-            });
+            found = found.with_cookies(policy, value);
+        }
+        if policy.propagates() {
+            found = propagator.extract(policy, name, value, found);
         }
     }
-    Found { token: best.token, managed }
+    found
 }
 
-/// The first source that is present so far, by its rank in the policy.
-struct Best<'h> {
-    rank: usize,
-    token: Source<'h>,
-}
+impl<'h> Found<'h> {
+    /// Reads a `cookie` line.
+    #[inline(never)]
+    fn with_cookies(mut self, policy: &Policy, line: &'h [u8]) -> Self {
+        let PolicyConfig { from_headers, from_cookies, .. } = policy.config();
+        cookies(line, |name, token| {
+            if let Some(index) = from_cookies.iter().position(|cookie| equal(cookie.as_bytes(), name)) {
+                self.offer(from_headers.len() + index, token);
+            }
+        });
+        self
+    }
 
-impl<'h> Best<'h> {
-    fn offer(&mut self, rank: usize, token: &'h [u8]) {
+    /// Takes a token from the source of this rank, unless a token of an earlier one is there.
+    pub(crate) fn offer(&mut self, rank: usize, token: &'h [u8]) {
         if rank < self.rank {
-            *self = Self { rank, token: Source::One(token) };
+            (self.rank, self.token) = (rank, Source::One(token));
         } else if rank == self.rank {
             self.token = Source::Ambiguous;
         }
@@ -94,13 +105,19 @@ fn cookies<'h>(line: &'h [u8], mut found: impl FnMut(&'h [u8], &'h [u8])) {
     }
 }
 
+/// Whether two texts are equal. Compares byte by byte: `==` calls `memcmp`, which doubles the cost of a hostile line of short names.
+pub(crate) fn equal(text: &[u8], other: &[u8]) -> bool {
+    text.len() == other.len() && text.iter().zip(other).all(|(one, other)| one == other)
+}
+
 /// Whether two texts are equal, compared case-insensitively. Most are equal byte for byte.
-fn same(text: &[u8], other: &[u8]) -> bool {
+pub(crate) fn same(text: &[u8], other: &[u8]) -> bool {
     text == other || text.eq_ignore_ascii_case(other)
 }
 
 /// Removes spaces and tabs at both ends (`OWS`, RFC 9110 section 5.6.3).
-fn trim(mut text: &[u8]) -> &[u8] {
+#[inline]
+pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
     }

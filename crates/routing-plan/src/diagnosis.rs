@@ -21,12 +21,17 @@ mod json;
 #[must_use]
 pub fn causes(policy: &Policy, headers: &[(String, String)], outcome: Outcome, now: i64) -> Vec<String> {
     let policy = policy.config();
-    let (source, tokens) = match find(policy, headers) {
+    let (source, tells_format, tokens) = match find(policy, headers) {
         Found::Nothing(causes) => return causes,
-        Found::Tokens(source, tokens) => (source, tokens),
+        Found::Tokens { source, tells_format, tokens } => (source, tells_format, tokens),
     };
     let [token] = &tokens[..] else { return vec![format!("{source} has {} tokens", tokens.len())] };
-    let diagnosis = Diagnosis { policy, token, now };
+    let format = match policy.format {
+        _ if tells_format && token.contains('.') => TokenFormat::Jwt,
+        _ if tells_format => TokenFormat::Payload,
+        format => format,
+    };
+    let diagnosis = Diagnosis { policy, token, format, tells_format, now };
     match outcome {
         Outcome::TokenTooLarge => diagnosis.size(),
         Outcome::MalformedToken => diagnosis.format(),
@@ -44,8 +49,13 @@ pub fn causes(policy: &Policy, headers: &[(String, String)], outcome: Outcome, n
 enum Found<'h> {
     /// Why there is no token.
     Nothing(Vec<String>),
-    /// The source, as messages name it, and what it has.
-    Tokens(String, Vec<&'h str>),
+    Tokens {
+        /// The source, as messages name it.
+        source: String,
+        /// Its tokens tell their format themselves (R5).
+        tells_format: bool,
+        tokens: Vec<&'h str>,
+    },
 }
 
 /// The first source that is present (R3).
@@ -63,7 +73,9 @@ fn find<'h>(policy: &PolicyConfig, headers: &'h [(String, String)]) -> Found<'h>
         let tokens: Vec<_> =
             parts.iter().filter(has_prefix).filter_map(|part| part.get(prefix..)).map(str::trim).collect();
         if !tokens.is_empty() {
-            return Found::Tokens(format!("the header `{}`", source.name), tokens);
+            let carried = policy.carry.as_ref().and_then(|carry| carry.header.as_ref());
+            let (tells_format, source) = (carried == Some(&source.name), format!("the header `{}`", source.name));
+            return Found::Tokens { source, tells_format, tokens };
         }
         absent.push(if parts.is_empty() {
             format!("the request has no header `{}`", source.name)
@@ -75,9 +87,18 @@ fn find<'h>(policy: &PolicyConfig, headers: &'h [(String, String)]) -> Found<'h>
         let pairs = lines("cookie").flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
         let tokens: Vec<_> = pairs.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()).collect();
         if !tokens.is_empty() {
-            return Found::Tokens(format!("the cookie `{name}`"), tokens);
+            return Found::Tokens { source: format!("the cookie `{name}`"), tells_format: false, tokens };
         }
         absent.push(format!("the request has no cookie `{name}`"));
+    }
+    for name in &policy.from_baggage {
+        let members = lines("baggage").flat_map(|line| line.split(',')).filter_map(|member| member.split(';').next());
+        let pairs = members.filter_map(|pair| pair.split_once('='));
+        let tokens: Vec<_> = pairs.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()).collect();
+        if !tokens.is_empty() {
+            return Found::Tokens { source: format!("the baggage key `{name}`"), tells_format: true, tokens };
+        }
+        absent.push(format!("the request has no baggage key `{name}`"));
     }
     Found::Nothing(absent)
 }
@@ -85,6 +106,9 @@ fn find<'h>(policy: &PolicyConfig, headers: &'h [(String, String)]) -> Found<'h>
 struct Diagnosis<'d> {
     policy: &'d PolicyConfig,
     token: &'d str,
+    format: TokenFormat,
+    /// The token tells its format itself (R5).
+    tells_format: bool,
     now: i64,
 }
 
@@ -107,8 +131,13 @@ impl Diagnosis<'_> {
         if self.token.is_empty() {
             return one("the token is empty");
         }
+        if self.tells_format && self.token.contains('%') {
+            return one(
+                "the value is percent-encoded, which base64url does not need: a library may have encoded `=` or a `;property` into it",
+            );
+        }
         let parts: Vec<_> = self.token.split('.').collect();
-        match (self.policy.format, &parts[..]) {
+        match (self.format, &parts[..]) {
             (TokenFormat::Jwt, [header, payload, _]) => {
                 let empty = [("header", header), ("payload", payload)].into_iter().find(|(_, part)| part.is_empty());
                 if let Some((part, _)) = empty {
@@ -274,7 +303,7 @@ impl Diagnosis<'_> {
 
     /// Offset in the token and text of the part with the payload.
     fn payload_segment(&self) -> Option<(usize, &str)> {
-        if self.policy.format == TokenFormat::Payload {
+        if self.format == TokenFormat::Payload {
             return Some((0, self.token));
         }
         let mut parts = self.token.split('.');

@@ -433,12 +433,15 @@ fn decide(filter: &RoutingFilter, request: &mut ExplainRequest, now: i64, explan
     let decision = decider.decide(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), now);
     explanation.outcome = Some(decision.outcome().code());
     explanation.causes = diagnosis::causes(policy, &lines, decision.outcome(), now);
-    explanation.faults = decision.faults().map(|(fault, count)| (fault.code(), count)).collect();
+    let claim_faults = decision.faults().map(|(fault, count)| (fault.code(), count));
+    explanation.faults = claim_faults.chain(decision.carry_fault().map(|fault| (fault.code(), 1))).collect();
     request.headers.retain(|(name, _)| !decision.removes(name.as_bytes()));
     explanation.removed =
         lines.iter().filter(|(name, _)| decision.removes(name.as_bytes())).map(|(name, _)| name.clone()).collect();
     explanation.removed.dedup();
-    explanation.set = decision.set_headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    explanation.set = (decision.set_headers())
+        .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned()))
+        .collect();
     request.headers.extend(explanation.set.iter().cloned());
 }
 

@@ -272,7 +272,7 @@ impl WrittenPolicy {
 fn is_policy(json: &str, module: Option<&str>) -> bool {
     let has_own_field = || {
         let config: Value = serde_json::from_str(json).unwrap_or_default();
-        ["claimPath", "fromCookies", "fromHeaders", "headerPrefix", "reportHeader"]
+        ["carry", "claimPath", "fromBaggage", "fromCookies", "fromHeaders", "headerPrefix", "reportHeader"]
             .iter()
             .any(|name| config.get(name).is_some())
     };

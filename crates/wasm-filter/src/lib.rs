@@ -1,7 +1,7 @@
 //! The filter for proxies that run WebAssembly (Envoy, Istio's `WasmPlugin` and `TrafficExtension`).
 //!
 //! It decides nothing: it passes a request's headers to `routing-claims` and applies the decision. Its configuration is the
-//! policy as JSON. It rejects an invalid policy, and the log says why. Each outcome and claim fault has a counter,
+//! policy as JSON. It rejects an invalid policy, and the log says why. Each outcome and fault has a counter,
 //! `routing_claims.<code>`, with `_` for `-`.
 //!
 //! A filter that cannot strip traps: the request fails instead of passing as it came. A panic traps. The SDK panics on every
@@ -21,7 +21,7 @@ use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
     types::{Action, BufferType, ContextType, LogLevel, MapType, MetricType, Status},
 };
-use routing_claims::{ClaimFault, Decider, Outcome, Policy, PolicyError, Step};
+use routing_claims::{CarryFault, ClaimFault, Decider, Outcome, Policy, PolicyError, Step};
 
 proxy_wasm::main! {{
     panic::set_hook(Box::new(log_trap));
@@ -36,9 +36,10 @@ struct Root {
 /// A policy and its counters.
 struct Plugin {
     decider: Decider,
-    /// Metric IDs, by the index of an [`Outcome`] and of a [`ClaimFault`].
+    /// Metric IDs, by the index of an [`Outcome`], of a [`ClaimFault`] and of a [`CarryFault`].
     outcomes: Vec<u32>,
     faults: Vec<u32>,
+    carry_faults: Vec<u32>,
 }
 
 /// One request.
@@ -90,6 +91,7 @@ impl Plugin {
             decider: Decider::new(policy),
             outcomes: Outcome::ALL.iter().map(|outcome| define_counter(outcome.code())).collect(),
             faults: ClaimFault::ALL.iter().map(|fault| define_counter(fault.code())).collect(),
+            carry_faults: CarryFault::ALL.iter().map(|fault| define_counter(fault.code())).collect(),
         })
     }
 
@@ -105,12 +107,13 @@ impl Plugin {
         decision.steps(names).for_each(|step| match step {
             Step::Remove(name) => or_trap(hostcalls::remove_map_value(MapType::HttpRequestHeaders, name)),
             Step::Set(name, value) => {
-                or_trap(hostcalls::set_map_value(MapType::HttpRequestHeaders, name, Some(value)));
+                or_trap(hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value)));
             }
             // Under ABI 0.2.1, Envoy does so itself when a request header changes.
             Step::ClearRouteCache => (),
             Step::CountOutcome(outcome) => count(&self.outcomes, outcome.index(), 1),
             Step::CountFault(fault, times) => count(&self.faults, fault.index(), times),
+            Step::CountCarryFault(fault) => count(&self.carry_faults, fault.index(), 1),
         });
     }
 }

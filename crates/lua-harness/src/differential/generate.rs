@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use routing_claims::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, TokenFormat};
+use routing_claims::{CarryConfig, HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig, TokenFormat};
 
 use super::dice::Dice;
 use crate::Lines;
@@ -32,10 +32,12 @@ const SEGMENTS: &[&str] = &["routes", "https://example.com/r", "a", "api", "\u{e
 const PREFIXES: &[&str] = &["Bearer ", "", "Token:", "bearer", "A"];
 const SOURCES: &[&str] = &["authorization", "X-Jwt", "x-token", "x-user", "jwt"];
 const COOKIES: &[&str] = &["token", "t", "Token", "session"];
+const BAGGAGE: &[&str] = &["qa", "QA", "t", "!#$%&'*+-.^_`|~"];
+const CARRIER_HEADER: &str = "x-qa-routes";
 
 /// A valid configuration.
 pub(super) fn policy(dice: &mut Dice) -> PolicyConfig {
-    let claim_path: Vec<String> = (0..dice.roll(4)).map(|_| dice.pick(SEGMENTS).into()).collect();
+    let mut claim_path: Vec<String> = (0..dice.roll(4)).map(|_| dice.pick(SEGMENTS).into()).collect();
     let open = !claim_path.is_empty() && dice.roll(3) == 1;
     let mut services: Vec<ServiceConfig> = (0..=dice.roll(6))
         .map(|index| {
@@ -72,10 +74,34 @@ pub(super) fn policy(dice: &mut Dice) -> PolicyConfig {
     if !from_cookies.is_empty() && dice.once_in(4) {
         from_headers.clear();
     }
+    let mut from_baggage: Vec<String> = (0..dice.roll(3)).map(|_| dice.pick(BAGGAGE).into()).collect();
+    from_baggage.sort();
+    from_baggage.dedup();
+    if !from_baggage.is_empty() && dice.once_in(2) {
+        from_headers.clear();
+    }
+    let carry = match dice.roll(4) {
+        1 | 2 => Some(CarryConfig { baggage: Some(dice.pick(BAGGAGE).into()), header: None }),
+        3 => {
+            if dice.once_in(2) {
+                let at = dice.roll(from_headers.len() + 1);
+                from_headers.insert(at, HeaderSourceConfig { name: CARRIER_HEADER.into(), prefix: String::new() });
+            }
+            Some(CarryConfig { baggage: None, header: Some(CARRIER_HEADER.into()) })
+        }
+        _ => None,
+    };
+    // What is carried can come near its limit only if the claim path is long.
+    if carry.is_some() && !claim_path.is_empty() && dice.once_in(8) {
+        claim_path.extend((0..11).map(|_| "p".repeat(255)));
+        claim_path.push("q".repeat(100 + dice.roll(150)));
+    }
     let depth = claim_path.iter().fold(1, |depth, _| depth + 1);
     PolicyConfig {
         from_headers,
         from_cookies,
+        from_baggage,
+        carry,
         format: [TokenFormat::Jwt, TokenFormat::Jwt, TokenFormat::Payload][dice.roll(3)],
         claim_path,
         services: (!open).then_some(services),
@@ -193,6 +219,15 @@ pub(super) fn request(dice: &mut Dice, policy: &PolicyConfig, tokens: &[Vec<u8>]
         }
         lines.push((b"cookie".to_vec(), line));
     }
+    let baggage_keys = policy.from_baggage.iter().chain(policy.carry.iter().filter_map(|carry| carry.baggage.as_ref()));
+    let baggage_keys: Vec<&str> = baggage_keys.map(String::as_str).chain(["qa"]).collect();
+    for _ in 0..[0, 1, 1, 2][dice.roll(4)] {
+        let members: Vec<_> = (0..[1, 2, 3, 5][dice.roll(4)]).map(|_| member(dice, &baggage_keys, tokens)).collect();
+        let mut line = members.join(&b","[..]);
+        // The script's headers are texts of C.
+        line.retain(|byte| *byte != 0);
+        lines.push((dice.pick(&[b"baggage".to_vec(), b"baggage".to_vec(), b"Baggage".to_vec()]), line));
+    }
     // Joined lines, as Envoy joins those of `authorization`.
     if dice.once_in(4) && lines.len() > 2 && lines[1].0 == lines[2].0 {
         let (_, second) = lines.remove(2);
@@ -201,6 +236,7 @@ pub(super) fn request(dice: &mut Dice, policy: &PolicyConfig, tokens: &[Vec<u8>]
     let managed: Vec<String> = (policy.services.iter().flatten())
         .map(|service| service.header.clone().unwrap_or_else(|| service.name.to_ascii_lowercase()))
         .chain(policy.report_header.clone())
+        .chain(policy.carry.iter().filter_map(|carry| carry.header.clone()))
         .chain(policy.header_prefix.iter().flat_map(|prefix| [prefix.clone(), format!("{prefix}api")]))
         .collect();
     for _ in 0..[0, 0, 1, 2][dice.roll(4)] {
@@ -220,6 +256,43 @@ pub(super) fn request(dice: &mut Dice, policy: &PolicyConfig, tokens: &[Vec<u8>]
         lines.reverse();
     }
     lines
+}
+
+/// A member of `baggage`.
+fn member(dice: &mut Dice, keys: &[&str], tokens: &[Vec<u8>]) -> Vec<u8> {
+    let key = dice.pick(keys).as_bytes();
+    let mut value = dice.pick(tokens);
+    // A choice is a payload alone.
+    if dice.once_in(2) {
+        value = value.split(|byte| *byte == b'.').nth(1).unwrap_or(&value).to_vec();
+    }
+    if dice.once_in(16) {
+        mutate(dice, &mut value, b"%.;=, \t\"\xc3\xff");
+    }
+    match dice.roll(12) {
+        0..=3 => [key, b"=", &value].concat(),
+        4 => [b" \t", key, b" =\t", &value, b" "].concat(),
+        5 => [key, b"=", &value, b" ;ttl=5;", key, b"=1"].concat(),
+        6 => [b"v=".as_slice(), &vec![b'v'; 8192 - dice.roll(200)]].concat(),
+        7 => [key, b"=v;", &vec![b'v'; dice.roll(9000)]].concat(),
+        8 => [b"v=1;".as_slice(), key, b"=", &value].concat(),
+        _ => dice
+            .pick(&[
+                b"".as_slice(),
+                b" ",
+                b"=",
+                b";",
+                b"a=1",
+                b" b = 2 ; c",
+                b"\xe9=\xff",
+                b"a\tb",
+                b"qa",
+                b"qa;=",
+                b"==",
+                b"x=%20",
+            ])
+            .to_vec(),
+    }
 }
 
 /// Replaces, inserts, removes or duplicates a few bytes.

@@ -174,10 +174,13 @@ impl Decode {
         let causes = diagnosis::causes(&policy, &lines, decision.outcome(), now);
         let causes = causes.iter().map(|cause| format!("because    {cause}\n"));
         let skipped = decision.faults().map(|(fault, count)| format!("skipped    {count} {fault}\n"));
-        let set = decision.set_headers().map(|(name, value)| format!("sets       {name}: {value}\n"));
+        let carry_fault = decision.carry_fault().map(|fault| format!("skipped    the carrier: {fault}\n"));
+        let set = decision.set_headers();
+        let set = set.map(|(name, value)| format!("sets       {name}: {}\n", String::from_utf8_lossy(value)));
         std::iter::once(format!("outcome    {}\n", decision.outcome()))
             .chain(causes)
             .chain(skipped)
+            .chain(carry_fault)
             .chain(set)
             .collect()
     }

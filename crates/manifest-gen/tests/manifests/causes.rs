@@ -130,4 +130,30 @@ fn a_request_without_one_token_has_its_cause() {
     ] {
         assert_eq!(said(policy, &lines), expected);
     }
+    let policy = r#"{"fromHeaders":[{"name":"x-qa"}],"fromBaggage":["qa"],"carry":{"header":"x-qa"},"services":[{"name":"cart"}]}"#;
+    for (lines, expected) in [
+        (
+            vec![line("baggage", "a=1;qa=2, QA=1")],
+            "no-token | the request has no header `x-qa` | the request has no baggage key `qa`",
+        ),
+        (
+            vec![line("baggage", "a=1, qa = 1"), line("baggage", "qa=;x")],
+            "ambiguous-token | the baggage key `qa` has 2 tokens",
+        ),
+        (
+            vec![line("baggage", "qa=e30%3D;x")],
+            "malformed-token | the value is percent-encoded, which base64url does not need: a library may have encoded `=` or a `;property` into it",
+        ),
+        (
+            vec![line("baggage", "qa=e30.e30")],
+            "malformed-token | a JWT has three parts separated by dots, and the token has 2",
+        ),
+        (vec![line("x-qa", "e30")], "no-routes | none of the 0 keys of the payload names a service of the policy"),
+        (
+            vec![line("x-qa", "e3_")],
+            "malformed-token | the payload is not base64url: unexpected character at column 3 of the token",
+        ),
+    ] {
+        assert_eq!(said(policy, &lines), expected);
+    }
 }

@@ -221,6 +221,11 @@ fn the_gateway_forwards_the_token_that_it_verifies() {
             }],
         })
     );
+    // A choice is not signed, so Istio would refuse it.
+    let more = "  authentication: {issuer: https://i, jwksUri: https://i/k}\n  policy: {fromHeaders: [{name: X-Token}, {name: x-qa}], fromBaggage: [qa], carry: {header: x-qa}}";
+    let resources = render(&plan(&filter, A, more));
+    let rule = &only(&resources, "RequestAuthentication").value["spec"]["jwtRules"][0];
+    assert_eq!(rule["fromHeaders"], json!([{"name": "x-token"}]));
 }
 
 /// A `Telemetry` with a selector applies only in its own namespace.

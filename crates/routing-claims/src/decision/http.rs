@@ -25,7 +25,7 @@ impl Decision<'_> {
         }
         for (name, value) in self.set_headers() {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a managed header's name is a token");
-            let value = HeaderValue::from_str(value).expect("versions and reports are visible ASCII and spaces");
+            let value = HeaderValue::from_bytes(value).expect("visible ASCII and spaces, or of a header that is there");
             headers.insert(name, value);
         }
     }

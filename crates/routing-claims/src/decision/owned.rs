@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Decision;
-use crate::{judgement::Judgement, policy::Policy};
+use crate::{judgement::Judgement, policy::Policy, propagator::CarrierChange};
 
 /// A [`Decision`] that borrows nothing. It can be sent to another task, or kept until the headers can be changed.
 ///
@@ -14,18 +14,22 @@ pub struct OwnedDecision {
     managed: bool,
     judgement: Judgement,
     lines: Box<[u8]>,
+    carrier_removed: bool,
+    carrier_value: Box<[u8]>,
 }
 
 impl OwnedDecision {
     /// The decision, for reading and applying it.
     #[must_use]
     pub fn as_decision(&self) -> Decision<'_> {
-        Decision { policy: &self.policy, managed: self.managed, judgement: self.judgement, lines: &self.lines }
+        let Self { policy, managed, judgement, lines, carrier_removed, carrier_value } = self;
+        let carrier = CarrierChange { removed: *carrier_removed, value: carrier_value };
+        Decision { policy, managed: *managed, judgement: *judgement, lines, carrier }
     }
 }
 
 impl Decision<'_> {
-    /// A copy that borrows nothing. It takes one allocation of at most a few kilobytes.
+    /// A copy that borrows nothing. It takes two allocations of at most a few kilobytes.
     #[must_use]
     pub fn to_owned(&self) -> OwnedDecision {
         OwnedDecision {
@@ -33,6 +37,8 @@ impl Decision<'_> {
             managed: self.managed,
             judgement: self.judgement,
             lines: self.lines.into(),
+            carrier_removed: self.carrier.removed,
+            carrier_value: self.carrier.value.into(),
         }
     }
 }
@@ -56,14 +62,15 @@ mod tests {
         let request = [(&b"authorization"[..], &b"Bearer e30.eyJhIjoic2VjcmV0IiwiYiI6W119."[..]), (b"B", b"forged")];
         let decision = decider.decide(request, 0);
         let owned = decision.to_owned();
-        let said: Vec<_> = decision.set_headers().map(|(name, value)| format!("{name}: {value}")).collect();
+        let said: Vec<_> =
+            decision.set_headers().map(|(name, value)| format!("{name}: {}", value.escape_ascii())).collect();
         assert_eq!(said, ["a: secret", "x-report: applied a=secret b!invalid-value"]);
         let (outcome, faults) = (decision.outcome(), decision.faults().collect::<Vec<_>>());
         decider.decide([], 0);
         drop(decider);
 
         let again = owned.as_decision();
-        assert!(again.set_headers().map(|(name, value)| format!("{name}: {value}")).eq(said));
+        assert!(again.set_headers().map(|(name, value)| format!("{name}: {}", value.escape_ascii())).eq(said));
         assert!(again.outcome() == outcome && again.faults().eq(faults));
         assert!(again.removes_any() && again.removes(b"B") && !again.removes(b"c") && again.changes_request());
         assert_eq!(format!("{owned:?}"), "OwnedDecision { outcome: Applied, .. }");

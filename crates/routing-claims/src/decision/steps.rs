@@ -3,7 +3,7 @@
 use std::{fmt, iter};
 
 use super::Decision;
-use crate::outcome::{ClaimFault, Outcome};
+use crate::outcome::{CarryFault, ClaimFault, Outcome};
 
 /// A step of applying a [`Decision`] to a request in a proxy. [`Decision::steps`] lists them in order.
 ///
@@ -15,13 +15,15 @@ pub enum Step<'s, N: ?Sized = [u8]> {
     /// Remove all lines of this header.
     Remove(&'s N),
     /// Set the header to this value, in place of all its lines.
-    Set(&'s str, &'s str),
+    Set(&'s str, &'s [u8]),
     /// Clear the route cache (R15), if the proxy does not do so itself when a header changes.
     ClearRouteCache,
     /// Count the outcome of the request.
     CountOutcome(Outcome),
     /// Count this many claims that were skipped for this fault.
     CountFault(ClaimFault, u32),
+    /// Count that the choice was not carried.
+    CountCarryFault(CarryFault),
 }
 
 impl Decision<'_> {
@@ -41,7 +43,8 @@ impl Decision<'_> {
         let cleared = self.changes_request().then_some(Step::ClearRouteCache);
         let outcome = iter::once(Step::CountOutcome(self.outcome()));
         let faults = self.faults().map(|(fault, times)| Step::CountFault(fault, times));
-        removed.chain(set).chain(cleared).chain(outcome).chain(faults)
+        let carry_fault = self.carry_fault().map(Step::CountCarryFault);
+        removed.chain(set).chain(cleared).chain(outcome).chain(faults).chain(carry_fault)
     }
 }
 
@@ -53,6 +56,7 @@ impl<N: ?Sized> fmt::Debug for Step<'_, N> {
             Self::Set(..) => f.write_str("Set(..)"),
             Self::ClearRouteCache => f.write_str("ClearRouteCache"),
             Self::CountOutcome(outcome) => f.debug_tuple("CountOutcome").field(outcome).finish(),
+            Self::CountCarryFault(fault) => f.debug_tuple("CountCarryFault").field(fault).finish(),
             Self::CountFault(fault, times) => f.debug_tuple("CountFault").field(fault).field(times).finish(),
         }
     }
@@ -80,7 +84,7 @@ mod tests {
             steps,
             [
                 Step::Remove("B"),
-                Step::Set("a", "1"),
+                Step::Set("a", b"1"),
                 Step::ClearRouteCache,
                 Step::CountOutcome(Outcome::Applied),
                 Step::CountFault(ClaimFault::InvalidValue, 1),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use crate::{
-    config::{HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig},
+    config::{CarryConfig, HeaderSourceConfig, LimitsConfig, PolicyConfig, ServiceConfig},
     diagnostic::{FieldPath, PolicyDiagnostic, PolicyDiagnosticKind as Kind, quoted},
     limits::{self, Bound},
 };
@@ -12,6 +12,7 @@ use crate::{
 pub(super) fn validate(config: &PolicyConfig) -> Vec<PolicyDiagnostic> {
     let mut validator = Validator { config, diagnostics: Vec::new() };
     validator.sources();
+    validator.carry();
     validator.claim_path();
     match (&config.services, &config.header_prefix) {
         (Some(services), None) => validator.services(services),
@@ -37,19 +38,23 @@ struct Validator<'c> {
 
 impl Validator<'_> {
     fn sources(&mut self) {
-        let PolicyConfig { from_headers, from_cookies, .. } = self.config;
-        if from_headers.is_empty() && from_cookies.is_empty() {
-            let expected = "at least one entry in `fromHeaders` or `fromCookies`";
+        let PolicyConfig { from_headers, from_cookies, from_baggage, .. } = self.config;
+        if from_headers.is_empty() && from_cookies.is_empty() && from_baggage.is_empty() {
+            let expected = "at least one entry in `fromHeaders`, `fromCookies` or `fromBaggage`";
             self.add("fromHeaders", Kind::OutOfRange, expected, "none");
         }
         self.count("fromHeaders", from_headers.len(), 0..=limits::SOURCES);
         self.count("fromCookies", from_cookies.len(), 0..=limits::SOURCES);
+        self.count("fromBaggage", from_baggage.len(), 0..=limits::SOURCES);
         for (index, HeaderSourceConfig { name, prefix }) in from_headers.iter().enumerate() {
             let source = || FieldPath::from("fromHeaders").index(index);
             let mut earlier = from_headers.iter().take(index);
             if name == "cookie" {
                 let expected = "a header other than `cookie`, whose cookies are named in `fromCookies`";
                 self.add(source().field("name"), Kind::InvalidText, expected, "`cookie`");
+            } else if name == "baggage" {
+                let expected = "a header other than `baggage`, whose keys are named in `fromBaggage`";
+                self.add(source().field("name"), Kind::InvalidText, expected, "`baggage`");
             } else if !is_token(name) {
                 let expected = "a header name (RFC 9110 section 5.1)";
                 self.add(source().field("name"), Kind::InvalidText, expected, quoted(name));
@@ -69,6 +74,41 @@ impl Validator<'_> {
             } else if from_cookies.iter().take(index).any(|other| other == name) {
                 self.duplicate(path, "each cookie once", name);
             }
+        }
+        for (index, key) in from_baggage.iter().enumerate() {
+            let path = || FieldPath::from("fromBaggage").index(index);
+            self.baggage_key(path(), key);
+            if from_baggage.iter().take(index).any(|other| other == key) {
+                self.duplicate(path(), "each key once", key);
+            }
+        }
+    }
+
+    fn carry(&mut self) {
+        let PolicyConfig { carry: Some(carry), from_headers, .. } = self.config else { return };
+        let field = |name: &str| FieldPath::from("carry").field(name);
+        let header = match carry {
+            CarryConfig { baggage: Some(key), header: None } => return self.baggage_key(field("baggage"), key),
+            CarryConfig { baggage: None, header: Some(header) } => header,
+            CarryConfig { baggage: None, header: None } => {
+                return self.add("carry", Kind::MissingField, ONE_CARRIER, "neither");
+            }
+            CarryConfig { .. } => return self.add("carry", Kind::Conflict, ONE_CARRIER, "both"),
+        };
+        // A source without a prefix can be the carrier: what one hop writes, the next one reads.
+        let has_prefix = from_headers.iter().any(|source| source.name == *header && !source.prefix.is_empty());
+        if self.header_name(field("header"), header) {
+            let taken_by = has_prefix.then_some("a source with a `prefix`").or_else(|| self.routing_header(header));
+            self.own_header(field("header"), header, taken_by);
+        }
+    }
+
+    /// Checks the key of a `baggage` member.
+    fn baggage_key(&mut self, path: FieldPath, key: &str) {
+        if is_token(key) {
+            self.length(path, key, 1..=limits::BAGGAGE_KEY_BYTES);
+        } else {
+            self.add(path, Kind::InvalidText, "a key of W3C Baggage (section 3.2.1.2)", quoted(key));
         }
     }
 
@@ -138,23 +178,51 @@ impl Validator<'_> {
     }
 
     fn report_header(&mut self) {
-        let PolicyConfig { report_header: Some(report), services, header_prefix, .. } = self.config else { return };
+        let PolicyConfig { report_header: Some(report), carry, .. } = self.config else { return };
         if !self.managed_header("reportHeader", report) {
             return;
         }
-        let taken_by = if services.iter().flatten().any(|service| service.header.as_ref() == Some(report)) {
-            "the header of a service"
-        } else if header_prefix.as_ref().is_some_and(|prefix| report.starts_with(&**prefix)) {
-            "a header under `headerPrefix`"
+        let is_carrier = carry.as_ref().is_some_and(|carry| carry.header.as_ref() == Some(report));
+        let taken_by = is_carrier.then_some("the carrier").or_else(|| self.routing_header(report));
+        self.own_header("reportHeader".into(), report, taken_by);
+    }
+
+    /// Adds a diagnostic if the header is something else already.
+    fn own_header(&mut self, path: FieldPath, header: &str, taken_by: Option<&str>) {
+        if let Some(taken_by) = taken_by {
+            let found = format!("{}, {taken_by}", quoted(header));
+            self.add(path, Kind::Conflict, "a header of its own", found);
+        }
+    }
+
+    /// What the header is, if the policy routes by it.
+    fn routing_header(&self, header: &str) -> Option<&'static str> {
+        let PolicyConfig { services, header_prefix, .. } = self.config;
+        if services.iter().flatten().any(|service| service.header.as_deref() == Some(header)) {
+            Some("the header of a service")
+        } else if header_prefix.as_ref().is_some_and(|prefix| header.starts_with(&**prefix)) {
+            Some("a header under `headerPrefix`")
         } else {
-            return;
-        };
-        let found = format!("{}, {taken_by}", quoted(report));
-        self.add("reportHeader", Kind::Conflict, "a header of its own", found);
+            None
+        }
     }
 
     /// Whether the policy may manage the header. If not, adds a diagnostic.
     fn managed_header(&mut self, path: impl Into<FieldPath>, header: &str) -> bool {
+        let path = path.into();
+        if !self.header_name(path.clone(), header) {
+            return false;
+        }
+        let is_source = self.config.from_headers.iter().any(|source| source.name == header);
+        if is_source {
+            let found = format!("{}, which is a source of the token", quoted(header));
+            self.add(path, Kind::ReservedHeader, "a header that a policy may manage", found);
+        }
+        !is_source
+    }
+
+    /// Whether the filter may set the header. If not, adds a diagnostic.
+    fn header_name(&mut self, path: FieldPath, header: &str) -> bool {
         if header.len() > limits::HEADER_BYTES {
             self.length(path, header, 1..=limits::HEADER_BYTES);
         } else if !is_lower_token(header) {
@@ -162,9 +230,6 @@ impl Validator<'_> {
             self.add(path, Kind::InvalidText, expected, quoted(header));
         } else if PROTECTED.contains(&header) || PROTECTED_FAMILIES.iter().any(|family| header.starts_with(family)) {
             let found = format!("{}, which is protected: HTTP or the mesh needs it", quoted(header));
-            self.add(path, Kind::ReservedHeader, "a header that a policy may manage", found);
-        } else if self.config.from_headers.iter().any(|source| source.name == header) {
-            let found = format!("{}, which is a source of the token", quoted(header));
             self.add(path, Kind::ReservedHeader, "a header that a policy may manage", found);
         } else {
             return true;
@@ -217,6 +282,9 @@ fn is_lower_token(text: &str) -> bool {
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
+
+/// The fields that select the carrier.
+const ONE_CARRIER: &str = "either `baggage` or `header`";
 
 /// The fields that select listed or prefix mode.
 const ONE_MODE: &str = "either `services` or `headerPrefix`";

@@ -13,9 +13,12 @@ pub(super) fn generate(plan: &ResolvedPlan) -> Option<Resource> {
     let authentication = plan.authentication.as_ref()?;
     let gateways = plan.filter.gateways.as_ref()?;
     let policy = plan.policy.config();
+    // Istio would refuse a choice, which is not signed.
+    let carrier = policy.carry.as_ref().and_then(|carry| carry.header.as_ref());
     let from_headers: Vec<_> = policy
         .from_headers
         .iter()
+        .filter(|source| Some(&source.name) != carrier)
         .map(|source| HeaderSource { name: source.name.clone(), prefix: source.prefix.clone() })
         .collect();
     let rule = JwtRule {

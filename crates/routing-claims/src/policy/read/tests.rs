@@ -4,7 +4,7 @@ use proptest::{collection::vec, option, prelude::*, sample::Index};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{HeaderSourceConfig, LimitsConfig, Policy, ServiceConfig, TokenFormat, limits::Bound};
+use crate::{CarryConfig, HeaderSourceConfig, LimitsConfig, Policy, ServiceConfig, TokenFormat, limits::Bound};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
@@ -144,14 +144,19 @@ fn config() -> impl Strategy<Value = PolicyConfig> {
     let source = (text(), text()).prop_map(|(name, prefix)| HeaderSourceConfig { name, prefix });
     let service = (text(), option::of(text())).prop_map(|(name, header)| ServiceConfig { name, header });
     let format = prop_oneof![Just(TokenFormat::Jwt), Just(TokenFormat::Payload)];
-    let sources = (vec(source, 0..3), vec(text(), 0..3), format, vec(text(), 0..3));
+    let carry = option::of((option::of(text()), option::of(text())))
+        .prop_map(|carry| carry.map(|(baggage, header)| CarryConfig { baggage, header }));
+    let sources = (vec(source, 0..3), vec(text(), 0..3), vec(text(), 0..3), carry, format, vec(text(), 0..3));
     let targets = (option::of(vec(service, 0..3)), option::of(text()), option::of(text()));
     (sources, targets, any::<u32>(), any::<[u32; 4]>()).prop_map(
-        |((from_headers, from_cookies, format, claim_path), (services, header_prefix, report_header), skew, limits)| {
+        |(sources, (services, header_prefix, report_header), skew, limits)| {
+            let (from_headers, from_cookies, from_baggage, carry, format, claim_path) = sources;
             let [max_token_bytes, max_payload_bytes, max_routes, max_depth] = limits;
             PolicyConfig {
                 from_headers,
                 from_cookies,
+                from_baggage,
+                carry,
                 format,
                 claim_path,
                 services,
@@ -185,23 +190,32 @@ fn valid_config() -> impl Strategy<Value = PolicyConfig> {
         let source = |(index, (prefix, name))| HeaderSourceConfig { name: format!("S{index}-{name}"), prefix };
         sources.into_iter().enumerate().map(source).collect::<Vec<_>>()
     });
+    let carry = prop_oneof![
+        "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,10}".prop_map(|key| CarryConfig { baggage: Some(key), header: None }),
+        "x-carry-[a-z]{0,5}".prop_map(|header| CarryConfig { baggage: None, header: Some(header) }),
+    ];
+    let baggage = (vec("[A-Za-z]{1,10}", 0..3), option::of(carry)).prop_map(|(keys, carry)| {
+        (keys.into_iter().enumerate().map(|(index, key)| format!("b{index}-{key}")).collect::<Vec<_>>(), carry)
+    });
+    let sources = (sources, baggage);
     let parts = (sources, path, prop_oneof![listed, prefix], option::of("report-[a-z0-9]{1,10}"), 0..=300_u32, limits);
-    (config(), parts).prop_map(
-        |(config, (from_headers, claim_path, (services, header_prefix), report, skew, limits))| {
-            let (max_token_bytes, max_payload_bytes, max_routes, max_depth) = limits;
-            PolicyConfig {
-                from_headers,
-                from_cookies: Vec::new(),
-                claim_path,
-                services,
-                header_prefix,
-                report_header: report.map(|report| format!("x-{report}")),
-                clock_skew_seconds: skew,
-                limits: LimitsConfig { max_token_bytes, max_payload_bytes, max_routes, max_depth },
-                ..config
-            }
-        },
-    )
+    (config(), parts).prop_map(|(config, (sources, claim_path, (services, header_prefix), report, skew, limits))| {
+        let (from_headers, (from_baggage, carry)) = sources;
+        let (max_token_bytes, max_payload_bytes, max_routes, max_depth) = limits;
+        PolicyConfig {
+            from_headers,
+            from_cookies: Vec::new(),
+            from_baggage,
+            carry,
+            claim_path,
+            services,
+            header_prefix,
+            report_header: report.map(|report| format!("x-{report}")),
+            clock_skew_seconds: skew,
+            limits: LimitsConfig { max_token_bytes, max_payload_bytes, max_routes, max_depth },
+            ..config
+        }
+    })
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -230,6 +244,7 @@ fn value() -> impl Strategy<Value = Value> {
         json!({"name": null}),
         json!({"jwt": null}),
         json!({"maxDepth": 3}),
+        json!({"baggage": "a"}),
     ])
 }
 
@@ -238,6 +253,8 @@ fn member() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec![
         "fromHeaders",
         "fromCookies",
+        "fromBaggage",
+        "carry",
         "format",
         "claimPath",
         "services",
