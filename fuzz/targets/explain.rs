@@ -50,7 +50,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     assert!(journey.contains(&text) && !journey.contains(TOKEN), "{journey}");
 
     assert!(diff::diff(&manifests, &manifests).is_empty());
-    let _ = lint::run(None, manifests, Timestamp::UNIX_EPOCH);
+    let _ = lint::run(None, manifests, None, Timestamp::UNIX_EPOCH);
     Corpus::Keep
 });
 

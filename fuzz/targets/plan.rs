@@ -36,7 +36,7 @@ fn generate(text: &str, other: &str) -> Result<String, Vec<FileDiagnostic>> {
     let resources = resources::generate(&plan);
     let manifests: Vec<_> = resources.iter().cloned().map(Manifest::from).collect();
     assert!(diff::diff(&manifests, &manifests).is_empty());
-    let _ = lint::run(Some(&plan), manifests, Timestamp::UNIX_EPOCH);
+    let _ = lint::run(Some(&plan), manifests, None, Timestamp::UNIX_EPOCH);
     Ok(render::stream(&resources))
 }
 

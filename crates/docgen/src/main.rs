@@ -123,7 +123,8 @@ fn policy(schema: &Value) -> Result<String> {
 fn prometheus_rules() -> Result<String> {
     let mut rules = String::from(RULES);
     let outcomes = Outcome::ALL.iter().map(|outcome| ("requests", "outcome", outcome.code()));
-    let faults = ClaimFault::ALL.iter().map(|fault| fault.code()).chain(CarryFault::ALL.iter().map(|fault| fault.code()));
+    let faults =
+        ClaimFault::ALL.iter().map(|fault| fault.code()).chain(CarryFault::ALL.iter().map(|fault| fault.code()));
     let faults = faults.map(|code| ("faults", "fault", code));
     for (what, label, code) in outcomes.chain(faults) {
         let counter = code.replace('-', "_");

@@ -105,6 +105,19 @@ impl App {
         Self::answering(addr, move |_| std::future::ready(Ok(Response::new(Full::new(body.clone()))))).await
     }
 
+    /// An HTTP server that answers every request with what the bytes are at that time.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be bound.
+    pub async fn bytes(addr: SocketAddr, bytes: Arc<Mutex<Vec<u8>>>) -> Result<Self> {
+        Self::answering(addr, move |_| {
+            let bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            std::future::ready(Ok(Response::new(Full::from(bytes))))
+        })
+        .await
+    }
+
     /// An HTTP server that answers with a function.
     pub(crate) async fn answering<F>(
         addr: SocketAddr,

@@ -24,6 +24,8 @@ pub struct ControlPlane {
     pub cluster: Cluster,
     /// The file that the access log provider [`ACCESS_LOG_PROVIDER`] of every proxy appends to.
     pub access_log: PathBuf,
+    /// The configuration with which kubectl reaches the API.
+    pub kubeconfig: PathBuf,
     /// The version of Istio.
     istio: Istio,
     net: Net,
@@ -72,6 +74,7 @@ impl ControlPlane {
         Ok(Self {
             cluster,
             access_log: dir.join(ACCESS_LOG),
+            kubeconfig: dir.join(KUBECONFIG),
             istio: tools.istio,
             net,
             _istiod: istiod,
@@ -125,7 +128,7 @@ fn kube_apiserver(tools: &Tools, net: Net, dir: &Path, etcd: &str) -> Result<Com
 }
 
 fn istiod(tools: &Tools, net: Net, mutual_tls: bool, dir: &Path, kubernetes: &str) -> Result<Command> {
-    let kubeconfig = dir.join("kubeconfig.json");
+    let kubeconfig = dir.join(KUBECONFIG);
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -233,6 +236,7 @@ async fn healthy(net: Net, port: u16, path: &str) -> bool {
 pub const ACCESS_LOG_PROVIDER: &str = "routing-report";
 
 const ACCESS_LOG: &str = "access.log";
+const KUBECONFIG: &str = "kubeconfig.json";
 const HOST: u8 = 1;
 const API_PORT: u16 = 6443;
 const XDS_PORT: u16 = 15010;

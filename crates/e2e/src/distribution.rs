@@ -1,6 +1,8 @@
 //! How the WASM module reaches the proxies: from a registry, through Istio's agent. Each situation runs on nine sidecars, one
 //! for each filter resource with each `failStrategy`.
 
+mod fixtures;
+mod published;
 mod situations;
 
 use std::{
@@ -18,21 +20,23 @@ use e2e::{
     tools::Tools, until,
 };
 use futures_util::future::try_join_all;
+use package::layout::digest;
 use serde_json::{Value, json};
 use testbed::client::Http1;
 use tokio::process::Command;
 
 use crate::{
+    lints::{self, Which},
     scene::{REPORT, bearer, values},
-    world::{B, PORT, ROUTER, World, host, module, service_account, sidecar},
+    world::{B, PORT, ROUTER, World, host, module, module_bill, service_account, sidecar},
 };
 
 use situations::{
     At, Build, Change, Module, Outcome, PUSHED, Reference, SITUATIONS, Secret, Situation, Sum, by_digest,
 };
 
-/// Runs all situations, one after the other, each on all sidecars at the same time.
-pub(crate) async fn run(world: &World, tools: &Tools, dir: PathBuf) -> Result<String> {
+/// Runs all situations, one after the other, each on all sidecars at the same time, and the proofs of the lints about pulls.
+pub(crate) async fn run(world: &World, tools: &Tools, which: Which<'_>, dir: PathBuf) -> Result<String> {
     let mut mesh = Mesh::start(world, tools, dir).await?;
     let (mut cells, mut failed) = (0, Vec::new());
     for situation in &SITUATIONS {
@@ -41,16 +45,25 @@ pub(crate) async fn run(world: &World, tools: &Tools, dir: PathBuf) -> Result<St
         }
         cells += mesh.sidecars.iter().filter(|sidecar| sidecar.is_for(situation.change)).count();
     }
+    if let Err(error) = mesh.pulled_back().await {
+        failed.push(format!("What is pushed is pulled back. {error:#}"));
+    }
+    let proofs: Vec<_> = lints::pulled(which).collect();
+    if let Err(error) = mesh.prove(&proofs).await {
+        failed.push(format!("{error:#}"));
+    }
     let sent = mesh.under_load;
     mesh.clear().await?;
     ensure!(failed.is_empty(), "\n{}", failed.join("\n"));
-    Ok(format!("{} situations, {cells} outcomes, {sent} requests under load, 0 failed", SITUATIONS.len()))
+    let (situations, fixtures) = (SITUATIONS.len(), 2 * proofs.len());
+    Ok(format!("{situations} situations, {cells} outcomes, {fixtures} fixtures, {sent} requests under load, 0 failed"))
 }
 
 struct Mesh<'w> {
     world: &'w World,
     tools: &'w Tools,
     dir: PathBuf,
+    modules: [Vec<u8>; 3],
     images: [Image; 3],
     registry: Option<Registry>,
     /// The same registry behind a password, with both kinds of challenges.
@@ -77,16 +90,15 @@ struct Sidecar {
 
 impl<'w> Mesh<'w> {
     async fn start(world: &'w World, tools: &'w Tools, dir: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&dir)?;
         let shipped = module(&world.dist)?;
-        let mut images = Vec::new();
-        for build in [Build::First, Build::Second, Build::Third] {
-            let bytes = match build {
-                Build::First => shipped.clone(),
-                _ => with_custom_section(&shipped, &format!("{build:?}")),
-            };
-            images.push(Image::pack(&bytes, &dir.join(format!("image-{build:?}")))?);
-        }
-        let images = images.try_into().ok().context("three images")?;
+        let modules = [Build::First, Build::Second, Build::Third].map(|build| match build {
+            Build::First => shipped.clone(),
+            _ => with_custom_section(&shipped, &format!("{build:?}")),
+        });
+        let bill = module_bill(&world.dist)?;
+        let images: Result<Vec<_>> = modules.iter().map(|module| Image::module(module, &bill)).collect();
+        let images = images?.try_into().ok().context("three images")?;
         let registry = world.net.addr(REGISTRY, 5000);
         let gate =
             async |ip, realm| PasswordGate::start(world.net.addr(ip, 5000), registry, (USER, PASSWORD), realm).await;
@@ -113,6 +125,7 @@ impl<'w> Mesh<'w> {
             world,
             tools,
             dir,
+            modules,
             images,
             registry: None,
             gates,
@@ -144,7 +157,7 @@ impl<'w> Mesh<'w> {
         };
         match situation.change {
             Change::Nothing => {}
-            Change::Tag(tag, build) => self.registry()?.push(&self.images[build as usize], tag).await?,
+            Change::Tag(tag, build) => _ = self.registry()?.push(&self.images[build as usize], tag).await?,
             Change::Restart => self.restart().await?,
             Change::Policy => {
                 self.clock_skew += 1;
@@ -223,14 +236,16 @@ impl<'w> Mesh<'w> {
     /// What happens to the requests of a sidecar, or a description if it is none of the known outcomes.
     async fn outcome(&self, sidecar: &Sidecar) -> Result<Result<Outcome, String>> {
         let installed = sidecar.proxy.config("ecds_filters").await?;
-        let filter = installed
-            .iter()
-            .map(|one| &one["ecds_filter"])
-            .find(|one| one["name"].as_str().is_some_and(|name| name.contains("routing-claims")));
-        let config = filter.map(|filter| filter["typed_config"].clone()).unwrap_or_default();
+        // Envoy also lists those that it no longer uses.
+        let is_ours =
+            |one: &&Value| one["ecds_filter"]["name"].as_str().is_some_and(|name| name.contains("routing-claims"));
+        let newest = installed.iter().filter(is_ours).max_by_key(|one| one["last_updated"].as_str());
+        let config = newest.map(|one| one["ecds_filter"]["typed_config"].clone()).unwrap_or_default();
         let file = config["config"]["vm_config"]["code"]["local"]["filename"].as_str();
+        // The agent names what it has pulled by the sum with which it has compared it.
         let build = [Build::First, Build::Second, Build::Third].into_iter().find(|build| {
-            file.is_some_and(|file| file.contains(self.sum(Sum::Manifest(*build)).trim_start_matches("sha256:")))
+            let sums = [Sum::Manifest(*build), Sum::File(*build)].map(|sum| self.sum(sum));
+            file.is_some_and(|file| sums.iter().any(|sum| file.contains(sum.trim_start_matches("sha256:"))))
         });
         let forged = sidecar.send(&[("microservice-b", "PR-1")]).await?;
         let token = sidecar.send(&[("authorization", &bearer(&json!({"microservice-B": "PR-1"})))]).await?;
@@ -292,10 +307,10 @@ impl<'w> Mesh<'w> {
         })
     }
 
-    fn sum(&self, sum: Sum) -> &str {
+    fn sum(&self, sum: Sum) -> String {
         match sum {
-            Sum::Manifest(build) => &self.images[build as usize].digest,
-            Sum::File(build) => &self.images[build as usize].file,
+            Sum::Manifest(build) => self.images[build as usize].digest.clone(),
+            Sum::File(build) => digest(&self.modules[build as usize]),
         }
     }
 

@@ -30,9 +30,9 @@ use world::{Proxies, World};
 
 /// Runs the scenarios on etcd, kube-apiserver, istiod and Envoys on loopback, and prints a table of the results.
 ///
-/// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`, `PILOT_AGENT_BIN`,
-/// `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's cache folder (or
-/// into `ROUTING_CLAIMS_TOOLS`), where pip and npm install OpenTelemetry's SDKs too.
+/// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `KUBECTL_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`,
+/// `PILOT_AGENT_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's
+/// cache folder (or into `ROUTING_CLAIMS_TOOLS`), where pip and npm install OpenTelemetry's SDKs too.
 #[derive(Parser)]
 #[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e", after_help = EXAMPLES)]
 struct Args {
@@ -83,9 +83,10 @@ async fn run(args: &Args) -> Result<ExitCode> {
     println!("Istio {}", args.istio);
     let tools = tools::locate(args.istio).await?;
     if args.tools {
-        let Tools { etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, prometheus, crane, .. } = &tools;
-        let opentelemetry = &tools.opentelemetry;
-        for path in [etcd, kube_apiserver, pilot_discovery, istioctl, pilot_agent, prometheus, crane, opentelemetry] {
+        let Tools { etcd, kube_apiserver, kubectl, pilot_discovery, istioctl, pilot_agent, prometheus, crane, .. } =
+            &tools;
+        let programs = [etcd, kube_apiserver, kubectl, pilot_discovery, istioctl, pilot_agent, prometheus, crane];
+        for path in programs.into_iter().chain([&tools.opentelemetry]) {
             println!("{}", path.display());
         }
         return Ok(ExitCode::SUCCESS);
@@ -108,14 +109,14 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
     let alone = |name: &str| args.column.is_empty() && name.contains(&args.scenario);
     ensure!(
-        !columns.is_empty() && (!rows.is_empty() || [TRUTH, LINTS, DISTRIBUTION].into_iter().any(alone)),
+        !columns.is_empty() && (!rows.is_empty() || [TRUTH, LINTS, README, DISTRIBUTION].into_iter().any(alone)),
         "no column or scenario has a name that contains the given text"
     );
     let begin = Instant::now();
     let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
     let (mut results, mut others, mut explained, mut under_load) = (Vec::new(), Vec::new(), 0, 0);
     for (proxies, folder, scenarios_alone) in
-        [(Proxies::Bare, "bare", &[TRUTH, LINTS][..]), (Proxies::Agents, "agents", &[DISTRIBUTION])]
+        [(Proxies::Bare, "bare", &[TRUTH, LINTS, README][..]), (Proxies::Agents, "agents", &[DISTRIBUTION])]
     {
         let of_mesh = |column: &&Column| column.proxies == proxies && !rows.is_empty();
         let columns: Vec<_> = columns.iter().filter(of_mesh).copied().collect();
@@ -126,6 +127,7 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         let begin = Instant::now();
         let dir = dir.join(folder);
         fs::create_dir_all(&dir)?;
+        let which = args.lint.as_deref().map_or(Which::First, Which::All);
         let mut world = World::start(tools, envoy, dist.clone(), proxies, &dir).await?;
         println!("the mesh is up after {:.1} s\n", begin.elapsed().as_secs_f32());
         for name in scenarios_alone {
@@ -136,12 +138,15 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
                 }
                 LINTS => {
                     println!("fixtures of the lints");
-                    let which = args.lint.as_deref().map_or(Which::First, Which::All);
                     shown(name, lints::run(&world, which, dir.join("lints"))).await
+                }
+                README => {
+                    println!("README.md");
+                    shown(name, scenarios::readme(&world, tools, &dir.join("readme"))).await
                 }
                 _ => {
                     println!("a module from a registry");
-                    shown(name, distribution::run(&world, tools, dir.join("distribution"))).await
+                    shown(name, Box::pin(distribution::run(&world, tools, which, dir.join("distribution")))).await
                 }
             });
         }
@@ -237,6 +242,8 @@ fn table(columns: &[Column], rows: &[&Scenario], results: &[Vec<Cell>]) -> Table
 const TRUTH: &str = "explain is true";
 /// The scenario of the lints' fixtures, which needs none either.
 const LINTS: &str = "every lint is proven";
+/// The scenario of the commands in README.md.
+const README: &str = "README";
 /// The scenario of modules from a registry, which has sidecars of its own.
 const DISTRIBUTION: &str = "distribution";
 
@@ -247,6 +254,7 @@ Examples:
   cargo xtask e2e --column WasmPlugin --scenario talk
   cargo xtask e2e --column agents                  the scenarios with Istio's own agents, a registry and mutual TLS
   cargo xtask e2e --scenario distribution          what each failStrategy does when a module is pulled
+  cargo xtask e2e --scenario README                what README.md says to type, with a real kubectl
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000
   cargo xtask e2e --scenario 'every lint is proven' --lint ''
   cargo xtask e2e --record                         also records the versions for docs/compatibility.md

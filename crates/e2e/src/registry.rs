@@ -6,16 +6,24 @@ use std::{
     process::Stdio,
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use http_body_util::Full;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    Response,
+    Request, Response,
+    body::Incoming,
+    client::conn::http1,
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
-use package::{images, layout::digest, release::Release};
+use hyper_util::rt::TokioIo;
+use package::{
+    push::{self, Login, PushError},
+    release::Release,
+    shipped,
+};
 use testbed::client::Http1;
-use tokio::process::Command;
+use tokio::{net::TcpStream, process::Command};
 
 use crate::{app::App, control_plane::Daemon, tools::Tools};
 
@@ -47,43 +55,71 @@ impl Registry {
         Ok(Self { addr, crane: tools.crane.clone(), _daemon: daemon })
     }
 
-    /// Pushes an image under a name such as `routing-claims:1`.
+    /// Pushes an image under a name such as `routing-claims:1`, as `cargo xtask package --push` does. Returns what that prints:
+    /// the name with tag and digest.
     ///
     /// # Errors
     ///
     /// If the registry does not accept it.
-    pub async fn push(&self, image: &Image, name: &str) -> Result<()> {
-        let mut push = Command::new(&self.crane);
-        push.args(["push", "--insecure"]).arg(&image.path).arg(format!("{}/{name}", self.addr));
-        // Without the user's environment, such as a login.
-        let output = push.env_clear().stdin(Stdio::null()).output().await?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "cannot push {name}: {errors}");
-        Ok(())
+    pub async fn push(&self, image: &Image, name: &str) -> Result<String> {
+        image.push(self.addr, name, None).await.with_context(|| format!("cannot push {name}"))
     }
-}
 
-/// An image of the WASM filter, as an OCI layout on disk.
-#[derive(Clone, Debug)]
-pub struct Image {
-    path: PathBuf,
-    /// The digest of its manifest: `sha256:` and 64 hex digits.
-    pub digest: String,
-    /// The checksum of the module itself, in the same form.
-    pub file: String,
-}
-
-impl Image {
-    /// Packs a module as `cargo xtask package` does.
+    /// What crane prints about an image in the registry.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be written.
-    pub fn pack(module: &[u8], path: &Path) -> Result<Self> {
-        let layout = images::module(&Release::current(), module)?;
-        layout.write(path)?;
-        let [manifest] = layout.manifests() else { bail!("expected an image with one manifest") };
-        Ok(Self { path: path.to_owned(), digest: manifest.digest.clone(), file: digest(module) })
+    /// If crane fails.
+    pub async fn crane(&self, arguments: &[&str]) -> Result<Vec<u8>> {
+        let mut command = Command::new(&self.crane);
+        // Without the user's environment, such as a login.
+        let output = command.arg("--insecure").args(arguments).env_clear().stdin(Stdio::null()).output().await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "`crane {}`: {errors}", arguments.join(" "));
+        Ok(output.stdout)
+    }
+}
+
+/// An image that ships, or one made like it.
+#[derive(Clone, Debug)]
+pub struct Image {
+    shipped: shipped::Image,
+    /// The digest to pin: `sha256:` and 64 hex digits.
+    pub digest: String,
+}
+
+impl Image {
+    /// Packs a module with a bill of materials as `cargo xtask package` does.
+    ///
+    /// # Errors
+    ///
+    /// None: nothing is read from the outside.
+    pub fn module(wasm: &[u8], bill: &[u8]) -> Result<Self> {
+        Self::of(shipped::Image::module(&Release::current(), wasm, bill)?)
+    }
+
+    /// Packs `manifest-gen` as `cargo xtask package` does, for the platforms that are in the folder.
+    ///
+    /// # Errors
+    ///
+    /// If the folder does not have what `cargo xtask build` builds.
+    pub fn program(dist: &Path) -> Result<Self> {
+        Self::of(shipped::Image::program(&Release::current(), &shipped::programs(dist)?, &shipped::licenses()?)?)
+    }
+
+    fn of(shipped: shipped::Image) -> Result<Self> {
+        Ok(Self { digest: shipped.digest()?.to_owned(), shipped })
+    }
+
+    /// Pushes the image to a registry, with a login if it needs one.
+    ///
+    /// # Errors
+    ///
+    /// As [`push::Registry::push`].
+    pub async fn push(&self, to: SocketAddr, name: &str, login: Option<Login>) -> Result<String, PushError> {
+        let (name, tag) = name.split_once(':').unwrap_or((name, "latest"));
+        let registry = push::Registry::new(&to.to_string(), |_| Ok(login))?;
+        registry.push(name, tag, &self.shipped.image, &self.shipped.bills).await
     }
 }
 
@@ -112,23 +148,23 @@ impl PasswordGate {
         let app = App::answering(addr, move |request| {
             let authorized =
                 request.headers().get(AUTHORIZATION).is_some_and(|value| value.as_bytes() == expected.as_bytes());
-            let path = request.uri().path().to_owned();
             let challenge = challenge.clone();
             async move {
                 if !authorized {
                     let response = Response::builder().status(401).header(WWW_AUTHENTICATE, challenge);
                     return Ok(response.body(Full::default())?);
                 }
-                let answer = Http1::connect(registry).await?.get("registry", &path, &[]).await?;
-                let mut response = Response::builder().status(answer.status);
-                for name in ["content-type", "docker-content-digest"] {
-                    if let Some(value) = answer.header(name) {
-                        response = response.header(name, value);
-                    }
-                }
-                Ok(response.body(Full::from(answer.body))?)
+                passed_on(request, registry).await
             }
         });
         Ok(Self { addr, _app: app.await? })
     }
+}
+
+async fn passed_on(request: Request<Incoming>, to: SocketAddr) -> Result<Response<Full<Bytes>>> {
+    let (mut requests, connection) = http1::handshake(TokioIo::new(TcpStream::connect(to).await?)).await?;
+    // Its errors are those of the request.
+    tokio::spawn(connection);
+    let (head, body) = requests.send_request(request).await?.into_parts();
+    Ok(Response::from_parts(head, Full::from(body.collect().await?.to_bytes())))
 }

@@ -30,6 +30,8 @@ pub struct Tools {
     pub etcd: PathBuf,
     /// The Kubernetes API server.
     pub kube_apiserver: PathBuf,
+    /// Kubernetes' command line.
+    pub kubectl: PathBuf,
     /// istiod.
     pub pilot_discovery: PathBuf,
     /// Istio's command line.
@@ -69,8 +71,8 @@ impl fmt::Display for Istio {
     }
 }
 
-/// Finds each program: the one that its variable names (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`,
-/// `PILOT_AGENT_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`), else a recent enough one on `PATH`, else the one in the cache, which this
+/// Finds each program: the one that its variable names (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `KUBECTL_BIN`, `PILOT_DISCOVERY_BIN`,
+/// `ISTIOCTL_BIN`, `PILOT_AGENT_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`), else a recent enough one on `PATH`, else the one in the cache, which this
 /// function builds if necessary.
 ///
 /// The cache is `ROUTING_CLAIMS_TOOLS`, else `routing-claims/tools` in the user's cache folder.
@@ -101,6 +103,14 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
         package: "k8s.io/kubernetes/cmd/kube-apiserver",
         version: &["--version"],
         recent: "Kubernetes v1.3",
+    };
+    let kubectl = Program {
+        name: "kubectl",
+        variable: "KUBECTL_BIN",
+        module: "kube-apiserver",
+        package: "k8s.io/kubernetes/cmd/kubectl",
+        version: &["version", "--client"],
+        recent: "Client Version: v1.3",
     };
     let pilot_discovery = Program {
         name: "pilot-discovery",
@@ -147,6 +157,7 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
         istio,
         etcd: etcd.find().await?,
         kube_apiserver: kube_apiserver.find().await?,
+        kubectl: kubectl.find().await?,
         pilot_discovery: pilot_discovery.find().await?,
         istioctl: istioctl.find().await?,
         pilot_agent: pilot_agent.find().await?,

@@ -259,7 +259,7 @@ impl Tally {
 
     /// Compares what `lint` says of each object with whether it was refused.
     fn lint(&mut self, set: &Set, refused: &BTreeMap<usize, String>) {
-        let findings = lint::run(None, mesh::manifests(&set.objects, 0), Timestamp::now());
+        let findings = lint::run(None, mesh::manifests(&set.objects, 0), None, Timestamp::now());
         for (index, object) in set.objects.iter().enumerate() {
             let of_object = findings.iter().filter(|finding| finding.location.document == Document::Manifest(index));
             let errors: Vec<_> = of_object.filter(|finding| finding.lint.severity == Severity::Error).collect();

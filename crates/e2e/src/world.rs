@@ -179,7 +179,7 @@ pub(crate) struct Agents {
 impl Agents {
     async fn prepare(tools: &Tools, envoy: &EnvoyBinary, net: Net, dist: &Path, dir: &Path) -> Result<Self> {
         let registry = Registry::start(tools, net.addr(REGISTRY, REGISTRY_PORT), dir).await?;
-        let image = Image::pack(&module(dist)?, &dir.join("image"))?;
+        let image = Image::module(&module(dist)?, &module_bill(dist)?)?;
         registry.push(&image, "routing-claims:1").await?;
         let program = AgentProgram::prepare(tools, envoy, dir)?;
         let wasm = json!({"image": format!("{}/routing-claims:1", registry.addr), "digest": image.digest});
@@ -191,6 +191,12 @@ impl Agents {
 pub(crate) fn module(dist: &Path) -> Result<Vec<u8>> {
     let read = || format!("cannot find the WASM filter in {}; run `cargo xtask build`", dist.display());
     fs::read(dist.join("routing-claims.wasm")).with_context(read)
+}
+
+/// Its bill of materials.
+pub(crate) fn module_bill(dist: &Path) -> Result<Vec<u8>> {
+    let path = dist.join("routing-claims.wasm.cdx.json");
+    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// A version of a service, and the last byte of its address.

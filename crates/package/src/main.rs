@@ -1,19 +1,26 @@
 //! `cargo xtask package`: OCI images and archives of what ships, in `target/dist`, and images in a registry.
 
-mod programs;
-mod push;
+mod archives;
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use package::{images, release::Release};
-use push::Registry;
+use package::{
+    push::{Registry, stored_login},
+    release::Release,
+    shipped::{self, Image},
+};
 use testbed::{target_dir, until_signal};
 
 /// Packs what ships: OCI images as layouts in target/dist/images, and archives of manifest-gen.
 ///
-/// Builds it first. The same commit always gives the same bytes. A registry on this machine (127.0.0.1 or localhost) is asked over
+/// Builds it first. The same commit always gives the same bytes; target/dist/images/DIGESTS has the digests to compare. A registry on this machine (127.0.0.1 or localhost) is asked over
 /// plain HTTP. For others, log in with `docker login`, `crane auth login` or `oras login`.
 #[derive(Parser)]
 #[command(name = "cargo xtask package", bin_name = "cargo xtask package", after_help = EXAMPLES)]
@@ -24,6 +31,9 @@ struct Args {
     /// Push the images and their bills of materials, and print the digests to pin.
     #[arg(long, value_name = "REGISTRY")]
     push: Option<String>,
+    /// Folder with the artifacts of `cargo xtask build`.
+    #[arg(long, value_name = "DIR", hide = true)]
+    dist: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -31,38 +41,40 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }
 
 async fn run(args: Args) -> Result<ExitCode> {
-    let dist = target_dir().join("dist");
+    let dist = args.dist.unwrap_or_else(|| target_dir().join("dist"));
     let release = Release::current();
-    let programs = programs::built(&dist)?;
+    let programs = shipped::programs(&dist)?;
     eprintln!("packing the module and manifest-gen for {} platforms", programs.len());
-    let licenses = programs::licenses()?;
-    for archive in programs::archive(&release, &dist, &programs, &licenses)? {
+    let licenses = shipped::licenses()?;
+    for archive in archives::write(&release, &dist, &programs, &licenses)? {
         println!("{}", archive.display());
     }
 
-    let module = images::module(&release, &read(&dist.join("routing-claims.wasm"))?)?;
-    let module_bills = images::bills(&module, &[&read(&dist.join("routing-claims.wasm.cdx.json"))?])?;
-    let program = images::program(&release, &programs, &licenses)?;
-    let bills: Vec<_> = programs.iter().filter(|one| images::is_linux(one)).map(|one| &*one.bill).collect();
-    let program_bills = images::bills(&program, &bills)?;
-    let images = [("routing-claims", module, module_bills), ("manifest-gen", program, program_bills)];
-    for (name, image, bills) in &images {
-        let folder = dist.join("images").join(name);
-        for (layout, folder) in [(image, folder.clone()), (bills, folder.with_extension("bills"))] {
+    let (wasm, bill) = (read(&dist.join("routing-claims.wasm"))?, read(&dist.join("routing-claims.wasm.cdx.json"))?);
+    let images = [Image::module(&release, &wasm, &bill)?, Image::program(&release, &programs, &licenses)?];
+    let mut digests = String::new();
+    for image in &images {
+        let folder = dist.join("images").join(image.name);
+        for (layout, folder) in [(&image.image, folder.clone()), (&image.bills, folder.with_extension("bills"))] {
             layout.write(&folder)?;
             println!("{}", folder.display());
         }
+        writeln!(digests, "{}:{}@{}", image.name, release.version, image.digest()?)?;
     }
+    let path = dist.join("images/DIGESTS");
+    fs::write(&path, digests).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}", path.display());
 
     if let Some(registry) = &args.push {
-        let registry = Registry::new(registry)?;
-        for (name, image, bills) in &images {
+        let registry = Registry::new(registry, stored_login)?;
+        for Image { name, image, bills } in &images {
+            eprintln!("pushing {name}");
             println!("{}", registry.push(name, &release.version, image, bills).await?);
         }
     }

@@ -76,15 +76,21 @@ pub struct Finding {
     pub related: Option<Location>,
 }
 
-/// Lints a plan, manifests, or both. A resource that the plan generates counts once, whatever the manifests have.
+/// Lints a plan, manifests, or both. A resource that the plan generates counts once, whatever the manifests have. `module` is the
+/// SHA-256 of the WebAssembly module's file, in lower-case hexadecimal, if the file is at hand.
 #[must_use]
-pub fn run(plan: Option<&ResolvedPlan>, manifests: Vec<Manifest>, now: Timestamp) -> Vec<Finding> {
+pub fn run(
+    plan: Option<&ResolvedPlan>,
+    manifests: Vec<Manifest>,
+    module: Option<&str>,
+    now: Timestamp,
+) -> Vec<Finding> {
     let generated: Vec<Manifest> =
         plan.map(resources::generate).unwrap_or_default().into_iter().map(Manifest::from).collect();
     let ids: Vec<String> = generated.iter().map(Manifest::id).collect();
     let others = manifests.into_iter().filter(|manifest| !ids.contains(&manifest.id()));
     let manifests: Vec<Manifest> = others.chain(generated).collect();
-    let scope = Scope { plan, manifests: &manifests, now };
+    let scope = Scope { plan, manifests: &manifests, module, now };
     let mut found = Vec::new();
     for lint in LINTS {
         let mut findings = Findings { lint, found: Vec::new() };
@@ -103,7 +109,8 @@ pub fn markdown() -> String {
          Each finding has one of these codes. `lint` exits with 1 if one of them is an error. The annotation\n\
          `routing-claims.dev/ignore: <code>, <code>` on a resource suppresses its findings with these codes.\n\n\
          What the table says to be shown on a mesh happens on a real Istio with a file that the lint finds something in, and does\n\
-         not happen with a file that it finds nothing in: `cargo xtask e2e --scenario \"every lint is proven\"`.\n\n\
+         not happen with a file that it finds nothing in: `cargo xtask e2e --scenario \"every lint is proven\"`, and for pulls of\n\
+         modules `--scenario distribution`.\n\n\
          | lint | severity | shown by |\n\
          |---|---|---|\n",
     );
@@ -121,6 +128,7 @@ pub fn markdown() -> String {
 struct Scope<'s> {
     plan: Option<&'s ResolvedPlan>,
     manifests: &'s [Manifest],
+    module: Option<&'s str>,
     now: Timestamp,
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use e2e::{Cluster, Proxy, app::App, settle};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -102,6 +102,7 @@ impl<'w> Mesh<'w> {
                 ensure!(!self.settle().await?, "a proxy refuses it");
                 self.send_all(requests, &file).await
             }
+            Probe::Pulled => bail!("this mesh pulls nothing"),
             Probe::AfterTrap(request) => {
                 self.apply(proof.lint, &file, Some(&self.trap.clone())).await?;
                 self.send_all(&[request.with(&[("x-trap", "1")]), request], &file).await
@@ -404,7 +405,7 @@ impl<'w> Mesh<'w> {
 }
 
 /// The file of a fixture.
-pub(super) fn path(lint: &str, fixture: &str) -> PathBuf {
+pub(crate) fn path(lint: &str, fixture: &str) -> PathBuf {
     testbed::workspace_dir().join("crates/manifest-gen/tests/lints").join(lint).join(format!("{fixture}.yaml"))
 }
 

@@ -3,20 +3,20 @@
 use super::mesh::AT_GATEWAY;
 
 /// Two fixtures of a lint, and what happens with each.
-pub(super) struct Proof {
+pub(crate) struct Proof {
     /// Its code.
-    pub(super) lint: &'static str,
+    pub(crate) lint: &'static str,
     /// What to look at.
     pub(super) probe: Probe,
     /// Name and result of a fixture that the lint finds something in.
-    pub(super) bad: (&'static str, &'static str),
+    pub(crate) bad: (&'static str, &'static str),
     /// Name and result of a fixture that it finds nothing in.
-    pub(super) good: (&'static str, &'static str),
+    pub(crate) good: (&'static str, &'static str),
 }
 
 /// What to look at.
 #[derive(Clone, Copy)]
-pub(super) enum Probe {
+pub(crate) enum Probe {
     /// Whether the API server or Istio's webhook refuses the fixture.
     Refused,
     /// Whether the API server stores it.
@@ -31,11 +31,14 @@ pub(super) enum Probe {
     Unvalidated(&'static [Request]),
     /// The answers to a request on which the filter traps, and to this one after it.
     AfterTrap(Request),
+    /// What happens to requests after the first pull by Istio's agent, and in a new pod after the tag and the file have changed.
+    /// The scenario of modules from a registry shows it.
+    Pulled,
 }
 
 /// A request as the client sends it.
 #[derive(Clone, Copy)]
-pub(super) struct Request {
+pub(crate) struct Request {
     pub(super) from: From,
     pub(super) host: &'static str,
     pub(super) method: &'static str,
@@ -672,10 +675,27 @@ pub(super) const PROOFS: &[Proof] = &[
         bad: ("bad-merged", "orders"),
         good: ("good", "details"),
     },
+    pulled("wasm-unpinned", ("bad", "first module; second module"), ("good", "first module; 403")),
+    pulled(
+        "wasm-unpinned",
+        ("bad-envoy-filter", "first module; second module"),
+        ("good-envoy-filter", "first module; 403"),
+    ),
+    pulled("tag-moves", ("bad", "first module; second module"), ("good", "first module; first module")),
+    pulled("tag-moves", ("bad-sha256", "first module; 403"), ("good-tag-and-digest", "first module; first module")),
+    pulled("oci-sha256", ("bad", "403; 403"), ("good", "first module; first module")),
+    pulled("oci-sha256", ("bad-extension", "403; 403"), ("good", "first module; first module")),
+    pulled("pull-can-deny", ("bad", "403; 403"), ("good-file", "first module; first module")),
+    pulled("pull-can-deny", ("bad-http", "403; 403"), ("good-file", "first module; first module")),
+    pulled("pull-can-deny", ("bad-envoy-filter", "403; 403"), ("good-fails-open", "unfiltered; unfiltered")),
 ];
 
 const fn refused(lint: &'static str, by: &'static str, bad: &'static str, good: &'static str) -> Proof {
     Proof { lint, probe: Probe::Refused, bad: (bad, by), good: (good, "accepted") }
+}
+
+const fn pulled(lint: &'static str, bad: (&'static str, &'static str), good: (&'static str, &'static str)) -> Proof {
+    Proof { lint, probe: Probe::Pulled, bad, good }
 }
 
 const API_SERVER: &str = "the API server refuses it";

@@ -9,6 +9,7 @@ use std::{
 };
 
 use routing_plan::resolve::{Expiry, ResolvedPlan};
+use sha2::{Digest as _, Sha256};
 
 use super::Result;
 use crate::{diagnostic::FileDiagnostic, documents::Documents, kustomize::FILE_NAMES, render, yaml::File};
@@ -52,6 +53,14 @@ pub(super) fn resolve(documents: &mut Documents, paths: &[PathBuf], expiry: Expi
 pub(super) fn resolve_files(documents: &mut Documents, files: &[Arc<File>], expiry: Expiry) -> Result<ResolvedPlan> {
     let input = documents.read_plan(files, &|path| fs::read(path))?;
     documents.resolve(&input, expiry)
+}
+
+/// The SHA-256 of a file, in hexadecimal.
+pub(super) fn sha256(path: &Path) -> Result<String> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(format!("{:x}", Sha256::digest(bytes))),
+        Err(error) => Err(vec![FileDiagnostic::new(format!("can't read {}: {error}", path.display()))]),
+    }
 }
 
 /// Makes a folder contain these files: writes those that differ, and removes files of earlier runs for the plan that are no

@@ -23,13 +23,17 @@ use crate::{
 #[command(after_help = "\
 Examples:
   manifest-gen lint -f plan.yaml -f variants/ --manifests apps/
-  manifest-gen lint --manifests rendered/ --format github")]
+  manifest-gen lint --manifests rendered/ --format github
+  manifest-gen lint -f plan.yaml --module routing-claims.wasm")]
 pub(super) struct Args {
     /// The plan and its variant files: files, folders of YAML files, or `-` for stdin.
     #[arg(short = 'f', long = "file", value_name = "PATH", required_unless_present = "manifests")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     manifests: ManifestArgs,
+    /// The WebAssembly module's file. Finds its checksum where Istio expects the digest of the module's image.
+    #[arg(long, value_name = "FILE")]
+    module: Option<PathBuf>,
     /// Format of the output.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -45,6 +49,7 @@ impl Args {
             [] => None,
             files => Some(files::resolve(&mut documents, files, Expiry::Keep)?),
         };
+        let module = self.module.as_deref().map(files::sha256).transpose()?;
         let (files, mut diagnostics) = files::read_readable(&self.manifests.manifests);
         let ManifestInput { manifests, diagnostics: invalid, .. } = self.manifests.read(&files, &mut documents);
         diagnostics.extend(invalid);
@@ -57,7 +62,7 @@ impl Args {
             let resources = if assumed == 1 { "resource does" } else { "resources do" };
             note(&format!("{assumed} {resources} not name a namespace: assumed `default` (--namespace)"));
         }
-        let findings = lint::run(plan.as_ref(), manifests, self.now.unwrap_or_else(Timestamp::now));
+        let findings = lint::run(plan.as_ref(), manifests, module.as_deref(), self.now.unwrap_or_else(Timestamp::now));
         print(&self.format.write(&findings, &documents))?;
         let errors = findings.iter().filter(|finding| finding.lint.severity == Severity::Error).count();
         let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });

@@ -35,7 +35,7 @@ fn lint_finds_nothing_in_what_is_right() {
     for file in files() {
         let mut documents = Documents::default();
         let input = documents.read_valid_manifests(&[Arc::clone(&file)], None);
-        let mut found = lint::run(None, input.manifests, Timestamp::UNIX_EPOCH);
+        let mut found = lint::run(None, input.manifests, None, Timestamp::UNIX_EPOCH);
         if file.name.ends_with("old-envoy-filters.yaml") {
             // Old fields are unknown, and these filters have no selector that tells them apart.
             let all = found.len();

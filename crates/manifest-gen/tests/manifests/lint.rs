@@ -65,7 +65,7 @@ fn codes_are_unique_and_documented() {
 fn findings_can_be_ignored() {
     let text = fs::read_to_string(root().join("token-not-forwarded/bad.yaml")).unwrap();
     let with = |codes: &str| text.replacen("metadata:", &format!("metadata:\n  annotations: {{{codes}}}"), 1);
-    let found = |text: &str| run(None, read(text), now()).len();
+    let found = |text: &str| run(None, read(text), None, now()).len();
     assert_eq!(found(&with("routing-claims.dev/ignore: 'fail-open, token-not-forwarded'")), 0);
     assert_eq!(found(&with("routing-claims.dev/ignore: fail-open")), 1);
 }
@@ -81,7 +81,7 @@ fn an_ignored_finding_leaves_no_trace() {
     let text = virtual_service("name: one", "a, b")
         + &virtual_service("name: two", "a")
         + &virtual_service("name: three, annotations: {routing-claims.dev/ignore: duplicate-host}", "b");
-    let found = run(None, read(&text), now());
+    let found = run(None, read(&text), None, now());
     let related: Vec<_> = found.iter().map(|found| found.related.as_ref().unwrap().path.to_string()).collect();
     assert_eq!(related, ["spec.hosts[0]"]);
 }
@@ -115,7 +115,7 @@ fn lint(manifests: &Path) -> Vec<Finding> {
         documents.resolve(&input, Expiry::Keep).unwrap()
     });
     let manifests = documents.read_manifests(&[file(manifests)]).unwrap();
-    run(plan.as_ref(), manifests, now())
+    run(plan.as_ref(), manifests, None, now())
 }
 
 fn root() -> PathBuf {

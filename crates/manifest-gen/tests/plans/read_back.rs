@@ -47,7 +47,7 @@ fn what_is_generated_is_understood() {
             let explanation = explain(&manifests, &request, 0);
             assert_eq!((&*explanation.assumed, &*explanation.unknown), (&[][..], &[][..]), "{filter} {routes}");
             assert_eq!(explanation.destinations[0].host, "pr-1.a.svc.cluster.local", "{filter} {routes}");
-            let found = lint::run(Some(&plan), Vec::new(), Timestamp::UNIX_EPOCH);
+            let found = lint::run(Some(&plan), Vec::new(), None, Timestamp::UNIX_EPOCH);
             assert!(found.iter().all(|finding| finding.lint.code != "wrong-type"), "{filter} {routes}: {found:?}");
         }
     }

@@ -85,12 +85,20 @@ pub(super) fn tag_moves(scope: &Scope<'_>, findings: &mut Findings) {
 }
 
 pub(super) fn oci_sha256(scope: &Scope<'_>, findings: &mut Findings) {
-    for (manifest, Pulled { url, sha256, path, .. }) in pulled(scope) {
-        if let (Some(digest), Some(sha256)) = (digest(url), sha256)
-            && digest != sha256
-        {
-            findings.add(manifest, &path, format!("`sha256` is {sha256}, and the digest in the URL is {digest}"));
-        }
+    let is_file = |hex: &str| scope.module.is_some_and(|module| hex.eq_ignore_ascii_case(module));
+    for (manifest, Pulled { url, sha256, path, .. }) in pulled(scope).filter(|(_, pulled)| is_image(pulled.url)) {
+        let digest = digest(url);
+        let message = match (digest, sha256) {
+            (Some(digest), _) if is_file(digest) => {
+                format!("the digest in the URL is {digest}, the checksum of the module's file")
+            }
+            (_, Some(sha256)) if is_file(sha256) => format!("`sha256` is {sha256}, the checksum of the module's file"),
+            (Some(digest), Some(sha256)) if digest != sha256 => {
+                format!("`sha256` is {sha256}, and the digest in the URL is {digest}")
+            }
+            _ => continue,
+        };
+        findings.add(manifest, &path, message);
     }
 }
 

@@ -1,11 +1,11 @@
-//! `manifest-gen`, as it was built, and its archives.
+//! Archives of `manifest-gen`.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -16,39 +16,11 @@ use package::{
     layout::digest,
     release::Release,
 };
-use testbed::{program_target, workspace_dir};
 
 use super::read;
 
-/// The programs of `cargo xtask build`, by target.
-pub(crate) fn built(dist: &Path) -> Result<Vec<Program>> {
-    let mut programs = Vec::new();
-    for entry in fs::read_dir(dist).with_context(|| format!("cannot read {}", dist.display()))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let Some(program) = name.strip_suffix(".cdx.json").filter(|name| name.starts_with(NAME)) else { continue };
-        let target = program.strip_prefix("manifest-gen-").map_or_else(program_target, str::to_owned);
-        programs.push(Program { target, bytes: read(&dist.join(program))?, bill: read(&dist.join(&name))? });
-    }
-    ensure!(!programs.is_empty(), "no {NAME} in {}: run `cargo xtask build`", dist.display());
-    programs.sort_by(|a, b| a.target.cmp(&b.target));
-    Ok(programs)
-}
-
-/// The licenses, which every archive and image contains.
-pub(crate) fn licenses() -> Result<Vec<Entry>> {
-    ["LICENSE-APACHE", "LICENSE-MIT"]
-        .map(|name| Ok(Entry::file(name, read(&workspace_dir().join(name))?)))
-        .into_iter()
-        .collect()
-}
-
 /// Writes an archive for each program, and adds its checksum to `SHA256SUMS`.
-pub(crate) fn archive(
-    release: &Release,
-    dist: &Path,
-    programs: &[Program],
-    licenses: &[Entry],
-) -> Result<Vec<PathBuf>> {
+pub(crate) fn write(release: &Release, dist: &Path, programs: &[Program], licenses: &[Entry]) -> Result<Vec<PathBuf>> {
     let documents = documents()?;
     let sums = dist.join("SHA256SUMS");
     let mut lines: Vec<String> = String::from_utf8(read(&sums)?)?.lines().map(str::to_owned).collect();
