@@ -74,6 +74,9 @@ pub(super) async fn authentication(scene: &mut Scene<'_>) -> Result<String> {
         let arrives = *name != "authorization" && values(&answer.said, name).next().is_some();
         ensure!(!arrives, "{what} arrives: {}", answer.said);
     }
+    // Later hops read what the service forwards, and the filter takes `bearer` for `Bearer`: `verify: outbound` is against that.
+    let forged = unsigned_for_b().replace("Bearer", "bearer");
+    expect(&scene.enter(&[("authorization", &forged)]).await?, "main>PR-2", &json!("what the gateway lets pass"))?;
     // Istio verifies no preflight (`bypass_cors_preflight`).
     let preflight = preflight(scene, From::Outside, PUBLIC_HOST, &payload).await?;
     expect_main(&preflight)?;
@@ -117,6 +120,7 @@ pub(super) async fn verify_outbound(scene: &mut Scene<'_>) -> Result<String> {
     let in_header = |token: &str| ("authorization", format!("Bearer {token}"));
     let in_cookie = |token: &str| ("cookie", format!("qa={token}"));
     let forged_payload = (PAYLOAD, payload);
+    let lower_case = ("authorization", unsigned_for_b().replace("Bearer", "bearer"));
     // How many payloads the first service receives. `explain` does not know the keys, so it takes any signature for good.
     let requests = [
         ("a good token", vec![in_header(&good)], "PR-1>PR-2", 1, true),
@@ -131,6 +135,7 @@ pub(super) async fn verify_outbound(scene: &mut Scene<'_>) -> Result<String> {
         ("a forged token and a good one", vec![in_header(&forged), in_cookie(&good)], "main>main", 0, false),
         ("a token of an unknown issuer", vec![in_header(&unknown)], "main>main", 0, true),
         ("a forged payload", vec![forged_payload.clone()], "main>main", 0, true),
+        ("a forged token after `bearer`", vec![lower_case], "main>main", 0, true),
         ("a forged token and payload", vec![in_header(&forged), forged_payload.clone()], "main>main", 0, false),
         ("no token", vec![], "main>main", 0, true),
     ];
@@ -148,6 +153,10 @@ pub(super) async fn verify_outbound(scene: &mut Scene<'_>) -> Result<String> {
     let preflight = preflight(scene, From::Client, &host(A, A), &forged_payload.1).await?;
     expect_main(&preflight)?;
     Ok(format!("{} kinds of requests, and a preflight", requests.len()))
+}
+
+fn unsigned_for_b() -> String {
+    bearer(&json!({"iss": ISSUER, "microservice-B": "PR-2"}))
 }
 
 fn expect_main(preflight: &Value) -> Result<()> {

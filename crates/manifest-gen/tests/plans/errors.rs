@@ -293,7 +293,17 @@ fn issuers_are_checked() {
     let empty = "  authentication: []\n  policy: {fromHeaders: [], fromBaggage: [qa]}";
     says(
         &plan(&filter, A, empty),
-        &["expected at least one issuer, found none", "expected a header or cookie with a token"],
+        &[
+            "expected at least one issuer, found none",
+            "expected a header or cookie with a token",
+            "clients could write `qa` for later hops",
+        ],
+    );
+    let other =
+        "  authentication: [{issuer: a, jwksUri: https://a}]\n  policy: {fromBaggage: [qa, x], carry: {baggage: qa}}";
+    says(
+        &plan(&filter, A, other),
+        &["p:9:30 a gateway removes only the choice of `carry`, so clients could write `x`"],
     );
     // The header with the payload is one of the services'.
     let taken = "  - {name: routing-claims-payload, namespace: a}";

@@ -244,9 +244,9 @@ fn one_issuer_needs_no_list() {
 #[test]
 fn a_gateway_reads_only_what_is_verified() {
     let filter = format!("{LUA}, gateways: {{matchLabels: {{istio: g}}}}");
-    let more = "  authentication: {issuer: https://i, jwksUri: https://i/k}\n  policy: {fromHeaders: [{name: X-Token}, {name: x-qa}], fromBaggage: [qa], carry: {header: x-qa}}";
+    let more = "  authentication: {issuer: https://i, jwksUri: https://i/k}\n  policy: {fromHeaders: [{name: X-Token}, {name: x-qa}], carry: {header: x-qa}}";
     let resources = render(&plan(&filter, A, more));
-    // A choice is not signed, so Istio would refuse it.
+    // Istio would refuse a choice.
     let rule = &only(&resources, "RequestAuthentication").value["spec"]["jwtRules"][0];
     assert_eq!(rule["fromHeaders"], json!([{"name": "x-token"}]));
     let policy = |name: &str| {
@@ -261,7 +261,7 @@ fn a_gateway_reads_only_what_is_verified() {
         [sources, Value::Null, json!("payload"), json!({"header": "x-qa"})]
     );
     let sources = json!([{"name": "x-token", "prefix": ""}, {"name": "x-qa", "prefix": ""}]);
-    assert_eq!(policy("routing-claims-qa"), [sources, json!(["qa"]), json!("jwt"), json!({"header": "x-qa"})]);
+    assert_eq!(policy("routing-claims-qa"), [sources, Value::Null, json!("jwt"), json!({"header": "x-qa"})]);
 }
 
 /// The check is in the filter's resource if that has a place for it, because the filter must not be there without the check.

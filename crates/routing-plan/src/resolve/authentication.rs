@@ -66,6 +66,14 @@ impl Resolver<'_> {
             let diagnostic = Diagnostic::new(policy().field("fromHeaders"), message);
             self.report(diagnostic.with_help("name it in `fromHeaders` or `fromCookies`, or remove `authentication`"));
         }
+        let carried = config.carry.as_ref().and_then(|carry| carry.baggage.as_ref());
+        let passing = config.from_baggage.iter().enumerate().filter(|(_, key)| Some(*key) != carried);
+        for (index, key) in passing.filter(|_| self.plan.spec.filter.gateways.is_some()) {
+            let message =
+                format!("a gateway removes only the choice of `carry`, so clients could write `{key}` for later hops");
+            let diagnostic = Diagnostic::new(policy().field("fromBaggage").index(index), message);
+            self.diagnostics.push(diagnostic.with_help(format!("set `carry: {{baggage: {key}}}`, or remove `{key}`")));
+        }
         if !config.from_cookies.is_empty()
             && let Some(istio) = istio.filter(|istio| !istio.has(Capability::TokensInCookies))
         {
