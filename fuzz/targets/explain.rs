@@ -1,4 +1,5 @@
-//! Any manifests and any request: the explanation is the same a second time, and never contains the token.
+//! Any manifests and any request: the explanation is the same a second time, and never contains the token. So is that of a call
+//! that follows.
 //!
 //! The first line of an input is method, host, path, port, namespace and gateway, separated by spaces, with `-` for none. Header
 //! lines, an empty line, and YAML follow. `@` in a header's value is replaced by a token.
@@ -13,11 +14,18 @@ use routing_claims_fuzz::{line, request};
 use routing_plan::{
     diagnostic::Location,
     diff,
-    explain::{self, ExplainRequest, MeshFacts},
+    explain::{
+        self, ExplainRequest, MeshFacts,
+        hops::{self, Call},
+    },
     lint,
 };
 
 fuzz_target!(|input: &[u8]| -> Corpus {
+    // Names of headers are shown, so only `@` may be the token.
+    if input.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes()) {
+        return Corpus::Reject;
+    }
     let (first, rest) = line(input);
     let (lines, text) = request(rest);
     let (Some(request), Ok(text)) = (read(first, &lines), std::str::from_utf8(text)) else { return Corpus::Reject };
@@ -30,6 +38,16 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     assert!(!text.contains(TOKEN), "{text}");
     let before = explanation.rules.len().saturating_sub(1);
     assert!(explanation.rules.iter().take(before).all(|rule| rule.matches != Some(true)), "{text}");
+
+    let call = Call {
+        host: request.host.clone(),
+        port: request.port,
+        path: request.path.clone(),
+        forwards: request.headers.iter().map(|(name, _)| name.clone()).step_by(2).collect(),
+        has_own_token: request.headers.len() % 2 == 0,
+    };
+    let journey = hops::follow(&manifests, &request, &[call], NOW).to_text(&place);
+    assert!(journey.contains(&text) && !journey.contains(TOKEN), "{journey}");
 
     assert!(diff::diff(&manifests, &manifests).is_empty());
     let _ = lint::run(None, manifests, None, Timestamp::UNIX_EPOCH);

@@ -227,8 +227,8 @@ async fn start_envoy(
     let listener_name = |index| format!("listener-{index}");
     let listeners = filters.iter().enumerate().map(|(index, (filter, services))| {
         let name = listener_name(index);
-        let filter = filter.config(*services, &name, sources)?;
-        Ok(config::listener(&name, filter.as_slice(), &variants::routes()))
+        let filters = filter.config(*services, &name, sources)?;
+        Ok(config::listener(&name, &filters, &variants::routes()))
     });
     let bootstrap = config::bootstrap(&listeners.collect::<Result<Vec<_>>>()?, &[]);
     let envoy = Envoy::start(binary, name, bootstrap, &sources.dir).await?;

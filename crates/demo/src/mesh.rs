@@ -69,7 +69,13 @@ impl Mesh {
 
 /// The policy of the filters of this mesh.
 pub(crate) fn policy() -> Value {
-    json!({"services": [{"name": A.name}, {"name": B.name}], "reportHeader": REPORT})
+    json!({
+        "services": [{"name": A.name}, {"name": B.name}],
+        "fromCookies": [KEY],
+        "fromBaggage": [KEY],
+        "carry": {"baggage": KEY},
+        "reportHeader": REPORT,
+    })
 }
 
 /// A service, as the operator of the mesh knows it.
@@ -159,3 +165,5 @@ const B: Service = Service { name: "microservice-B", versions: &["main", "PR-1",
 
 /// The header that the filter writes its report to.
 pub(crate) const REPORT: &str = "x-routing-claims-report";
+/// The cookie that a browser sends the token in, and the member of `baggage` that carries the choice.
+pub(crate) const KEY: &str = "qa";

@@ -10,7 +10,7 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use testbed::client::Http1;
 
-use crate::mesh::REPORT;
+use crate::mesh::{KEY, REPORT};
 
 /// One request through the gateway.
 pub(crate) struct Example {
@@ -18,6 +18,8 @@ pub(crate) struct Example {
     /// The claims of the token, as text for the table.
     claims: String,
     token: Option<String>,
+    /// Whether a browser sends the token, in a cookie.
+    in_cookie: bool,
     /// A routing header that the client forges.
     spoofed: Option<(&'static str, &'static str)>,
     expected: Observed,
@@ -44,6 +46,10 @@ pub(crate) fn all() -> Result<Vec<Example>> {
             "PR-1",
             "applied microservice-b=PR-1",
         ),
+        Example::new("A browser's cookie: `baggage` carries the choice")
+            .claims(&json!({"microservice-A": "PR-2", "microservice-B": "PR-1"}))
+            .in_cookie()
+            .leads_to("PR-2", "PR-1", "applied microservice-a=PR-2 microservice-b=PR-1"),
         Example::new("Only A").claims(&json!({"microservice-A": "PR-3"})).leads_to(
             "PR-3",
             "main",
@@ -77,7 +83,7 @@ pub(crate) fn all() -> Result<Vec<Example>> {
 impl Example {
     fn new(shows: &'static str) -> Self {
         let expected = Observed { a: String::new(), b: String::new(), report: String::new() };
-        Self { shows, claims: "-".to_owned(), token: None, spoofed: None, expected }
+        Self { shows, claims: "-".to_owned(), token: None, in_cookie: false, spoofed: None, expected }
     }
 
     /// Sends a token with these claims. Its signature is empty, because the filter does not verify it.
@@ -94,6 +100,11 @@ impl Example {
         self
     }
 
+    fn in_cookie(mut self) -> Self {
+        self.in_cookie = true;
+        self
+    }
+
     fn spoofed(mut self, name: &'static str, value: &'static str) -> Self {
         self.spoofed = Some((name, value));
         self
@@ -105,7 +116,13 @@ impl Example {
     }
 
     fn headers(&self) -> Vec<(&'static str, String)> {
-        let token = self.token.iter().map(|token| ("authorization", format!("Bearer {token}")));
+        let token = self.token.iter().map(|token| {
+            if self.in_cookie {
+                ("cookie", format!("theme=dark; {KEY}={token}"))
+            } else {
+                ("authorization", format!("Bearer {token}"))
+            }
+        });
         token.chain(self.spoofed.map(|(name, value)| (name, value.to_owned()))).collect()
     }
 

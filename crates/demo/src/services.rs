@@ -1,4 +1,5 @@
-//! The services: small HTTP servers that know nothing about routing. They only forward `Authorization`.
+//! The services: small HTTP servers that know nothing about routing. They forward `Authorization`, and `baggage` as OpenTelemetry
+//! does.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -7,7 +8,6 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::AUTHORIZATION;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -70,14 +70,13 @@ async fn serve(stream: TcpStream, service: &'static str, version: &'static str, 
 impl Call {
     async fn send(&self, request: &Request<Incoming>) -> Result<Value> {
         let sidecar = *self.sidecar.get().context("the sidecar does not run yet")?;
-        let authorization: Vec<_> = request
-            .headers()
-            .get_all(AUTHORIZATION)
-            .iter()
-            .map(|value| (AUTHORIZATION.as_str().into(), value.as_bytes().to_vec()))
-            .collect();
-        let response = Http1::connect(sidecar).await?.get(&self.host, "/", &authorization).await?;
+        let is_forwarded = |name: &str| FORWARDED.contains(&name);
+        let forwarded = request.headers().iter().filter(|(name, _)| is_forwarded(name.as_str()));
+        let lines: Vec<_> = forwarded.map(|(name, value)| (name.as_str().into(), value.as_bytes().to_vec())).collect();
+        let response = Http1::connect(sidecar).await?.get(&self.host, "/", &lines).await?;
         serde_json::from_slice(&response.body)
             .with_context(|| format!("status {}: {}", response.status, response.text()))
     }
 }
+
+const FORWARDED: [&str; 2] = ["authorization", "baggage"];

@@ -123,7 +123,8 @@ fn policy(schema: &Value) -> Result<String> {
 fn prometheus_rules() -> Result<String> {
     let mut rules = String::from(RULES);
     let outcomes = Outcome::ALL.iter().map(|outcome| ("requests", "outcome", outcome.code()));
-    let faults = ClaimFault::ALL.iter().map(|fault| fault.code()).chain(CarryFault::ALL.iter().map(|fault| fault.code()));
+    let faults =
+        ClaimFault::ALL.iter().map(|fault| fault.code()).chain(CarryFault::ALL.iter().map(|fault| fault.code()));
     let faults = faults.map(|code| ("faults", "fault", code));
     for (what, label, code) in outcomes.chain(faults) {
         let counter = code.replace('-', "_");
@@ -370,8 +371,11 @@ hops: the first hop finds the token and writes the carrier, and later hops find 
 - **A service's own token wins over `baggage`,** because headers come first. It names no version, so the outcome is `no-routes`. If your
   services have such tokens, `fromHeaders` must not contain `authorization`.
 - **A hop whose policy does not have the carrier as a source** removes what the client sent in the carrier, and writes it itself. This is
-  what a gateway does that must accept only tokens that it has verified.
+  what the gateway does if the plan has `authentication`: `render` leaves the carrier out of its sources.
 - **A choice can also be set by hand,** in a test or a service: base64url without padding of the JSON above. A value with dots is read as
-  a JWT. Do not percent-encode it.
+  a JWT. Do not percent-encode it, and add no `;property`, which OpenTelemetry's SDK for Python encodes into the value.
+- **A CORS preflight has neither cookie nor token,** so main answers it. [istio.md](istio.md#from-hop-to-hop) says what follows from that,
+  and what OpenTelemetry's SDKs do with `baggage`.
+- **`manifest-gen explain --then`** tells from what each service forwards whether the choice reaches a hop, and why not.
 - **`carry-too-large`** ([outcomes.md](outcomes.md)) says that the choice did not fit, and later hops use the baseline.
 "#;

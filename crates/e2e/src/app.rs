@@ -1,4 +1,4 @@
-//! The services of the mesh. They know nothing about routing; they only forward `Authorization`.
+//! The services of the mesh. They know nothing about routing; they forward `Authorization`, or what OpenTelemetry's SDKs forward.
 
 use std::{
     collections::BTreeSet,
@@ -29,6 +29,8 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::Propagator;
+
 /// One version of one service. Dropping it stops the server.
 #[derive(Debug)]
 pub struct App {
@@ -42,11 +44,33 @@ pub struct Call {
     pub host: String,
     /// The outbound listener of the caller's sidecar.
     pub sidecar: SocketAddr,
+    /// What the caller forwards. The calls of several services can share it.
+    pub forwarding: Forwarding,
+}
+
+/// What services forward of the requests that they receive. Its clones change together.
+#[derive(Clone, Debug, Default)]
+pub struct Forwarding(Arc<Mutex<Option<Arc<Propagator>>>>);
+
+impl Forwarding {
+    /// From now on, only what this SDK forwards; none: `Authorization`.
+    pub fn set(&self, sdk: Option<Arc<Propagator>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sdk;
+    }
+
+    async fn lines(&self, received: &HeaderMap) -> Result<Vec<(String, String)>> {
+        let sdk = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match sdk {
+            Some(sdk) => sdk.forward(received).await,
+            None => Ok(lines(received).into_iter().filter(|(name, _)| name == AUTHORIZATION.as_str()).collect()),
+        }
+    }
 }
 
 impl App {
     /// An HTTP/1.1 and HTTP/2 server that answers with a JSON object: its `service` and `version`, the `path` and `headers`
-    /// that it received, and under `called` the `status` and body (`said`) of the service that it calls.
+    /// that it received, and under `called` the headers that it forwarded (`sent`), the `status` and the body (`said`) of the service
+    /// that it calls.
     ///
     /// `/slow` takes 2 s. `/flaky` fails with 503 on the first request with each query.
     ///
@@ -211,14 +235,11 @@ impl Http {
 
 impl Call {
     async fn send(&self, path: &str, headers: &HeaderMap) -> Result<Value> {
-        let authorization: Vec<_> = headers
-            .get_all(AUTHORIZATION)
-            .iter()
-            .map(|value| (AUTHORIZATION.as_str().into(), value.as_bytes().to_vec()))
-            .collect();
-        let response = Http1::connect(self.sidecar).await?.get(&self.host, path, &authorization).await?;
+        let sent = self.forwarding.lines(headers).await?;
+        let lines: Vec<_> = sent.iter().map(|(name, value)| (name.clone().into(), value.clone().into())).collect();
+        let response = Http1::connect(self.sidecar).await?.get(&self.host, path, &lines).await?;
         let said = serde_json::from_slice(&response.body).unwrap_or_else(|_| Value::from(response.text()));
-        Ok(json!({"status": response.status, "said": said}))
+        Ok(json!({"sent": sent, "status": response.status, "said": said}))
     }
 }
 

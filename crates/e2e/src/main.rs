@@ -31,8 +31,8 @@ use world::{Proxies, World};
 /// Runs the scenarios on etcd, kube-apiserver, istiod and Envoys on loopback, and prints a table of the results.
 ///
 /// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `KUBECTL_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`,
-/// `PILOT_AGENT_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's cache folder (or
-/// into `ROUTING_CLAIMS_TOOLS`).
+/// `PILOT_AGENT_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's
+/// cache folder (or into `ROUTING_CLAIMS_TOOLS`), where pip and npm install OpenTelemetry's SDKs too.
 #[derive(Parser)]
 #[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e", after_help = EXAMPLES)]
 struct Args {
@@ -85,7 +85,8 @@ async fn run(args: &Args) -> Result<ExitCode> {
     if args.tools {
         let Tools { etcd, kube_apiserver, kubectl, pilot_discovery, istioctl, pilot_agent, prometheus, crane, .. } =
             &tools;
-        for path in [etcd, kube_apiserver, kubectl, pilot_discovery, istioctl, pilot_agent, prometheus, crane] {
+        let programs = [etcd, kube_apiserver, kubectl, pilot_discovery, istioctl, pilot_agent, prometheus, crane];
+        for path in programs.into_iter().chain([&tools.opentelemetry]) {
             println!("{}", path.display());
         }
         return Ok(ExitCode::SUCCESS);

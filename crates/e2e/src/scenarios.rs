@@ -3,6 +3,7 @@
 mod agents;
 mod authentication;
 mod base;
+mod browser;
 mod changes;
 mod monitoring;
 mod protocols;
@@ -57,10 +58,11 @@ impl fmt::Display for Only {
 
 type Running<'s> = Pin<Box<dyn Future<Output = Result<String>> + 's>>;
 
-pub(crate) const SCENARIOS: [Scenario; 17] = [
+pub(crate) const SCENARIOS: &[Scenario] = &[
     everywhere("the talk", |scene| Box::pin(talk::the_talk(scene))),
     everywhere("main for everyone else", |scene| Box::pin(talk::baseline(scene))),
     everywhere("without the label", |scene| Box::pin(talk::without_the_label(scene))),
+    everywhere("cookie and baggage", |scene| Box::pin(browser::browser(scene))),
     everywhere("pull request added", |scene| Box::pin(changes::comes(scene))),
     everywhere("pull request removed", |scene| Box::pin(changes::goes(scene))),
     everywhere("the wrong order", |scene| Box::pin(changes::wrong_order(scene))),
@@ -76,6 +78,11 @@ pub(crate) const SCENARIOS: [Scenario; 17] = [
         name: "RequestAuthentication",
         only: Some((Only::VirtualService, "because an HTTPRoute does not bind to a gateway")),
         run: |scene| Box::pin(authentication::authentication(scene)),
+    },
+    Scenario {
+        name: "verify: outbound",
+        only: Some((Only::VirtualService, "because what a sidecar verifies does not depend on the kind of the routes")),
+        run: |scene| Box::pin(authentication::verify_outbound(scene)),
     },
     Scenario {
         name: "access log",

@@ -11,7 +11,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use e2e::{Cluster, Load, Proxy, Steady, Tally, load};
 use jiff::Timestamp;
-use routing_plan::explain::{self, Explanation};
+use routing_plan::explain::{
+    self, ExplainRequest, Explanation,
+    hops::{self, Call, Choice},
+};
 use serde_json::{Value, json};
 use testbed::client::Http1;
 use tokio::process::Command;
@@ -199,48 +202,66 @@ impl<'w> Scene<'w> {
         headers: &[(&str, &str)],
     ) -> Result<MeshResponse> {
         let answer = self.send(from, host, path, headers).await?;
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let first = question(self.proxy(from), from == From::Outside, host, path, headers);
         if answer.said["service"].is_string() {
-            let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            self.compare(self.proxy(from), from == From::Outside, host, path, headers, &answer.said)
+            self.compare(&first, &answer.said)
                 .with_context(|| format!("`explain` and the mesh differ: {host}{path}, {}", answer.said))?;
             self.world.explained += 1;
         }
         let called = &answer.said["called"];
         if called["said"]["service"].is_string() {
             let path = answer.said["path"].as_str().unwrap_or_default();
-            let forwarded =
-                values(&answer.said, "authorization").map(|value| ("authorization".to_owned(), value.to_owned()));
-            self.compare(&self.world.sidecar_a, false, &self::host(B, B), path, forwarded.collect(), &called["said"])
+            let sent: Vec<(String, String)> = serde_json::from_value(called["sent"].clone())?;
+            let second = question(&self.world.sidecar_a, false, &self::host(B, B), path, sent.clone());
+            self.compare(&second, &called["said"])
                 .with_context(|| format!("`explain` and the mesh differ at the second hop: {}", called["said"]))?;
+            // An SDK can change what it forwards.
+            if sent.iter().all(|(name, value)| values(&answer.said, name).any(|received| received == value)) {
+                self.compare_hops(&first, &second, &sent, &answer.said)?;
+            }
             self.world.explained += 1;
         }
         Ok(answer)
     }
 
     /// Whether a service received what `explain` predicts.
-    fn compare(
+    fn compare(&self, request: &ExplainRequest, said: &Value) -> Result<()> {
+        let explanation = explain::explain(&self.world.cluster.manifests(), request, Timestamp::now().as_second());
+        agree(&explanation, said).with_context(|| explanation.to_text(&|location| location.path.to_string()))
+    }
+
+    /// Whether both services received what `explain` predicts from the first request and what A forwards.
+    fn compare_hops(
         &self,
-        sender: &Proxy,
-        at_gateway: bool,
-        host: &str,
-        path: &str,
-        headers: Vec<(String, String)>,
+        first: &ExplainRequest,
+        second: &ExplainRequest,
+        sent: &[(String, String)],
         said: &Value,
     ) -> Result<()> {
-        let request = explain::ExplainRequest {
-            host: host.to_owned(),
-            path: path.to_owned(),
-            method: "GET".to_owned(),
-            headers,
-            port: Some(PORT),
-            scheme: Some("http".to_owned()),
-            gateway: at_gateway.then(|| "istio-system/public".to_owned()),
-            namespace: Some(sender.namespace.clone()),
-            labels: Some(sender.labels.iter().cloned().collect()),
-            mesh: explain::MeshFacts::default(),
+        let call = Call {
+            host: second.host.clone(),
+            port: second.port,
+            path: second.path.clone(),
+            forwards: sent.iter().map(|(name, _)| name.clone()).collect(),
+            has_own_token: false,
         };
-        let explanation = explain::explain(&self.world.cluster.manifests(), &request, Timestamp::now().as_second());
-        agree(&explanation, said).with_context(|| explanation.to_text(&|location| location.path.to_string()))
+        let journey = hops::follow(&self.world.cluster.manifests(), first, &[call], Timestamp::now().as_second());
+        let text = || journey.to_text(&|location| location.path.to_string());
+        let answers = [said, &said["called"]["said"]];
+        ensure!(journey.hops.len() == answers.len(), "{}", text());
+        for (hop, said) in journey.hops.iter().zip(answers) {
+            agree(&hop.explanation, said).with_context(text)?;
+        }
+        let is_applied =
+            |said: &&Value| values(said, REPORT).next().is_some_and(|report| report.starts_with("applied"));
+        let lost = answers.iter().position(|said| !is_applied(said)).map(|index| index + 1);
+        let told = match &journey.choice {
+            Choice::Applied => None,
+            Choice::Lost { hop, .. } | Choice::Unknown { hop, .. } => Some(*hop),
+        };
+        ensure!(told == lost, "the mesh lost the choice at hop {lost:?}: {}", text());
+        Ok(())
     }
 
     /// Starts a load of requests for A through its entry.
@@ -270,10 +291,33 @@ impl<'w> Scene<'w> {
     }
 }
 
+/// A request, as `explain` takes it.
+fn question(
+    sender: &Proxy,
+    at_gateway: bool,
+    host: &str,
+    path: &str,
+    headers: Vec<(String, String)>,
+) -> ExplainRequest {
+    ExplainRequest {
+        host: host.to_owned(),
+        path: path.to_owned(),
+        method: "GET".to_owned(),
+        headers,
+        port: Some(PORT),
+        scheme: Some("http".to_owned()),
+        gateway: at_gateway.then(|| "istio-system/public".to_owned()),
+        namespace: Some(sender.namespace.clone()),
+        labels: Some(sender.labels.iter().cloned().collect()),
+        mesh: explain::MeshFacts::default(),
+    }
+}
+
 /// Whether the service that answered is one of the destinations, and received the headers that `explain` predicts.
 fn agree(explanation: &Explanation, said: &Value) -> Result<()> {
-    // A service answered, so the token was accepted.
-    let mut assumed = explanation.assumed.iter().filter(|one| !one.message.starts_with("RequestAuthentication "));
+    // A service answered, so the token was accepted. That A's proxy has the filter is not in the manifests of a mesh without pods.
+    let is_known = |message: &str| message.contains(" accepts the token (") || message.ends_with("has its workload)");
+    let mut assumed = explanation.assumed.iter().filter(|one| !is_known(&one.message));
     ensure!(
         assumed.next().is_none() && explanation.unknown.is_empty() && explanation.instead.is_none(),
         "`explain` cannot tell"
@@ -283,7 +327,12 @@ fn agree(explanation: &Explanation, said: &Value) -> Result<()> {
     let answered = if version == "main" { host(service, service) } else { host(service, &version.to_lowercase()) };
     ensure!(explanation.destinations.iter().any(|one| one.host == answered), "{answered} answered");
     for (name, value) in &explanation.set {
-        ensure!(values(said, name).eq([value]), "{name} is not {value}");
+        // `explain` does not show the members of others in `baggage`.
+        let is_as_shown = |received: &str| match value.strip_prefix('…') {
+            Some(own) => received.ends_with(own),
+            None => received == value,
+        };
+        ensure!(values(said, name).map(is_as_shown).eq([true]), "{name} is not {value}");
     }
     for name in explanation.removed.iter().filter(|name| explanation.set.iter().all(|(set, _)| set != *name)) {
         ensure!(values(said, name).next().is_none(), "{name} was not removed");
@@ -348,7 +397,12 @@ fn plan(world: &World, column: Column, dir: &Path) -> (Value, BTreeMap<String, V
         "kind": "RoutingPlan",
         "metadata": {"name": "qa", "namespace": "istio-system"},
         "spec": {
-            "policy": {"reportHeader": REPORT},
+            "policy": {
+                "fromCookies": [KEY],
+                "fromBaggage": [KEY],
+                "carry": {"baggage": KEY},
+                "reportHeader": REPORT,
+            },
             "filter": filter,
             "routes": {"resource": column.routes},
             "services": services,
@@ -373,3 +427,5 @@ pub(crate) fn fragment(service: &str, variant: &str) -> (String, Value) {
 /// The host of A outside the mesh.
 pub(crate) const PUBLIC_HOST: &str = "a.qa.example";
 pub(crate) const REPORT: &str = "x-routing-report";
+/// The cookie that has the token, and the member of `baggage` that carries the choice.
+pub(crate) const KEY: &str = "qa";

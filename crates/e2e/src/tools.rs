@@ -1,4 +1,5 @@
-//! Finds the programs of the control plane: given ones, ones on `PATH`, or ones built from Go modules into the user's cache.
+//! Finds the programs of the control plane: given ones, ones on `PATH`, or ones built from Go modules into the user's cache, which
+//! OpenTelemetry's SDKs are installed into too.
 
 use std::{
     env,
@@ -17,6 +18,8 @@ use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::Command,
 };
+
+use crate::opentelemetry;
 
 /// The paths of everything that a control plane needs.
 #[derive(Clone, Debug)]
@@ -41,6 +44,8 @@ pub struct Tools {
     pub prometheus: PathBuf,
     /// A client of registries, which can also be one.
     pub crane: PathBuf,
+    /// The folder with OpenTelemetry's SDKs.
+    pub opentelemetry: PathBuf,
     /// Folders and files with the resource definitions of Istio and of the Gateway API.
     pub definitions: Vec<PathBuf>,
 }
@@ -74,7 +79,7 @@ impl fmt::Display for Istio {
 ///
 /// # Errors
 ///
-/// If a program that a variable names does not exist, Go is missing, or a build fails.
+/// If a program that a variable names does not exist, Go or Python is missing, or a build or an installation fails.
 pub async fn locate(istio: Istio) -> Result<Tools> {
     let have_go = Command::new("go").arg("version").stdin(Stdio::null()).output().await;
     ensure!(
@@ -159,6 +164,7 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
         bootstrap: istio_dir.join("tools/packaging/common/envoy_bootstrap.json"),
         prometheus: prometheus.find().await?,
         crane: crane.find().await?,
+        opentelemetry: opentelemetry::locate(&cache_dir()?).await?,
         definitions: vec![
             istio_dir.join("manifests/charts/base/files/crd-all.gen.yaml"),
             module_dir(istio_module, "sigs.k8s.io/gateway-api").await?.join("config/crd/standard"),

@@ -13,12 +13,13 @@ use std::{
     fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result};
 use e2e::{
-    AgentProgram, Cluster, ControlPlane, Image, Kind, MARKER_HOST, Net, Proxy, Registry, Workload,
-    app::{App, Call},
+    AgentProgram, Cluster, ControlPlane, Image, Kind, MARKER_HOST, Net, Propagator, Proxy, Registry, Sdk, Workload,
+    app::{App, Call, Forwarding},
     settle,
     tools::Tools,
 };
@@ -63,6 +64,10 @@ pub(crate) struct World {
     pub(crate) jwks: SocketAddr,
     /// What proxies log under a plan with telemetry.
     pub(crate) access_log: PathBuf,
+    /// What A forwards: `Authorization`, unless a scenario sets one of the SDKs.
+    pub(crate) forwarding: Forwarding,
+    /// OpenTelemetry's SDKs.
+    pub(crate) sdks: Vec<(Sdk, Arc<Propagator>)>,
     /// Requests that were compared with `explain`.
     pub(crate) explained: u64,
     /// Requests that were sent under load.
@@ -94,9 +99,12 @@ impl World {
         let issuer = KeyPair::generate()?;
         let jwks = net.addr(60, PORT);
         let mut apps = vec![App::json(jwks, key_set(&issuer)).await?];
+        let forwarding = Forwarding::default();
         for version in VERSIONS {
-            apps.push(version.start(net, proxies).await?);
+            apps.push(version.start(net, proxies, &forwarding).await?);
         }
+        let sdks = [Sdk::Python, Sdk::JavaScript];
+        let sdks = sdks.map(|sdk| Propagator::start(&tools.opentelemetry, sdk).map(|running| (sdk, Arc::new(running))));
         for resource in resources(net, proxies) {
             cluster.apply(&resource).await?;
         }
@@ -126,6 +134,8 @@ impl World {
             issuer,
             jwks,
             access_log: plane.access_log.clone(),
+            forwarding,
+            sdks: sdks.into_iter().collect::<Result<_>>()?,
             explained: 0,
             under_load: 0,
             net,
@@ -287,13 +297,14 @@ impl Version {
         VERSIONS.into_iter().find(|one| one.service == service && one.name == version)
     }
 
-    async fn start(self, net: Net, proxies: Proxies) -> Result<App> {
+    async fn start(self, net: Net, proxies: Proxies, forwarding: &Forwarding) -> Result<App> {
         let addr = self.app(net, proxies);
         match self.service {
             GRPC => App::grpc(addr, self.name).await,
             WEBSOCKET => App::websocket(addr, self.name).await,
             A => {
-                let call = Call { host: host(B, B), sidecar: net.addr(SIDECAR_A, PORT) };
+                let sidecar = net.addr(SIDECAR_A, PORT);
+                let call = Call { host: host(B, B), sidecar, forwarding: forwarding.clone() };
                 App::http(addr, A, self.name, Some(call)).await
             }
             service => App::http(addr, service, self.name, None).await,

@@ -585,6 +585,17 @@ spec:
     }
 
     #[test]
+    fn a_plan_has_a_list_of_issuers() {
+        let plan = |authentication: &str| {
+            let text = format!("kind: RoutingPlan\nspec:\n  authentication: {authentication}\n");
+            migrated(&text).map(|one| (one.value["spec"]["authentication"].clone(), one.notes.len())).unwrap()
+        };
+        let wanted = json!([{"issuer": "a", "jwksUri": "https://a"}]);
+        assert_eq!(plan("{issuer: a, jwksUri: 'https://a'}"), (wanted.clone(), 1));
+        assert_eq!(plan("[{issuer: a, jwksUri: 'https://a'}]"), (wanted, 0));
+    }
+
+    #[test]
     fn items_of_a_list_are_converted() {
         let text = "kind: List\napiVersion: v1\nitems:\n- kind: Service\n  metadata: {name: y}\n- apiVersion: \
                     networking.istio.io/v1alpha3\n  kind: EnvoyFilter\n  metadata: {name: x, uid: u, generation: 1}\n  spec: \

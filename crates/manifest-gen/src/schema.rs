@@ -24,7 +24,7 @@ struct Reader<'r> {
 impl<'r> Reader<'r> {
     /// `above` is the span of the value's key, for fields that are missing in the value.
     fn value(&mut self, node: &Node, schema: &'r Value, above: &Span) -> Option<Value> {
-        let schema = self.resolve(schema);
+        let schema = self.resolve(schema, node);
         if is_null(node) && allows_null(schema) {
             return None;
         }
@@ -150,15 +150,17 @@ impl<'r> Reader<'r> {
         None
     }
 
-    /// Follows `$ref` and the `anyOf` of an optional value.
-    fn resolve(&self, mut schema: &'r Value) -> &'r Value {
+    /// Follows `$ref`, and `anyOf` of an optional value or of a list and a mapping.
+    fn resolve(&self, mut schema: &'r Value, node: &Node) -> &'r Value {
+        let is_list = |one: &&Value| one["type"] == "array";
+        let wants_list = !matches!(node.kind, Kind::Mapping(_));
         loop {
             if let Some(reference) = schema["$ref"].as_str() {
                 schema = self.root.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null);
-            } else if let Some(some) =
-                schema["anyOf"].as_array().and_then(|any| any.iter().find(|one| one["type"] != "null"))
-            {
-                schema = some;
+            } else if let Some(any) = schema["anyOf"].as_array() {
+                let mut some = any.iter().filter(|one| one["type"] != "null");
+                let first = some.clone().next();
+                schema = some.find(|one| is_list(one) == wants_list).or(first).unwrap_or(&Value::Null);
             } else {
                 return schema;
             }

@@ -246,16 +246,18 @@ fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
         .map(|(id, one)| {
             let (order, why) = match rank(one) {
                 Rank::Target => (0, "a destination must exist before the routes to it"),
-                Rank::Filter => (1, "the filter must strip a header before a route matches on it"),
-                Rank::Route => (2, "its destinations exist by now"),
+                Rank::Check => (1, "tokens must be verified before the filter reads what is verified"),
+                Rank::Filter => (2, "the filter must strip a header before a route matches on it"),
+                Rank::Route => (3, "its destinations exist by now"),
             };
             (order, Step { verb: "apply", resource: id.clone(), why })
         })
         .chain(removed.map(|(id, one)| {
             let (order, why) = match rank(one) {
-                Rank::Route => (3, "its routes are no longer needed"),
-                Rank::Filter => (4, "no route matches on its headers any longer"),
-                Rank::Target => (5, "no route goes to it any longer"),
+                Rank::Route => (4, "its routes are no longer needed"),
+                Rank::Filter => (5, "no route matches on its headers any longer"),
+                Rank::Check => (6, "no filter reads what it has verified any longer"),
+                Rank::Target => (7, "no route goes to it any longer"),
             };
             (order, Step { verb: "delete", resource: id.clone(), why })
         }))
@@ -266,10 +268,11 @@ fn steps(old: &[Manifest], new: &[Manifest]) -> Vec<Step> {
     for (order, step) in steps {
         // Istiod watches each kind of resource separately: without a wait, a proxy can get a later step first.
         let why = match (last, order) {
-            (Some(0 | 1), 2) => Some(
+            (Some(1), 2) | (Some(2 | 5), 6) => Some("a filter without the check before it believes forged payloads"),
+            (Some(0..=2), 3) => Some(
                 "a route without its Service answers 503 or 500, and without the filter clients can forge its header",
             ),
-            (Some(2 | 3), 4 | 5) => Some("proxies must drop a route before what it needs is gone"),
+            (Some(3 | 4), 5..) => Some("proxies must drop a route before what it needs is gone"),
             _ => None,
         };
         waiting.extend(why.map(|why| Step { verb: "wait", resource: "for every proxy".to_owned(), why }));
@@ -292,6 +295,8 @@ fn authored(manifest: &Manifest) -> Manifest {
 enum Rank {
     /// What routes go to, and all else that is there for itself.
     Target,
+    /// What verifies tokens, if nothing else is in the resource.
+    Check,
     Filter,
     Route,
 }
@@ -299,6 +304,10 @@ enum Rank {
 fn rank(manifest: &Manifest) -> Rank {
     match manifest.any_view() {
         View::VirtualService(_) | View::HttpRoute(_) => Rank::Route,
+        View::RequestAuthentication(_) => Rank::Check,
+        View::EnvoyFilter(filter) if manifest.filter().is_none() && filter.verifications().next().is_some() => {
+            Rank::Check
+        }
         View::EnvoyFilter(_) | View::WasmPlugin(_) | View::TrafficExtension(_) => Rank::Filter,
         _ => Rank::Target,
     }

@@ -3,12 +3,14 @@
 mod answer;
 mod bystanders;
 mod delegates;
+pub mod hops;
 mod hosts;
 mod http_route;
 mod injection;
 mod listeners;
 mod matching;
 mod table;
+mod verification;
 mod virtual_service;
 
 use std::{
@@ -16,7 +18,8 @@ use std::{
     fmt::{self, Write},
 };
 
-use routing_claims::{Decider, Policy, PolicyConfig, TokenFormat};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use routing_claims::{CarryConfig, Decider, Policy, PolicyConfig, TokenFormat};
 use serde::Serialize;
 
 pub(crate) use self::virtual_service::is_claim;
@@ -88,8 +91,10 @@ pub struct Explanation {
     pub faults: Vec<(&'static str, u32)>,
     /// Headers that the client sent and the filter removes.
     pub removed: Vec<String>,
-    /// Headers that the filter sets.
+    /// Headers that the filter sets. `…` in `baggage` are the members of others, which may be secret.
     pub set: Vec<(String, String)>,
+    /// The choice that the filter writes to the carrier for the next hop, as JSON.
+    pub carried: Option<String>,
     /// The resource that routes the host.
     pub resource: Option<String>,
     /// The rules in the order in which they are tried, up to the one that matches.
@@ -105,6 +110,9 @@ pub struct Explanation {
     /// The `fault` of the route that takes the request.
     #[serde(skip)]
     injection: Option<Injection>,
+    /// What else may change the headers on the way to the service: the resource, and the field that says so.
+    #[serde(skip)]
+    header_changes: Vec<(String, Location)>,
     /// The status of a request to a host that the mesh does not have, by the kind of the resource.
     #[serde(skip)]
     status_of_missing: u16,
@@ -153,11 +161,28 @@ pub struct Destination {
 
 /// Tells what happens to a request at a time in Unix seconds.
 #[must_use]
-pub fn explain(manifests: &[Manifest], unchanged: &ExplainRequest, now: i64) -> Explanation {
+pub fn explain(manifests: &[Manifest], request: &ExplainRequest, now: i64) -> Explanation {
+    trace(manifests, request, now).explanation
+}
+
+/// What happens to a request, and what comes out of the proxy.
+struct Trace<'m> {
+    explanation: Explanation,
+    /// The header lines after the filter.
+    sent: Vec<(String, String)>,
+    /// The policy of the filter that the request passes.
+    policy: Option<&'m Policy>,
+}
+
+fn trace<'m>(manifests: &'m [Manifest], unchanged: &ExplainRequest, now: i64) -> Trace<'m> {
     let mut explanation = Explanation::default();
     let mut request = unchanged.clone();
     let mut first_injection = None;
     let chosen = choose_filter(manifests, unchanged, &mut explanation);
+    let is_verified = chosen.as_ref().is_none_or(|chosen| chosen.insertion.stage != Stage::BeforeAuthn);
+    if is_verified && !verification::verify(manifests, &mut request, now, &mut explanation) {
+        return Trace { explanation, sent: Vec::new(), policy: None };
+    }
     if let Some(chosen) = &chosen {
         if chosen.insertion.stage == Stage::AfterFault {
             first_injection = injection::of_unchanged(manifests, unchanged, &mut explanation);
@@ -165,27 +190,34 @@ pub fn explain(manifests: &[Manifest], unchanged: &ExplainRequest, now: i64) -> 
         decide(chosen.filter, &mut request, now, &mut explanation);
     }
     route(manifests, &request, first_injection, &mut explanation);
+    let filter = chosen.as_ref().map(|chosen| chosen.filter);
     let reader = chosen.filter(|chosen| chosen.insertion.stage != Stage::BeforeAuthn).map(|chosen| chosen.filter);
     bystanders::name(manifests, reader, unchanged, &mut explanation);
-    explanation
+    Trace { explanation, sent: request.headers, policy: filter.and_then(|filter| filter.policy.as_ref()) }
 }
 
-/// The header line of a request that carries the payload, unsigned, where the policy looks for a token first.
+/// The header line of a request that carries the payload, unsigned, where a token is looked for first. An issuer that is accepted
+/// there is added to a payload without one.
 #[must_use]
 pub fn unverified_header(manifests: &[Manifest], payload: &str) -> Option<(String, String)> {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-    let payload = BASE64.encode(payload);
-    let token = match policy_config(manifests).map(|config| config.format) {
-        Some(TokenFormat::Payload) => payload,
-        _ => format!("{}.{payload}.", BASE64.encode(r#"{"alg":"none"}"#)),
-    };
-    header_for(manifests, &token)
+    let policy = policy_config(manifests)?;
+    let rule = verification::before(manifests, policy);
+    if rule.is_none() && policy.format == TokenFormat::Payload {
+        return token_source::header_line(policy, &BASE64.encode(payload));
+    }
+    let payload = rule.map_or_else(|| payload.to_owned(), |rule| verification::acceptable(rule, payload));
+    header_for(manifests, &format!("{}.{}.", BASE64.encode(r#"{"alg":"none"}"#), BASE64.encode(payload)))
 }
 
-/// The header line of a request that carries a token where the policy looks for it first.
+/// The header line of a request that carries a token where one is looked for first: by the check of tokens, if the policy reads
+/// what that writes.
 #[must_use]
 pub fn header_for(manifests: &[Manifest], token: &str) -> Option<(String, String)> {
-    token_source::header_line(policy_config(manifests)?, token)
+    let policy = policy_config(manifests)?;
+    match verification::before(manifests, policy) {
+        Some(rule) => verification::header_line(rule, token),
+        None => token_source::header_line(policy, token),
+    }
 }
 
 /// The first policy that is valid.
@@ -252,6 +284,9 @@ impl Explanation {
         for (name, value) in &self.set {
             line("set", &format!("{name}: {value}"));
         }
+        if let Some(carried) = &self.carried {
+            line("carried", carried);
+        }
         let own = if self.destinations.is_empty() { "no resource" } else { "no resource: the host's own Service" };
         line("routed by", self.resource.as_deref().unwrap_or(own));
         for TriedRule { name, location, matches, why } in &self.rules {
@@ -308,6 +343,12 @@ impl Explanation {
 
     fn leave_open(&mut self, message: impl Into<String>, location: Option<Location>) {
         self.unknown.push(Caveat { message: message.into(), location });
+    }
+
+    /// Notes fields that change the headers of the request, if the resource has them.
+    fn changes_headers(&mut self, manifest: &Manifest, fields: impl IntoIterator<Item = FieldPath>) {
+        let written = fields.into_iter().filter(|path| manifest.value_at(path).is_some());
+        self.header_changes.extend(written.map(|path| (manifest.id(), manifest.location(&path))));
     }
 
     /// Notes what a doubt about a resource leaves open.
@@ -403,7 +444,7 @@ fn choose_filter<'m>(
     let ChosenFilter { manifest, filter, open, .. } = &chosen;
     explanation.filter = Some(manifest.id());
     if request.labels.is_none() && !at_gateway {
-        explanation.assume("the caller has the filter (its labels are not known: --from-labels)", None);
+        explanation.assume(CALLER_HAS_FILTER, None);
     }
     if !filter.script_is_known() {
         let id = manifest.id();
@@ -432,17 +473,49 @@ fn decide(filter: &RoutingFilter, request: &mut ExplainRequest, now: i64, explan
     let lines = request.headers.clone();
     let decision = decider.decide(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), now);
     explanation.outcome = Some(decision.outcome().code());
-    explanation.causes = diagnosis::causes(policy, &lines, decision.outcome(), now);
+    explanation.causes.extend(diagnosis::causes(policy, &lines, decision.outcome(), now));
     let claim_faults = decision.faults().map(|(fault, count)| (fault.code(), count));
     explanation.faults = claim_faults.chain(decision.carry_fault().map(|fault| (fault.code(), 1))).collect();
     request.headers.retain(|(name, _)| !decision.removes(name.as_bytes()));
     explanation.removed =
         lines.iter().filter(|(name, _)| decision.removes(name.as_bytes())).map(|(name, _)| name.clone()).collect();
     explanation.removed.dedup();
-    explanation.set = (decision.set_headers())
+    let set: Vec<(String, String)> = (decision.set_headers())
         .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned()))
         .collect();
-    request.headers.extend(explanation.set.iter().cloned());
+    let carrier = policy.config().carry.as_ref();
+    explanation.carried = carrier.and_then(|carrier| carried(carrier, &set));
+    explanation.set = set.iter().map(|(name, value)| (name.clone(), without_others(name, value, carrier))).collect();
+    request.headers.extend(set);
+}
+
+/// The choice in the headers that a filter sets (R19): the value of the header, or of its member of `baggage`.
+fn carried(carrier: &CarryConfig, set: &[(String, String)]) -> Option<String> {
+    let value_of = |wanted: &str| set.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
+    let written = match &carrier.header {
+        Some(header) => value_of(header)?,
+        None => own_member(carrier, value_of(BAGGAGE)?)?.split_once('=')?.1,
+    };
+    String::from_utf8(BASE64.decode(written).ok()?).ok()
+}
+
+/// The value of a header that a filter sets, without the members of others in `baggage`: one of them may be a token (R17).
+fn without_others(name: &str, value: &str, carrier: Option<&CarryConfig>) -> String {
+    if name != BAGGAGE {
+        return value.to_owned();
+    }
+    match carrier.and_then(|carrier| own_member(carrier, value)) {
+        Some(own) if own == value => own.to_owned(),
+        Some(own) => format!("…,{own}"),
+        None => "…".to_owned(),
+    }
+}
+
+/// The member that a filter writes after all others in `baggage`.
+fn own_member<'v>(carrier: &CarryConfig, baggage: &'v str) -> Option<&'v str> {
+    let last = baggage.rsplit(',').next()?;
+    let is_own = last.split_once('=').is_some_and(|(key, _)| Some(key) == carrier.baggage.as_deref());
+    is_own.then_some(last)
 }
 
 /// Routes a request. If the `fault` of the route that it had before the filter is known, that one counts.
@@ -592,3 +665,7 @@ fn check_destinations(manifests: &[Manifest], request: &ExplainRequest, explanat
         explanation.assume(message, None);
     }
 }
+
+/// What is assumed of a caller without known labels.
+const CALLER_HAS_FILTER: &str = "the caller has the filter (its labels are not known: --from-labels)";
+const BAGGAGE: &str = "baggage";

@@ -87,7 +87,8 @@ pub struct PlanSpec {
     /// What routes by the headers.
     #[serde(default)]
     pub routes: RoutesSpec,
-    /// Generate the gateway's `RequestAuthentication`: the filter itself verifies no signature.
+    /// The issuers whose tokens Envoy verifies, because the filter verifies no signature: generates the gateway's
+    /// `RequestAuthentication`, and what `filter.verify` asks for.
     pub authentication: Option<AuthenticationSpec>,
     /// Write the filter's report to the access logs; needs `policy.reportHeader`.
     pub telemetry: Option<TelemetrySpec>,
@@ -114,6 +115,16 @@ pub struct FilterSpec {
     pub workloads: Option<Selector>,
     /// Gateways that route the requests they receive; default: none.
     pub gateways: Option<Selector>,
+    /// Also verify the tokens in the requests that workloads send; default: only at the gateways. Needs `authentication`.
+    pub verify: Option<Verify>,
+}
+
+/// Where tokens are verified besides the gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Verify {
+    /// In the requests that `workloads` send: Envoy's `jwt_authn` runs before the filter.
+    Outbound,
 }
 
 /// What runs in the proxy.
@@ -226,14 +237,43 @@ pub enum RouteResource {
     HttpRoute,
 }
 
-/// The issuer whose tokens the gateway verifies.
+/// The issuers whose tokens are verified.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AuthenticationSpec {
+    /// Each with its keys.
+    Issuers(Vec<IssuerSpec>),
+    /// The form before there were lists, which `manifest-gen migrate` replaces.
+    Issuer(Box<IssuerSpec>),
+}
+
+impl AuthenticationSpec {
+    /// The issuers in the order of the plan.
+    #[must_use]
+    pub fn issuers(&self) -> &[IssuerSpec] {
+        match self {
+            Self::Issuers(issuers) => issuers,
+            Self::Issuer(issuer) => std::slice::from_ref(issuer),
+        }
+    }
+}
+
+/// An issuer, with its keys in exactly one of `jwksUri` and `jwks`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct AuthenticationSpec {
+pub struct IssuerSpec {
     /// The token's `iss`.
     pub issuer: String,
+    /// A token must have one of these in its `aud`; default: any or none.
+    #[serde(default)]
+    pub audiences: Vec<String>,
     /// URL of the issuer's keys.
-    pub jwks_uri: String,
+    pub jwks_uri: Option<String>,
+    /// The issuer's keys: a JSON Web Key Set (RFC 7517) as text.
+    pub jwks: Option<String>,
+    /// Name of the proxy's cluster for `jwksUri`, such as `outbound|80||issuer.auth.svc.cluster.local`; required with
+    /// `filter.verify`, because there the proxy itself fetches the keys.
+    pub cluster: Option<String>,
 }
 
 /// The access logs that contain the filter's report.

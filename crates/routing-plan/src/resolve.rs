@@ -23,7 +23,7 @@ use crate::{
     diagnostic::{Diagnostic, Document, Location},
     istio::IstioVersion,
     names,
-    plan::{FailStrategy, PullPolicy, RouteResource, RoutingPlan, RoutingVariant},
+    plan::{FailStrategy, PullPolicy, RouteResource, RoutingPlan, RoutingVariant, Verify},
 };
 
 /// All that resources are generated from, valid as a whole. Equal for the same variants in any order.
@@ -34,14 +34,16 @@ pub struct ResolvedPlan {
     pub name: String,
     /// Namespace of the filter resources.
     pub namespace: String,
-    /// What the filter does with a token.
+    /// What the filter does with a token, as the plan says it.
     pub policy: Policy,
+    /// The same for a filter that reads only payloads that Envoy has verified, if the plan has `authentication`.
+    pub verified_policy: Option<Policy>,
     /// The filter.
     pub filter: ResolvedFilter,
     /// Kind of the routes.
     pub routes: RouteResource,
-    /// Whose tokens the gateway verifies.
-    pub authentication: Option<ResolvedAuthentication>,
+    /// Whose tokens are verified, in order of issuer.
+    pub issuers: Vec<ResolvedIssuer>,
     /// The access logs that contain the report.
     pub telemetry: Option<ResolvedTelemetry>,
     /// In order of claim.
@@ -62,6 +64,8 @@ pub struct ResolvedFilter {
     pub workloads: BTreeMap<String, String>,
     /// Labels of the gateways, if they have the filter.
     pub gateways: Option<BTreeMap<String, String>>,
+    /// Where tokens are verified besides the gateways.
+    pub verify: Option<Verify>,
     /// Its field in the plan.
     pub location: Location,
 }
@@ -135,14 +139,30 @@ pub enum NativeModule {
     },
 }
 
-/// The issuer whose tokens the gateway verifies.
+/// An issuer whose tokens are verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ResolvedAuthentication {
+pub struct ResolvedIssuer {
     /// The token's `iss`.
     pub issuer: String,
-    /// URL of the issuer's keys.
-    pub jwks_uri: String,
+    /// A token must have one of these in its `aud`; empty: any or none.
+    pub audiences: Vec<String>,
+    /// Its keys.
+    pub keys: IssuerKeys,
+}
+
+/// Where an issuer's keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IssuerKeys {
+    /// A JSON Web Key Set.
+    Inline(String),
+    /// A JSON Web Key Set at a URL.
+    Remote {
+        /// `http://` or `https://`.
+        uri: String,
+        /// The proxy's cluster for the URL, if the plan names it.
+        cluster: Option<String>,
+    },
 }
 
 /// The access logs that contain the filter's report.
@@ -281,8 +301,13 @@ impl Resolver<'_> {
         let istio = self.istio();
         let filter = istio.and_then(|istio| self.filter(istio));
         self.routes(istio);
-        let authentication = spec.authentication.as_ref().map(|spec| self.authentication(spec, istio));
+        let issuers = spec.authentication.as_ref().map(|spec| self.authentication(spec, istio));
+        self.verify();
         let policy = self.policy();
+        let verified_policy = match (&issuers, &policy) {
+            (Some(_), Some(policy)) => self.verified_policy(policy),
+            _ => None,
+        };
         let services = self.services(policy.as_ref());
         let telemetry = spec.telemetry.as_ref().map(|spec| self.telemetry(spec));
         self.script_size(policy.as_ref(), filter.as_ref());
@@ -290,9 +315,10 @@ impl Resolver<'_> {
             name: metadata.name.clone(),
             namespace: metadata.namespace.clone(),
             policy: policy?,
+            verified_policy,
             filter: filter?,
             routes: spec.routes.resource,
-            authentication,
+            issuers: issuers.unwrap_or_default(),
             telemetry,
             services,
             expired: std::mem::take(&mut self.expired),

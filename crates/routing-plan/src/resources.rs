@@ -2,6 +2,7 @@
 
 mod envoy_filter;
 mod http_route;
+mod jwt_authn;
 mod request_authentication;
 mod telemetry;
 mod traffic_extension;
@@ -11,13 +12,14 @@ mod wasm_plugin;
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use routing_claims::Policy;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     diagnostic::Location,
     names,
-    plan::RouteResource,
+    plan::{RouteResource, Verify},
     resolve::{FilterCarrier, ResolvedPlan, ResolvedService},
 };
 
@@ -41,6 +43,7 @@ pub struct Resource {
 pub fn generate(plan: &ResolvedPlan) -> Vec<Resource> {
     let mut resources = filters(plan);
     resources.extend(request_authentication::generate(plan));
+    resources.extend(jwt_authn::generate(plan));
     resources.extend(telemetry::generate(plan));
     let mut names = Names::default();
     for service in &plan.services {
@@ -132,9 +135,15 @@ fn metadata(plan: &ResolvedPlan, namespace: &str, name: String) -> ObjectMeta {
     }
 }
 
+/// The policy of a hop: where Envoy verifies tokens before the filter, it reads only what is verified.
+fn policy(plan: &ResolvedPlan, hop: Hop) -> &Policy {
+    let is_verified = hop == Hop::Gateway || plan.filter.verify == Some(Verify::Outbound);
+    plan.verified_policy.as_ref().filter(|_| is_verified).unwrap_or(&plan.policy)
+}
+
 /// Metadata of a filter, with the policy: a script does not give it away to tools that read the resource back.
 fn filter_metadata(plan: &ResolvedPlan, hop: Hop) -> ObjectMeta {
-    let annotations = BTreeMap::from([(POLICY_ANNOTATION.to_owned(), policy_json(plan))]);
+    let annotations = BTreeMap::from([(POLICY_ANNOTATION.to_owned(), policy_json(plan, hop))]);
     ObjectMeta { annotations: Some(annotations), ..metadata(plan, &plan.namespace, hop.name(plan)) }
 }
 
@@ -143,8 +152,8 @@ fn labels(plan: &ResolvedPlan) -> BTreeMap<String, String> {
     BTreeMap::from([label(MANAGED_BY_LABEL, MANAGED_BY), label(PLAN_LABEL, &plan.name)])
 }
 
-fn policy_json(plan: &ResolvedPlan) -> String {
-    json(plan.policy.config()).to_string()
+fn policy_json(plan: &ResolvedPlan, hop: Hop) -> String {
+    json(policy(plan, hop).config()).to_string()
 }
 
 /// Name of a variant's route, which differs from the names of the user's own routes.

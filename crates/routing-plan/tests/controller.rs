@@ -46,6 +46,7 @@ fn plan() -> RoutingPlan {
                 module: None,
                 workloads: None,
                 gateways: None,
+                verify: None,
             },
             routes: RoutesSpec { resource: RouteResource::HttpRoute },
             authentication: None,

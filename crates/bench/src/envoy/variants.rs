@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use routing_claims::Policy;
+use routing_plan::token_source::VERIFIED_PAYLOAD;
 use serde_json::{Value, json};
 use testbed::{config, workspace_dir};
 
@@ -29,6 +30,8 @@ pub(super) enum FilterKind {
     Module,
     JwtAuthnCached,
     JwtAuthn,
+    /// `filter.verify: outbound`: `jwt_authn` and the WASM filter, which reads the payload that it has verified.
+    Verified,
 }
 
 /// The tokens of the requests.
@@ -63,7 +66,7 @@ pub(super) const TOKEN_BYTES: [usize; 4] = [512, 751, 2048, 8000];
 pub(super) fn table() -> Vec<Case> {
     use FilterKind::{
         CallsLua, CallsWasm, EmptyLua, EmptyModule, EmptyWasm, JwtAuthn, JwtAuthnCached, Lua, Module, NaiveLua,
-        NaiveWasm, None, Wasm,
+        NaiveWasm, None, Verified, Wasm,
     };
     use Tokens::{Distinct, Same};
     [
@@ -85,6 +88,8 @@ pub(super) fn table() -> Vec<Case> {
         (Module, Distinct),
         (JwtAuthnCached, Same),
         (JwtAuthn, Same),
+        (Verified, Same),
+        (Verified, Distinct),
     ]
     .map(|(filter, tokens)| Case { filter, tokens, ..REFERENCE })
     .to_vec()
@@ -104,7 +109,8 @@ pub(super) fn cases() -> Vec<Case> {
         cases.extend(no_filter().chain(ours()).map(|case| Case { headers, ..*case }));
     }
     for token_bytes in TOKEN_BYTES {
-        let floors = [
+        let only_reference = [
+            FilterKind::Verified,
             FilterKind::EmptyWasm,
             FilterKind::CallsWasm,
             FilterKind::EmptyLua,
@@ -112,7 +118,7 @@ pub(super) fn cases() -> Vec<Case> {
             FilterKind::EmptyModule,
         ];
         cases.extend(
-            rows.iter().filter(|case| !floors.contains(&case.filter)).map(|case| Case { token_bytes, ..*case }),
+            rows.iter().filter(|case| !only_reference.contains(&case.filter)).map(|case| Case { token_bytes, ..*case }),
         );
     }
     let mut seen = Vec::new();
@@ -147,6 +153,7 @@ impl Case {
                 | FilterKind::OtherWasm
                 | FilterKind::Lua
                 | FilterKind::Module
+                | FilterKind::Verified
                 | FilterKind::NaiveWasm
                 | FilterKind::NaiveLua,
                 Tokens::Same,
@@ -175,17 +182,19 @@ impl FilterKind {
             Self::Module => "native module",
             Self::JwtAuthnCached => "jwt_authn, token cache",
             Self::JwtAuthn => "jwt_authn",
+            Self::Verified => "jwt_authn and routing-claims.wasm (verify: outbound)",
         }
     }
 
-    /// The HTTP filter of a listener. `instance` gives equal WASM filters separate virtual machines.
-    pub(super) fn config(self, services: usize, instance: &str, sources: &Sources) -> Result<Option<Value>> {
+    /// The HTTP filters of a listener. `instance` gives equal WASM filters separate virtual machines.
+    pub(super) fn config(self, services: usize, instance: &str, sources: &Sources) -> Result<Vec<Value>> {
         let policy = policy(services);
-        let wasm = |module: &Path| {
-            let mut filter = config::wasm_filter(module, &policy);
+        let wasm_with = |module: &Path, policy: &Value| {
+            let mut filter = config::wasm_filter(module, policy);
             filter["typed_config"]["config"]["vm_config"]["vm_id"] = json!(instance);
             filter
         };
+        let wasm = |module: &Path| wasm_with(module, &policy);
         let bench = |name: &str| workspace_dir().join("crates/bench/filters").join(name);
         let lua = |name| -> Result<_> {
             let file = bench(name);
@@ -198,8 +207,8 @@ impl FilterKind {
             fs::write(&module, wat::parse_file(bench(name))?)?;
             Ok(wasm(&module))
         };
-        Ok(Some(match self {
-            Self::None => return Ok(None),
+        Ok(vec![match self {
+            Self::None => return Ok(Vec::new()),
             Self::EmptyWasm => wat("empty.wat")?,
             Self::CallsWasm => wat("calls.wat")?,
             Self::Wasm => wasm(&sources.wasm),
@@ -213,7 +222,13 @@ impl FilterKind {
             Self::Module => config::module_filter(&sources.module, &policy),
             Self::JwtAuthnCached => jwt_authn(&sources.key.jwks, &json!({})),
             Self::JwtAuthn => jwt_authn(&sources.key.jwks, &Value::Null),
-        }))
+            Self::Verified => {
+                let mut verified = policy.clone();
+                verified["fromHeaders"] = json!([{"name": VERIFIED_PAYLOAD}]);
+                verified["format"] = json!("payload");
+                return Ok(vec![verification(&sources.key.jwks), wasm_with(&sources.wasm, &verified)]);
+            }
+        }])
     }
 }
 
@@ -269,6 +284,27 @@ fn jwt_authn(jwks: &Value, cache: &Value) -> Value {
                 "jwt_cache_config": cache,
             }},
             "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
+        },
+    })
+}
+
+/// What `manifest-gen render` puts before the filter with `verify: outbound`.
+fn verification(jwks: &Value) -> Value {
+    json!({
+        "name": "envoy.filters.http.jwt_authn",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"bench": {
+                "issuer": ISSUER,
+                "local_jwks": {"inline_string": jwks.to_string()},
+                "forward": true,
+                "forward_payload_header": VERIFIED_PAYLOAD,
+                "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+                "jwt_cache_config": {"jwt_cache_size": 32},
+            }},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": [
+                {"provider_name": "bench"}, {"allow_missing_or_failed": {}},
+            ]}}}],
         },
     })
 }

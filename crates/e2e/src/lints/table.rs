@@ -263,6 +263,57 @@ pub(super) const PROOFS: &[Proof] = &[
         good: ("good", "401"),
     },
     Proof {
+        lint: "source-not-verified",
+        probe: Probe::Requests(&[GATEWAY.with(FORGED_COOKIE).shows(&["microservice-a"])]),
+        bad: ("bad", "microservice-a with microservice-a: PR-1"),
+        good: ("good", "401"),
+    },
+    Proof {
+        lint: "source-not-verified",
+        probe: Probe::Requests(&[GATEWAY.with(FORGED_IN_HEADER).shows(&["microservice-a"])]),
+        bad: ("bad-header", "microservice-a with microservice-a: PR-1"),
+        good: ("good-header", "401"),
+    },
+    Proof {
+        lint: "source-not-verified",
+        probe: Probe::Requests(&[GATEWAY.with(FORGED_IN_HEADER).shows(&["microservice-a"])]),
+        bad: ("bad-prefix", "microservice-a with microservice-a: PR-1"),
+        good: ("good-header", "401"),
+    },
+    Proof {
+        lint: "source-not-verified",
+        probe: Probe::Requests(&[GATEWAY.signed("PR-2").with(FORGED_COOKIE).shows(&["microservice-a"])]),
+        bad: ("bad-rule", "microservice-a with microservice-a: PR-1"),
+        good: ("good-rules", "401"),
+    },
+    Proof {
+        lint: "source-not-verified",
+        probe: Probe::Requests(&[GATEWAY.with(FORGED_CHOICE).shows(&["microservice-a"])]),
+        bad: ("bad-baggage", "microservice-a with microservice-a: PR-1"),
+        good: ("good-carry", "microservice-a without microservice-a"),
+    },
+    Proof {
+        lint: "source-not-verified",
+        probe: Probe::Requests(&[SHOP.with(FORGED_VERIFIED).shows(&["microservice-a"])]),
+        bad: ("bad-sidecar", "microservice-a with microservice-a: PR-1"),
+        good: ("good-sidecar", "microservice-a without microservice-a"),
+    },
+    Proof {
+        lint: "source-not-verified",
+        probe: Probe::Requests(&[SHOP.with(FORGED_VERIFIED).shows(&["microservice-a"])]),
+        bad: ("bad-plugin", "microservice-a with microservice-a: PR-1"),
+        good: ("good-plugin", "microservice-a without microservice-a"),
+    },
+    Proof {
+        lint: "issuer-unknown",
+        probe: Probe::Requests(&[
+            Request::to(From::AnotherProxy, "client.client").signed("PR-1"),
+            Request::to(From::AnotherProxy, "client.client"),
+        ]),
+        bad: ("bad", "401; client"),
+        good: ("good", "client; client"),
+    },
+    Proof {
         lint: "plugin-mode",
         probe: Probe::Requests(&[INBOUND]),
         bad: ("bad", "client without microservice-a"),
@@ -660,4 +711,9 @@ const INBOUND: Request = Request::to(From::AnotherProxy, "client.client").with(F
 const FORGED: &[(&str, &str)] = &[("microservice-a", "PR-1")];
 /// The payload `{"microservice-A":"PR-1"}`.
 const FORGED_PAYLOAD: &[(&str, &str)] = &[("x-payload", "eyJtaWNyb3NlcnZpY2UtQSI6IlBSLTEifQ")];
+/// The same in other places, in the token `e30.….`.
+const FORGED_COOKIE: &[(&str, &str)] = &[("cookie", "qa=e30.eyJtaWNyb3NlcnZpY2UtQSI6IlBSLTEifQ.")];
+const FORGED_IN_HEADER: &[(&str, &str)] = &[("x-token", "e30.eyJtaWNyb3NlcnZpY2UtQSI6IlBSLTEifQ.")];
+const FORGED_CHOICE: &[(&str, &str)] = &[("baggage", "qa=eyJtaWNyb3NlcnZpY2UtQSI6IlBSLTEifQ")];
+const FORGED_VERIFIED: &[(&str, &str)] = &[("routing-claims-payload", "eyJtaWNyb3NlcnZpY2UtQSI6IlBSLTEifQ")];
 const CANARY: &[(&str, &str)] = &[("x-canary", "yes")];

@@ -19,7 +19,7 @@ use crate::{scene::Scene, world::World};
 pub(super) async fn place(scene: &mut Scene<'_>) -> Result<String> {
     if scene.column.has_gateway() {
         let jwks = format!("http://{}/jwks.json", scene.world.jwks);
-        scene.plan["spec"]["authentication"] = json!({"issuer": "https://issuer.example", "jwksUri": jwks});
+        scene.plan["spec"]["authentication"] = json!([{"issuer": "https://issuer.example", "jwksUri": jwks}]);
         scene.roll_out().await?;
     }
     let world = &*scene.world;

@@ -101,10 +101,10 @@ fn a_bad_policy_is_refused_with_the_reason() {
 
 #[test]
 fn a_configuration_without_a_counter_is_refused() {
-    for defines in [0, 1, 15] {
+    for defines in [0, 1, 16] {
         assert!(Configuration::new(POLICY.as_bytes(), defines).is_none(), "{defines}");
     }
-    assert!(Configuration::new(POLICY.as_bytes(), 16).is_some());
+    assert!(Configuration::new(POLICY.as_bytes(), 17).is_some());
 }
 
 /// The hostile client's requests, under each of its policies.

@@ -5,13 +5,16 @@ use std::{collections::BTreeMap, path::PathBuf};
 use jiff::Timestamp;
 
 use routing_plan::{
-    diagnostic::FieldPath,
-    explain::{self, Caveat, ExplainRequest, MeshFacts},
+    diagnostic::{FieldPath, Location},
+    explain::{
+        self, Caveat, ExplainRequest, Explanation, MeshFacts,
+        hops::{self, Call},
+    },
     manifests::Manifest,
     resolve::{Expiry, parse_timestamp},
     resources,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Exit, Format, Result, UnexpectedFormat, files, manifests::ManifestArgs, parse_pair, print, show};
 use crate::{
@@ -24,11 +27,17 @@ use crate::{
 /// Shows what the filter decides, the headers it sets, the rules of the host in order, why each matches or not, and the
 /// destination. Your own `VirtualService`s, `HTTPRoute`s and `GRPCRoute`s count too. Where something is unknown, the output
 /// says what is assumed, or that the answer is unknown.
+///
+/// With `--then`, follows the calls that the services make, and tells the first hop where the choice of the token is lost, why,
+/// and what helps.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   manifest-gen explain -f plan.yaml --host microservice-a.microservice-a.svc.cluster.local --claims '{\"microservice-A\": \"PR-1\"}'
-  manifest-gen explain --manifests rendered/ apps/ --host a.qa.example --gateway istio-system/public --token \"$TOKEN\"")]
+  manifest-gen explain --manifests rendered/ apps/ --host a.qa.example --gateway istio-system/public --token \"$TOKEN\"
+  manifest-gen explain -f plan.yaml --host a.shop.svc.cluster.local --token \"$TOKEN\" --then 'forwards baggage to b.shop.svc.cluster.local'
+  manifest-gen explain -f plan.yaml --host a.qa.example --gateway istio-system/public --header \"cookie: qa=$TOKEN\" \\
+    --then 'forwards baggage, own token to b.shop.svc.cluster.local:8080/items' --then 'forwards nothing to c.shop.svc.cluster.local'")]
 pub(super) struct Args {
     /// The plan and its variant files: files, folders of YAML files, or `-` for stdin.
     #[arg(short = 'f', long = "file", value_name = "PATH", required_unless_present = "manifests")]
@@ -59,6 +68,10 @@ pub(super) struct Args {
     /// The payload of an unsigned token, as JSON.
     #[arg(long, value_name = "JSON")]
     claims: Option<String>,
+    /// What the service that has received the request forwards, and to which host; can be given several times, one for each
+    /// further hop: names of headers, `own token` for a bearer token of the service's own, or `nothing`.
+    #[arg(long, value_name = "forwards HEADER, … to HOST[:PORT][/PATH]", value_parser = parse_call)]
+    then: Vec<Call>,
     /// The gateway that receives the request; default: a workload sends it within the mesh.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     gateway: Option<String>,
@@ -120,37 +133,58 @@ impl Args {
             },
         };
         let now = self.now.unwrap_or_else(Timestamp::now).as_second();
-        let mut explanation = explain::explain(&manifests, &request, now);
-        if let Some(assumed) = manifests.iter().find(|manifest| manifest.has_assumed_namespace()) {
-            let message = "resources that do not name a namespace are in `default` (--namespace)".into();
-            explanation.assumed.push(Caveat { message, location: Some(assumed.location(&FieldPath::default())) });
-        }
-        if !diagnostics.is_empty() {
-            let message = "what the documents contain that are not valid YAML".into();
-            explanation.unknown.push(Caveat { message, location: None });
-        }
-        match self.format {
-            Format::Text => print(&explanation.to_text(&|location| documents.span(location).to_string()))?,
-            Format::Json => {
-                let mut value = json!(explanation);
-                for (index, rule) in explanation.rules.iter().enumerate() {
-                    value["rules"][index]["location"] = json!(documents.span(&rule.location).to_string());
-                }
-                for (field, caveats) in [("assumed", &explanation.assumed), ("unknown", &explanation.unknown)] {
-                    for (index, caveat) in caveats.iter().enumerate() {
-                        let location = caveat.location.as_ref().map(|location| documents.span(location).to_string());
-                        value[field][index]["location"] = json!(location);
-                    }
-                }
-                print(&format!("{value:#}\n"))?
+        let add_caveats = |explanation: &mut Explanation| {
+            if let Some(assumed) = manifests.iter().find(|manifest| manifest.has_assumed_namespace()) {
+                let message = "resources that do not name a namespace are in `default` (--namespace)".into();
+                explanation.assumed.push(Caveat { message, location: Some(assumed.location(&FieldPath::default())) });
+            }
+            if !diagnostics.is_empty() {
+                let message = "what the documents contain that are not valid YAML".into();
+                explanation.unknown.push(Caveat { message, location: None });
             }
         };
+        let place = |location: &Location| documents.span(location).to_string();
+        let output = if self.then.is_empty() {
+            let mut explanation = explain::explain(&manifests, &request, now);
+            add_caveats(&mut explanation);
+            match self.format {
+                Format::Text => explanation.to_text(&place),
+                Format::Json => format!("{:#}\n", located(json!(explanation), &explanation, &place)),
+            }
+        } else {
+            let mut journey = hops::follow(&manifests, &request, &self.then, now);
+            journey.hops.iter_mut().for_each(|hop| add_caveats(&mut hop.explanation));
+            match self.format {
+                Format::Text => journey.to_text(&place),
+                Format::Json => {
+                    let mut value = json!(journey);
+                    for (index, hop) in journey.hops.iter().enumerate() {
+                        value["hops"][index] = located(value["hops"][index].take(), &hop.explanation, &place);
+                    }
+                    format!("{value:#}\n")
+                }
+            }
+        };
+        print(&output)?;
         if diagnostics.is_empty() {
             return Ok(Exit::Done);
         }
         show(&diagnostics);
         Ok(Exit::Invalid)
     }
+}
+
+/// An explanation as JSON, with the places of its rules and caveats.
+fn located(mut value: Value, explanation: &Explanation, place: &dyn Fn(&Location) -> String) -> Value {
+    for (index, rule) in explanation.rules.iter().enumerate() {
+        value["rules"][index]["location"] = json!(place(&rule.location));
+    }
+    for (field, caveats) in [("assumed", &explanation.assumed), ("unknown", &explanation.unknown)] {
+        for (index, caveat) in caveats.iter().enumerate() {
+            value[field][index]["location"] = json!(caveat.location.as_ref().map(place));
+        }
+    }
+    value
 }
 
 fn no_filter() -> Vec<FileDiagnostic> {
@@ -169,6 +203,54 @@ fn parse_label(text: &str) -> std::result::Result<(String, String), UnexpectedFo
     parse_pair(text, '=', "key=value")
 }
 
+/// `forwards HEADER, … to HOST[:PORT][/PATH]`.
+fn parse_call(text: &str) -> std::result::Result<Call, String> {
+    let expected = || format!("expected `forwards HEADER, … to HOST`, such as `{CALL}`");
+    let rest = text.trim().strip_prefix("forwards ").ok_or_else(expected)?;
+    let (forwarded, to) = rest.rsplit_once(" to ").ok_or_else(expected)?;
+    let (authority, path) = to.trim().find('/').map_or((to.trim(), "/"), |at| to.trim().split_at(at));
+    let (host, port) = match authority.split_once(':') {
+        None => (authority, None),
+        Some((host, port)) => {
+            let port =
+                port.parse().map_err(|_| format!("expected a port from 1 to 65535 after `{host}:`, found `{port}`"))?;
+            (host, Some(port))
+        }
+    };
+    let is_host = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    if !is_host {
+        return Err(format!("expected a host after `to`, found `{host}`; {}", expected()));
+    }
+    let mut call = Call {
+        host: host.to_ascii_lowercase(),
+        port,
+        path: path.to_owned(),
+        forwards: Vec::new(),
+        has_own_token: false,
+    };
+    if forwarded.trim() == "nothing" {
+        return Ok(call);
+    }
+    for name in forwarded.split(',').map(str::trim) {
+        match name {
+            "own token" => call.has_own_token = true,
+            name if is_header_name(name) => call.forwards.push(name.to_ascii_lowercase()),
+            _ => {
+                return Err(format!(
+                    "expected the name of a header, `own token` or `nothing`, found `{name}`; {}",
+                    expected()
+                ));
+            }
+        }
+    }
+    Ok(call)
+}
+
+/// A `token` of RFC 9110, section 5.6.2.
+fn is_header_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
 /// A regular expression may ask for any part of a version, so all of it is needed.
 fn parse_version(text: &str) -> std::result::Result<String, &'static str> {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -179,3 +261,5 @@ fn parse_version(text: &str) -> std::result::Result<String, &'static str> {
         Err("expected a whole version, such as 1.31.0")
     }
 }
+
+const CALL: &str = "forwards baggage to reviews.shop.svc.cluster.local";

@@ -11,7 +11,7 @@ use crate::{
 /// Convert an `EnvoyFilter` for Istio before 1.6, or a plan of an earlier version, to the current format.
 ///
 /// Replaces `workloadLabels`, `filters[]`, old filter names such as `envoy.lua`, old types, and `inline_code`, in lists too. In a plan, replaces
-/// an `oci://` URL by `image` and `digest`.
+/// an `oci://` URL by `image` and `digest`, and one issuer in `authentication` by a list.
 /// Prints every document of the file, without comments, and reports on stderr what changed. What has no equivalent is an
 /// error.
 #[derive(Debug, clap::Args)]

@@ -12,6 +12,11 @@ impl Migration<'_> {
         if let Some(wasm) = plan.pointer_mut("/spec/filter/wasm") {
             self.wasm(wasm, &at);
         }
+        if let Some(issuer) = plan.pointer_mut("/spec/authentication").filter(|issuer| issuer.is_object()) {
+            *issuer = json!([issuer.take()]);
+            let at = FieldPath::default().field("spec").field("authentication");
+            self.note(&at, "wrote the issuer as a list".to_owned());
+        }
         if self.diagnostics.is_empty() {
             Ok(Migrated { value: plan, notes: self.notes })
         } else {

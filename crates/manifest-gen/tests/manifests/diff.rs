@@ -66,3 +66,29 @@ fn a_condition_of_the_wrong_type_is_no_default() {
     let shown: Vec<_> = diff.changes.iter().map(|change| (&*change.condition, change.to.is_some())).collect();
     assert_eq!(shown, [("\"PR-2\"", true), ("default", false)]);
 }
+
+/// A filter that reads verified payloads must never be without the check.
+#[test]
+fn the_check_of_tokens_comes_before_the_filter_and_goes_after_it() {
+    let fixture = |name| std::fs::read_to_string(format!("tests/lints/source-not-verified/{name}.yaml")).unwrap();
+    let (none, both) = (fixture("good"), fixture("good-sidecar"));
+    let steps = |old: &str, new: &str| -> Vec<_> {
+        let steps = diff(&read(old), &read(new)).steps.into_iter();
+        steps
+            .map(|step| format!("{} {}", step.verb, step.resource.replace("istio-system/routing-claims-", "")))
+            .collect()
+    };
+    let (check, filter, wait) = ("EnvoyFilter qa-verification", "EnvoyFilter qa", "wait for every proxy");
+    let (gateway, authentication) = ("EnvoyFilter qa-gateway", "RequestAuthentication istio-system/testers");
+    assert_eq!(
+        steps(&none, &both),
+        [
+            format!("apply {check}"),
+            wait.into(),
+            format!("apply {filter}"),
+            format!("delete {gateway}"),
+            wait.into(),
+            format!("delete {authentication}"),
+        ]
+    );
+}

@@ -218,13 +218,15 @@ fn a_gateway_that_verifies_tokens_is_named() {
         headers: vec![(header.0.into(), header.1.into())],
         ..request(gateway, None)
     };
-    let token = ("authorization", "Bearer e30.e30.");
+    // The payload `{"iss":"x"}`.
+    let token = ("authorization", "Bearer e30.eyJpc3MiOiJ4In0.");
     let forwards = "issuer: x, forwardOriginalToken: true";
     let at_gateway = Some("shop/public");
     for (namespace, rule, header, gateway, expected) in [
         ("istio-system", forwards, token, at_gateway, (1, 0)),
         ("istio-system", "issuer: x", token, at_gateway, (1, 1)),
         ("istio-system", forwards, ("authorization", "Basic eA=="), at_gateway, (0, 0)),
+        ("istio-system", forwards, ("authorization", "bearer e30.e30."), at_gateway, (0, 0)),
         ("istio-system", forwards, ("x-token", "e30.e30."), at_gateway, (0, 0)),
         ("istio-system", "fromHeaders: [{name: X-Token}]", ("x-token", "e30.e30."), at_gateway, (1, 0)),
         ("istio-system", "fromCookies: [t]", token, at_gateway, (0, 0)),
@@ -243,6 +245,61 @@ fn a_gateway_that_verifies_tokens_is_named() {
     // Before the check, the token is there.
     let early = own("context: ANY", POLICY) + &authentication("istio-system", "issuer: x");
     assert_eq!(explain(&read(&early), &with(token, at_gateway), 0).unknown, []);
+}
+
+/// What Istio and Envoy are known to refuse does not reach the filter, and what they verify reaches it as a payload.
+#[test]
+fn a_token_is_verified_before_the_filter() {
+    let policy = r#"{"services":[{"name":"a"}],"fromHeaders":[{"name":"x-payload"}],"format":"payload"}"#;
+    let gateway = |rules: &str| {
+        let authentication = format!(
+            "kind: RequestAuthentication\nmetadata: {{name: jwt, namespace: istio-system}}\nspec: {{jwtRules: [{rules}]}}\n---\n"
+        );
+        let chain = "{filter: {name: envoy.filters.network.http_connection_manager, subFilter: {name: envoy.filters.http.router}}}";
+        let filter = own(&format!("context: GATEWAY, listener: {{filterChain: {chain}}}"), policy);
+        read(&(filter.replace("INSERT_FIRST", "INSERT_BEFORE") + &authentication))
+    };
+    let bearer =
+        |payload: &str| format!("Bearer {}", manifest_gen::token::unsigned(&serde_json::from_str(payload).unwrap()));
+    let (mine, both) = (
+        r#""a":"1","iss":"x""#,
+        "{issuer: x, outputPayloadToHeader: x-payload, audiences: [qa]}, {issuer: z, outputPayloadToHeader: x-payload}",
+    );
+    let forged = ("x-payload".to_owned(), "eyJhIjoiMSJ9".to_owned());
+    for (payload, expected) in [
+        (format!(r#"{{{mine},"aud":"qa"}}"#), Ok("applied")),
+        (format!(r#"{{{mine},"aud":["other","qa"],"exp":-59}}"#), Ok("applied")),
+        (r#"{"a":"1","iss":"z"}"#.to_owned(), Ok("applied")),
+        (
+            format!("{{{mine}}}"),
+            Err("403: RequestAuthentication istio-system/jwt accepts no token that is for another audience"),
+        ),
+        (
+            r#"{"a":"1"}"#.to_owned(),
+            Err("401: RequestAuthentication istio-system/jwt accepts no token that has another issuer"),
+        ),
+        (
+            r#"{"a":"1","iss":"z","exp":-61}"#.to_owned(),
+            Err("401: RequestAuthentication istio-system/jwt accepts no token that has expired"),
+        ),
+        (
+            r#"{"a":"1","iss":"z","nbf":61}"#.to_owned(),
+            Err("401: RequestAuthentication istio-system/jwt accepts no token that is not valid yet"),
+        ),
+    ] {
+        let headers = vec![("authorization".into(), bearer(&payload)), forged.clone()];
+        let explanation = explain(&gateway(both), &ExplainRequest { headers, ..request(Some("shop/public"), None) }, 0);
+        let found = explanation.outcome.ok_or(explanation.instead.as_deref().unwrap_or_default());
+        assert_eq!(found, expected, "{payload}");
+    }
+    // Without a token, and in a preflight, which Istio does not look at, the filter does not find the payload either.
+    let token = ("authorization".to_owned(), bearer(r#"{"a":"1","iss":"z"}"#));
+    let preflight = [token, ("origin".into(), "x".into()), ("access-control-request-method".into(), "GET".into())];
+    for (method, more) in [("GET", vec![]), ("OPTIONS", preflight.to_vec())] {
+        let headers = [vec![forged.clone()], more].concat();
+        let request = ExplainRequest { headers, method: method.into(), ..request(Some("shop/public"), None) };
+        assert_eq!(explain(&gateway(both), &request, 0).outcome, Some("no-token"), "{method}");
+    }
 }
 
 /// The filter of this project beside another filter.

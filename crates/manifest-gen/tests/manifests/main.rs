@@ -6,6 +6,7 @@ mod diff;
 mod documents;
 mod explain;
 mod filters;
+mod hops;
 mod lint;
 mod lists;
 mod routes;

@@ -260,6 +260,63 @@ fn authentication_needs_a_gateway() {
     );
 }
 
+/// Each with the field of its entry.
+#[test]
+fn issuers_are_checked() {
+    let filter = format!("{LUA}, gateways: {{matchLabels: {{istio: g}}}}");
+    let private = r#"'{"keys": [{"kty": "EC", "d": "x"}]}'"#;
+    let secret = r#"'{"keys": [{"kty": "oct", "k": "x"}]}'"#;
+    let issuers = [
+        "{issuer: a}".to_owned(),
+        "{issuer: b, jwksUri: https://b, jwks: '{}'}".to_owned(),
+        "{issuer: c, jwksUri: https://c}, {issuer: c, jwksUri: https://c}".to_owned(),
+        "{issuer: d, jwks: '{}', cluster: x}".to_owned(),
+        "{issuer: e, jwks: nothing}".to_owned(),
+        format!("{{issuer: f, jwks: {private}}}"),
+        format!("{{issuer: g, jwks: {secret}}}"),
+        r#"{issuer: h, jwks: '{"keys": [{}]}'}"#.to_owned(),
+    ];
+    says(
+        &plan(&filter, A, &format!("  authentication: [{}]", issuers.join(", "))),
+        &[
+            "expected exactly one of `jwksUri` and `jwks`",
+            "expected exactly one of `jwksUri` and `jwks`",
+            "duplicate issuer `c`",
+            "at least one of `keys`, found none",
+            "`cluster` has no effect with `jwks`",
+            "expected a JSON Web Key Set: ",
+            "found a private one (`d`)",
+            "found a symmetric one (`kty: oct`)",
+            "found a key without",
+        ],
+    );
+    let empty = "  authentication: []\n  policy: {fromHeaders: [], fromBaggage: [qa]}";
+    says(
+        &plan(&filter, A, empty),
+        &["expected at least one issuer, found none", "expected a header or cookie with a token"],
+    );
+    // The header with the payload is one of the services'.
+    let taken = "  - {name: routing-claims-payload, namespace: a}";
+    says(&plan(&filter, taken, "  authentication: [{issuer: a, jwksUri: https://a}]"), &["is a source"]);
+}
+
+/// A choice that travels is not signed, so there is nothing to verify.
+#[test]
+fn verify_needs_signed_sources_and_keys() {
+    let filter = format!("{LUA}, verify: outbound");
+    says(&plan(&filter, A, ""), &["`verify` needs the issuers in `authentication`"]);
+    let more =
+        "  authentication: [{issuer: a, jwksUri: https://a}]\n  policy: {fromBaggage: [qa], carry: {baggage: qa}}";
+    says(
+        &plan(&filter, A, more),
+        &[
+            "`cluster` does not say from where",
+            "`fromBaggage` can't be with `filter.verify`",
+            "`carry` can't be with `filter.verify`",
+        ],
+    );
+}
+
 #[test]
 fn telemetry_needs_a_report_and_a_provider() {
     says(

@@ -209,23 +209,102 @@ spec:
 #[test]
 fn the_gateway_forwards_the_token_that_it_verifies() {
     let filter = format!("{LUA}, gateways: {{matchLabels: {{istio: g}}}}");
-    let more = "  authentication: {issuer: https://i, jwksUri: https://i/k}\n  policy: {fromHeaders: [{name: X-Token}], fromCookies: [t]}";
+    let more = "  authentication: [{issuer: https://j, jwks: '{\"keys\": [{\"kty\": \"EC\"}]}', audiences: [qa]}, {issuer: https://i, jwksUri: https://i/k}]\n  policy: {fromHeaders: [{name: X-Token}], fromCookies: [t]}";
     let resources = render(&plan(&filter, A, more));
     assert_eq!(
         only(&resources, "RequestAuthentication").value["spec"],
         json!({
             "selector": {"matchLabels": {"istio": "g"}},
-            "jwtRules": [{
-                "issuer": "https://i", "jwksUri": "https://i/k", "forwardOriginalToken": true,
-                "fromHeaders": [{"name": "x-token"}], "fromCookies": ["t"],
-            }],
+            "jwtRules": [
+                {
+                    "issuer": "https://i", "jwksUri": "https://i/k", "forwardOriginalToken": true,
+                    "fromHeaders": [{"name": "x-token"}], "fromCookies": ["t"], "outputPayloadToHeader": "routing-claims-payload",
+                },
+                {
+                    "issuer": "https://j", "jwks": r#"{"keys": [{"kty": "EC"}]}"#, "audiences": ["qa"], "forwardOriginalToken": true,
+                    "fromHeaders": [{"name": "x-token"}], "fromCookies": ["t"], "outputPayloadToHeader": "routing-claims-payload",
+                },
+            ],
         })
     );
-    // A choice is not signed, so Istio would refuse it.
+}
+
+/// Earlier plans have one issuer, and no list.
+#[test]
+fn one_issuer_needs_no_list() {
+    let rendered = |issuers: &str| {
+        let filter = format!("{LUA}, gateways: {{matchLabels: {{istio: g}}}}");
+        render(&plan(&filter, A, &format!("  authentication: {issuers}")))
+    };
+    assert_eq!(rendered("{issuer: a, jwksUri: https://a}"), rendered("[{issuer: a, jwksUri: https://a}]"));
+}
+
+/// A gateway reads the payloads that Istio has verified, and no choice, because nobody can verify one. What it writes, later hops
+/// read.
+#[test]
+fn a_gateway_reads_only_what_is_verified() {
+    let filter = format!("{LUA}, gateways: {{matchLabels: {{istio: g}}}}");
     let more = "  authentication: {issuer: https://i, jwksUri: https://i/k}\n  policy: {fromHeaders: [{name: X-Token}, {name: x-qa}], fromBaggage: [qa], carry: {header: x-qa}}";
     let resources = render(&plan(&filter, A, more));
+    // A choice is not signed, so Istio would refuse it.
     let rule = &only(&resources, "RequestAuthentication").value["spec"]["jwtRules"][0];
     assert_eq!(rule["fromHeaders"], json!([{"name": "x-token"}]));
+    let policy = |name: &str| {
+        let filter = resources.iter().find(|resource| resource.kind == "EnvoyFilter" && resource.name == name).unwrap();
+        let policy = filter.value["metadata"]["annotations"]["routing-claims.dev/policy"].as_str().unwrap();
+        let policy: Value = serde_json::from_str(policy).unwrap();
+        ["fromHeaders", "fromBaggage", "format", "carry"].map(|field| policy[field].clone())
+    };
+    let sources = json!([{"name": "routing-claims-payload", "prefix": ""}]);
+    assert_eq!(
+        policy("routing-claims-qa-gateway"),
+        [sources, Value::Null, json!("payload"), json!({"header": "x-qa"})]
+    );
+    let sources = json!([{"name": "x-token", "prefix": ""}, {"name": "x-qa", "prefix": ""}]);
+    assert_eq!(policy("routing-claims-qa"), [sources, json!(["qa"]), json!("jwt"), json!({"header": "x-qa"})]);
+}
+
+/// The check is in the filter's resource if that has a place for it, because the filter must not be there without the check.
+#[test]
+fn a_sidecar_verifies_before_the_filter() {
+    let keys = r#"{"keys": [{"kty": "EC"}]}"#;
+    let more = format!(
+        "  authentication: [{{issuer: https://j, jwksUri: https://j/k, cluster: outbound|443||j}}, {{issuer: https://i, jwks: '{keys}', audiences: [qa]}}]\n  policy: {{fromCookies: [t], clockSkewSeconds: 90}}"
+    );
+    for (filter, is_apart) in [
+        (format!("{LUA}, verify: outbound"), false),
+        (format!("{LUA}, verify: outbound, resource: TrafficExtension").replace("1.24", "1.30"), true),
+    ] {
+        let resources = render(&plan(&filter, A, &more));
+        let name = if is_apart { "routing-claims-qa-verification" } else { "routing-claims-qa" };
+        let envoy_filter = only(&resources, "EnvoyFilter");
+        assert_eq!(envoy_filter.name, name);
+        let patch = &envoy_filter.value["spec"]["configPatches"][0];
+        assert_eq!(patch["patch"]["operation"], "INSERT_FIRST");
+        let provider = |issuer: &str, more: Value| {
+            let mut provider = json!({
+                "issuer": issuer, "forward": true, "forward_payload_header": "routing-claims-payload", "from_cookies": ["t"],
+                "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}], "clock_skew_seconds": 90,
+                "jwt_cache_config": {"jwt_cache_size": 32},
+            });
+            provider.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            provider
+        };
+        let remote = json!({"remote_jwks": {
+            "http_uri": {"uri": "https://j/k", "cluster": "outbound|443||j", "timeout": "5s"}, "async_fetch": {"fast_listener": true},
+        }});
+        let inline = json!({"local_jwks": {"inline_string": keys}, "audiences": ["qa"]});
+        assert_eq!(
+            patch["patch"]["value"]["typed_config"],
+            json!({
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+                "providers": {"https://i": provider("https://i", inline), "https://j": provider("https://j", remote)},
+                "rules": [{"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": [
+                    {"provider_name": "https://i"}, {"provider_name": "https://j"}, {"allow_missing_or_failed": {}},
+                ]}}}],
+            })
+        );
+    }
 }
 
 /// A `Telemetry` with a selector applies only in its own namespace.

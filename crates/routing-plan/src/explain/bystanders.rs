@@ -1,6 +1,6 @@
 //! Resources of others on the way of a request, which may change or refuse it.
 
-use super::{ExplainRequest, Explanation, hosts};
+use super::{ExplainRequest, Explanation, hosts, verification};
 use crate::{
     attachment::Attachment,
     diagnostic::FieldPath,
@@ -34,7 +34,11 @@ pub(super) fn name(
         let on_the_way = match manifest.any_view() {
             _ if manifest.filter().is_some() => false,
             View::EnvoyFilter(filter) => {
-                let mut patches = filter.config_patches.items().iter();
+                let is_lenient = |patch: &ConfigPatch| {
+                    let mut checks = filter.verifications();
+                    checks.any(|(other, check)| other.path == patch.path && check.lenient_rules().is_some())
+                };
+                let mut patches = filter.config_patches.items().iter().filter(|patch| !is_lenient(patch));
                 is_here && patches.any(|patch| may_patch(patch, port, request, explanation))
             }
             View::WasmPlugin(plugin) => is_here && sends(&plugin.matches),
@@ -102,6 +106,9 @@ fn verify(
         let place = manifest.location(&rule.path);
         explanation
             .assume(format!("{} accepts the token (it answers others with 401)", manifest.id()), Some(place.clone()));
+        if rule.removes_token() {
+            explanation.changes_headers(manifest, [rule.path.clone()]);
+        }
         let policy = filter.and_then(|filter| filter.policy.as_ref());
         if let Some(why) =
             policy.and_then(|policy| rule.loses_token(policy.config())).filter(|_| request.gateway.is_some())
@@ -113,21 +120,7 @@ fn verify(
 
 /// Whether a request may have a token where a rule looks for one. (`Extractor` in Envoy's `jwt_authn/extractor.cc`.)
 fn may_find_token(rule: &JwtRule, request: &ExplainRequest) -> bool {
-    let is_wrong = rule.from_headers.is_wrong() || rule.from_cookies.is_wrong() || rule.from_params.is_wrong();
-    let (headers, params) = (rule.from_headers.items(), rule.from_params.items());
-    let has_cookies = !rule.from_cookies.items().is_empty();
-    if is_wrong || (has_cookies && !request.header("cookie").is_empty()) {
-        return true;
-    }
-    if headers.is_empty() && params.is_empty() && !has_cookies {
-        return request.header("authorization").iter().any(|value| value.contains("Bearer "))
-            || request.query("access_token").is_some();
-    }
-    headers
-        .iter()
-        .filter_map(|header| header.name.text())
-        .any(|name| !request.header(&name.to_ascii_lowercase()).is_empty())
-        || params.iter().any(|name| request.query(name).is_some())
+    rule.is_unclear() || !verification::tokens(rule, request).is_empty()
 }
 
 fn sends(matches: &Field<Vec<TrafficSelector>>) -> bool {

@@ -5,7 +5,8 @@ use crate::{
     manifests::Manifest,
     names,
     views::{
-        Gateway, KubernetesGateway, Labels, Service, ServiceEntry, Viewed, gateway::Server, reader::UnusableField,
+        Gateway, KubernetesGateway, Labels, Service, ServiceEntry, Viewed, Workload, gateway::Server,
+        reader::UnusableField,
     },
 };
 
@@ -139,6 +140,16 @@ fn services(manifests: &[Manifest]) -> impl Iterator<Item = (&Manifest, &Service
 
 fn host_of(service: &Manifest) -> String {
     names::full_host(&service.name, &service.namespace)
+}
+
+/// The labels of the workloads behind a host, if the manifests have them and all are the same.
+pub(super) fn labels_behind(manifests: &[Manifest], host: &str) -> Option<Labels> {
+    let (service, view) = services(manifests).find(|(manifest, _)| host_of(manifest) == host)?;
+    let workloads = manifests.iter().filter(|manifest| manifest.namespace == service.namespace);
+    let labels = workloads.filter_map(|manifest| manifest.view::<Workload>()?.labels.known());
+    let mut behind = labels.filter(|labels| view.selects(labels));
+    let first = behind.next()?;
+    behind.all(|other| other == first).then(|| first.clone())
 }
 
 /// The hosts of Services and `ServiceEntry`s.

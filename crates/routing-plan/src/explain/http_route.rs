@@ -317,6 +317,8 @@ pub(super) fn follow(manifest: &Manifest, rule: &Rule, request: &ExplainRequest,
     explanation.assume_without(manifest, rule.written.unknown_paths());
     let backends = rule.written.path.clone().field("backendRefs");
     explanation.assume_without(manifest, manifest.unknown_under(&backends).cloned());
+    let filters = rule.filters.items().iter().chain(rule.backend_refs.items().iter().flat_map(|to| to.filters.items()));
+    explanation.changes_headers(manifest, filters.map(|filter| filter.path.clone().field("requestHeaderModifier")));
     if let Some(filter) = rule.filters.items().iter().find(|filter| filter.kind.is("RequestRedirect")) {
         let redirect = match filter.request_redirect.required(&filter.path, "requestRedirect") {
             Ok(redirect) if !redirect.path.is_absent() && redirect.full_path().is_none() => {

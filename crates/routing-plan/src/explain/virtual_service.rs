@@ -10,6 +10,7 @@ use super::{
     table::{Action, Candidate, EXACT, Source, Visibility},
 };
 use crate::{
+    diagnostic::FieldPath,
     manifests::Manifest,
     names,
     views::{
@@ -159,6 +160,9 @@ pub(super) fn follow(manifest: &Manifest, route: &IstioRoute, request: &ExplainR
     explanation.assume_without(manifest, route.written.unknown_paths());
     let destinations = route.written.path.clone().field("route");
     explanation.assume_without(manifest, manifest.unknown_under(&destinations).cloned());
+    let each = (0..route.route.items().len()).map(|index| destinations.clone().index(index));
+    let requests = |path: FieldPath| path.field("headers").field("request");
+    explanation.changes_headers(manifest, [route.written.path.clone()].into_iter().chain(each).map(requests));
     let to = match (route.redirect.optional(), route.direct_response.optional()) {
         (Ok(Some(redirect)), _) => Some(answer::redirect(redirect, request)),
         (Ok(None), Ok(Some(response))) => Some(answer::direct_response(response)),

@@ -30,7 +30,7 @@ impl Resolver<'_> {
                 self.report(diagnostic.with_help("give one, such as `istio: ingressgateway`"));
             }
         }
-        Some(ResolvedFilter { carrier: carrier?, istio, workloads, gateways, location: filter() })
+        Some(ResolvedFilter { carrier: carrier?, istio, workloads, gateways, verify: spec.verify, location: filter() })
     }
 
     fn labels(&mut self, field: &'static str, labels: &BTreeMap<String, String>) {

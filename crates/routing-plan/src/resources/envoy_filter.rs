@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 
-use super::{Hop, KubernetesResource, Resource, filter_metadata, policy_json};
+use super::{Hop, KubernetesResource, Resource, filter_metadata, jwt_authn::JwtAuthn, metadata, policy, policy_json};
 use crate::{
     istio::Capability,
     plan::FailStrategy,
@@ -22,7 +23,7 @@ pub(super) fn generate(
     let config_patches = match engine {
         FilterEngine::Lua => {
             let lua =
-                Lua { kind: LUA, default_source_code: Inline { inline_string: lua_filter::source(&plan.policy) } };
+                Lua { kind: LUA, default_source_code: Inline { inline_string: lua_filter::source(policy(plan, hop)) } };
             vec![insert(
                 hop,
                 HttpFilter {
@@ -32,7 +33,7 @@ pub(super) fn generate(
             )]
         }
         FilterEngine::Wasm(engine) => {
-            let wasm = TypedConfig::Wasm(Box::new(wasm(plan, &name, engine)));
+            let wasm = TypedConfig::Wasm(Box::new(wasm(plan, hop, &name, engine)));
             match &engine.module {
                 ModuleSource::Remote(RemoteModule { url, .. }) if !url.starts_with("file://") => {
                     discovered(hop, &name, wasm)
@@ -67,7 +68,7 @@ pub(super) fn generate_native(
             module,
             nack_on_cache_miss,
         },
-        filter_config: StringValue { kind: STRING, value: policy_json(plan) },
+        filter_config: StringValue { kind: STRING, value: policy_json(plan, hop) },
         filter_name: "routing-claims",
     }));
     let filter = HttpFilter { name: hop.name(plan), config: Config::Here { typed_config: native } };
@@ -78,6 +79,25 @@ fn envoy_filter(
     plan: &ResolvedPlan,
     hop: Hop,
     labels: &BTreeMap<String, String>,
+    mut config_patches: Vec<ConfigPatch>,
+) -> Resource {
+    // In one resource with the filter, which must not be there without the check.
+    if let (Hop::Sidecar, Some(check)) = (hop, JwtAuthn::of(plan)) {
+        config_patches.insert(0, verification(check));
+    }
+    resource(plan, filter_metadata(plan, hop), labels, config_patches)
+}
+
+/// The check of tokens beside a filter that another resource inserts.
+pub(super) fn generate_verification(plan: &ResolvedPlan, check: JwtAuthn) -> Resource {
+    let metadata = metadata(plan, &plan.namespace, format!("{}-verification", Hop::Sidecar.name(plan)));
+    resource(plan, metadata, &plan.filter.workloads, vec![verification(check)])
+}
+
+fn resource(
+    plan: &ResolvedPlan,
+    metadata: ObjectMeta,
+    labels: &BTreeMap<String, String>,
     config_patches: Vec<ConfigPatch>,
 ) -> Resource {
     Resource::new(
@@ -85,7 +105,7 @@ fn envoy_filter(
         &KubernetesResource {
             api_version: "networking.istio.io/v1alpha3",
             kind: "EnvoyFilter",
-            metadata: filter_metadata(plan, hop),
+            metadata,
             spec: Spec {
                 config_patches,
                 priority: PRIORITY,
@@ -93,6 +113,13 @@ fn envoy_filter(
             },
         },
     )
+}
+
+/// At the start, so also before what a plugin inserts.
+fn verification(check: JwtAuthn) -> ConfigPatch {
+    let config = Config::Here { typed_config: TypedConfig::JwtAuthn(Box::new(check)) };
+    let filter = HttpFilter { name: "envoy.filters.http.jwt_authn".into(), config };
+    patch(Hop::Sidecar, "INSERT_FIRST", None, filter)
 }
 
 /// Istio's agent fetches a module only for a filter that is discovered, and rewrites its address to a local file.
@@ -116,13 +143,16 @@ fn discovered(hop: Hop, name: &str, wasm: TypedConfig) -> Vec<ConfigPatch> {
 }
 
 fn insert(hop: Hop, value: HttpFilter) -> ConfigPatch {
-    let router = SubFilter { name: "envoy.filters.http.router" };
-    let manager = NetworkFilter { name: "envoy.filters.network.http_connection_manager", sub_filter: router };
+    patch(hop, "INSERT_BEFORE", Some(SubFilter { name: "envoy.filters.http.router" }), value)
+}
+
+fn patch(hop: Hop, operation: &'static str, sub_filter: Option<SubFilter>, value: HttpFilter) -> ConfigPatch {
+    let manager = NetworkFilter { name: "envoy.filters.network.http_connection_manager", sub_filter };
     let listener = Some(Listener { filter_chain: FilterChain { filter: manager } });
     ConfigPatch {
         apply_to: "HTTP_FILTER",
         matches: Match { context: context(hop), listener },
-        patch: Patch { operation: "INSERT_BEFORE", value },
+        patch: Patch { operation, value },
     }
 }
 
@@ -133,7 +163,7 @@ fn context(hop: Hop) -> &'static str {
     }
 }
 
-fn wasm(plan: &ResolvedPlan, name: &str, engine: &WasmEngine<ModuleSource>) -> Wasm {
+fn wasm(plan: &ResolvedPlan, hop: Hop, name: &str, engine: &WasmEngine<ModuleSource>) -> Wasm {
     let code = match &engine.module {
         ModuleSource::Inline(bytes) => Code::Local(Source::InlineBytes(STANDARD.encode(bytes))),
         ModuleSource::Remote(RemoteModule { url, sha256, .. }) => match url.strip_prefix("file://") {
@@ -149,7 +179,7 @@ fn wasm(plan: &ResolvedPlan, name: &str, engine: &WasmEngine<ModuleSource>) -> W
     Wasm {
         kind: WASM,
         config: PluginConfig {
-            configuration: StringValue { kind: STRING, value: policy_json(plan) },
+            configuration: StringValue { kind: STRING, value: policy_json(plan, hop) },
             fail_open: (!has_policy && engine.fail_strategy == FailStrategy::FailOpen).then_some(true),
             failure_policy: has_policy.then_some(match engine.fail_strategy {
                 FailStrategy::FailClose => "FAIL_CLOSED",
@@ -207,7 +237,8 @@ struct FilterChain {
 #[serde(rename_all = "camelCase")]
 struct NetworkFilter {
     name: &'static str,
-    sub_filter: SubFilter,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_filter: Option<SubFilter>,
 }
 
 #[derive(Debug, Serialize)]
@@ -243,6 +274,7 @@ enum TypedConfig {
     Lua(Lua),
     Wasm(Box<Wasm>),
     Native(Box<Native>),
+    JwtAuthn(Box<JwtAuthn>),
 }
 
 #[derive(Debug, Serialize)]
@@ -341,10 +373,10 @@ enum Source {
 }
 
 #[derive(Debug, Serialize)]
-struct HttpUri {
-    cluster: String,
-    timeout: &'static str,
-    uri: String,
+pub(super) struct HttpUri {
+    pub(super) cluster: String,
+    pub(super) timeout: &'static str,
+    pub(super) uri: String,
 }
 
 /// After the filters of other `EnvoyFilter`s, whose default is 0, so that this filter is the nearest to the router.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    Hop, KubernetesResource, LabelSelector, Resource, filter_metadata,
+    Hop, KubernetesResource, LabelSelector, Resource, filter_metadata, policy,
     wasm_plugin::{CLIENT, TrafficSelector, Wasm, wasm},
 };
 use crate::resolve::{FilterEngine, RemoteModule, ResolvedPlan};
@@ -17,8 +17,8 @@ pub(super) fn generate(
     labels: &BTreeMap<String, String>,
 ) -> Resource {
     let extension = match engine {
-        FilterEngine::Lua => Extension::Lua(Lua { inline_code: lua_filter::source(&plan.policy) }),
-        FilterEngine::Wasm(engine) => Extension::Wasm(wasm(plan, engine)),
+        FilterEngine::Lua => Extension::Lua(Lua { inline_code: lua_filter::source(policy(plan, hop)) }),
+        FilterEngine::Wasm(engine) => Extension::Wasm(wasm(plan, hop, engine)),
     };
     Resource::new(
         &plan.filter.location,

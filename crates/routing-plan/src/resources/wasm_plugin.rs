@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Hop, KubernetesResource, LabelSelector, Resource, filter_metadata, json};
+use super::{Hop, KubernetesResource, LabelSelector, Resource, filter_metadata, json, policy};
 use crate::{
     plan::{FailStrategy, PullPolicy},
     resolve::{RemoteModule, ResolvedPlan, WasmEngine},
@@ -24,19 +24,19 @@ pub(super) fn generate(
             kind: "WasmPlugin",
             metadata: filter_metadata(plan, hop),
             // No phase: after authentication and authorization.
-            spec: Spec { matches: [CLIENT], selector: LabelSelector::of(labels), wasm: wasm(plan, engine) },
+            spec: Spec { matches: [CLIENT], selector: LabelSelector::of(labels), wasm: wasm(plan, hop, engine) },
         },
     )
 }
 
 /// The module and its configuration, in the form that a `TrafficExtension` has too.
-pub(super) fn wasm(plan: &ResolvedPlan, engine: &WasmEngine<RemoteModule>) -> Wasm {
+pub(super) fn wasm(plan: &ResolvedPlan, hop: Hop, engine: &WasmEngine<RemoteModule>) -> Wasm {
     let WasmEngine { module: RemoteModule { url, sha256, pull_secret, pull_policy }, fail_strategy } = engine.clone();
     Wasm {
         fail_strategy,
         image_pull_policy: pull_policy,
         image_pull_secret: pull_secret,
-        plugin_config: json(plan.policy.config()),
+        plugin_config: json(policy(plan, hop).config()),
         sha256,
         url,
     }

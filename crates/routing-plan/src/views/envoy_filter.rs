@@ -1,9 +1,12 @@
 //! Istio's `EnvoyFilter`, and of Envoy's configuration what this project inserts with it.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::{
     reader::{Field, Fields, ReadFields},
+    request_authentication::{JwtProvider, JwtRule},
     selector::{Labels, TargetRef},
 };
 use crate::{
@@ -134,7 +137,15 @@ pub(crate) enum TypedConfig {
     Lua(Lua),
     Wasm(Field<WasmConfig>),
     Native(Native),
+    JwtAuthn(JwtAuthn),
     Other,
+}
+
+/// Envoy's `jwt_authn`.
+#[derive(Debug, Clone)]
+pub(crate) struct JwtAuthn {
+    providers: Field<BTreeMap<String, JwtProvider>>,
+    rules: Field<Value>,
 }
 
 /// Envoy's Lua filter.
@@ -224,7 +235,7 @@ impl EnvoyFilter {
                 wasm.known().and_then(|wasm| Some((wasm.configuration.known()?, wasm.name.text())))
             }
             TypedConfig::Native(native) => Some((native.filter_config.known()?, native.filter_name.text())),
-            TypedConfig::Lua(_) | TypedConfig::Other => None,
+            TypedConfig::Lua(_) | TypedConfig::JwtAuthn(_) | TypedConfig::Other => None,
         })
     }
 
@@ -232,7 +243,7 @@ impl EnvoyFilter {
     pub(crate) fn native(&self) -> impl Iterator<Item = &DynamicModule> {
         self.typed_configs().filter_map(|config| match config {
             TypedConfig::Native(native) => native.dynamic_module_config.known(),
-            TypedConfig::Wasm(_) | TypedConfig::Lua(_) | TypedConfig::Other => None,
+            TypedConfig::Wasm(_) | TypedConfig::Lua(_) | TypedConfig::JwtAuthn(_) | TypedConfig::Other => None,
         })
     }
 
@@ -240,7 +251,7 @@ impl EnvoyFilter {
     pub(crate) fn wasm(&self) -> impl Iterator<Item = &WasmConfig> {
         self.typed_configs().filter_map(|config| match config {
             TypedConfig::Wasm(wasm) => wasm.known(),
-            TypedConfig::Lua(_) | TypedConfig::Native(_) | TypedConfig::Other => None,
+            TypedConfig::Lua(_) | TypedConfig::Native(_) | TypedConfig::JwtAuthn(_) | TypedConfig::Other => None,
         })
     }
 
@@ -250,7 +261,16 @@ impl EnvoyFilter {
             TypedConfig::Lua(Lua { default_source_code, inline_code }) => {
                 default_source_code.known().and_then(|code| code.inline_string.text()).or(inline_code.text())
             }
-            TypedConfig::Wasm(_) | TypedConfig::Native(_) | TypedConfig::Other => None,
+            TypedConfig::Wasm(_) | TypedConfig::Native(_) | TypedConfig::JwtAuthn(_) | TypedConfig::Other => None,
+        })
+    }
+
+    /// The checks of tokens that it puts before the filters of a sidecar, each with the patch.
+    pub(crate) fn verifications(&self) -> impl Iterator<Item = (&ConfigPatch, &JwtAuthn)> {
+        let patches = self.config_patches.items().iter().filter(|patch| patch.apply_to.is("HTTP_FILTER"));
+        patches.filter_map(|patch| match patch.patch.known()?.value.known()?.typed_config.known()? {
+            TypedConfig::JwtAuthn(config) => Some((patch, config)),
+            _ => None,
         })
     }
 
@@ -264,6 +284,24 @@ impl WasmConfig {
     /// Whether requests pass without the filter if the module can't run.
     pub(crate) fn fails_open(&self) -> bool {
         self.fail_open == Field::Known(true) || self.failure_policy.is("FAIL_OPEN")
+    }
+}
+
+impl JwtAuthn {
+    /// The rules of its providers, if no request is refused: a token that none of them accepts counts as none.
+    pub(crate) fn lenient_rules(&self) -> Option<Vec<&JwtRule>> {
+        let rules = self.rules.known()?.as_array()?;
+        let allows = |rule: &Value| {
+            let any = rule["requires"]["requires_any"]["requirements"].as_array();
+            any.is_some_and(|any| any.iter().any(|one| one.get("allow_missing_or_failed").is_some()))
+        };
+        let is_lenient = !rules.is_empty() && rules.iter().all(allows);
+        is_lenient.then(|| self.providers().collect())
+    }
+
+    /// The rules of its providers.
+    pub(crate) fn providers(&self) -> impl Iterator<Item = &JwtRule> {
+        self.providers.known().into_iter().flatten().map(|(_, provider)| &provider.0)
     }
 }
 
@@ -419,6 +457,10 @@ impl ReadFields for TypedConfig {
                 filter_config: fields.field("filter_config"),
                 dynamic_module_config: fields.field("dynamic_module_config"),
             }),
+            Some(JWT_AUTHN) => {
+                fields.in_part();
+                Self::JwtAuthn(JwtAuthn { providers: fields.field("providers"), rules: fields.field("rules") })
+            }
             _ => {
                 fields.in_part();
                 Self::Other
@@ -492,6 +534,7 @@ impl ReadFields for HttpUri {
     }
 }
 
+const JWT_AUTHN: &str = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
 const LUA: &str = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua";
 const NATIVE: &str = "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
