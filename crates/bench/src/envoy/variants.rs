@@ -30,6 +30,10 @@ pub(super) enum FilterKind {
     Module,
     JwtAuthnCached,
     JwtAuthn,
+    /// The filters with `carry`: the choice goes to `baggage`.
+    CarryWasm,
+    CarryLua,
+    CarryModule,
     /// `filter.verify: outbound`: `jwt_authn` and the WASM filter, which reads the payload that it has verified.
     Verified,
 }
@@ -65,8 +69,8 @@ pub(super) const TOKEN_BYTES: [usize; 4] = [512, 751, 2048, 8000];
 /// The rows of the main table.
 pub(super) fn table() -> Vec<Case> {
     use FilterKind::{
-        CallsLua, CallsWasm, EmptyLua, EmptyModule, EmptyWasm, JwtAuthn, JwtAuthnCached, Lua, Module, NaiveLua,
-        NaiveWasm, None, Verified, Wasm,
+        CallsLua, CallsWasm, CarryLua, CarryModule, CarryWasm, EmptyLua, EmptyModule, EmptyWasm, JwtAuthn,
+        JwtAuthnCached, Lua, Module, NaiveLua, NaiveWasm, None, Verified, Wasm,
     };
     use Tokens::{Distinct, Same};
     [
@@ -75,17 +79,23 @@ pub(super) fn table() -> Vec<Case> {
         (CallsWasm, Same),
         (Wasm, Same),
         (Wasm, Distinct),
+        (CarryWasm, Same),
+        (CarryWasm, Distinct),
         (NaiveWasm, Same),
         (NaiveWasm, Distinct),
         (EmptyLua, Same),
         (CallsLua, Same),
         (Lua, Same),
         (Lua, Distinct),
+        (CarryLua, Same),
+        (CarryLua, Distinct),
         (NaiveLua, Same),
         (NaiveLua, Distinct),
         (EmptyModule, Same),
         (Module, Same),
         (Module, Distinct),
+        (CarryModule, Same),
+        (CarryModule, Distinct),
         (JwtAuthnCached, Same),
         (JwtAuthn, Same),
         (Verified, Same),
@@ -110,6 +120,9 @@ pub(super) fn cases() -> Vec<Case> {
     }
     for token_bytes in TOKEN_BYTES {
         let only_reference = [
+            FilterKind::CarryWasm,
+            FilterKind::CarryLua,
+            FilterKind::CarryModule,
             FilterKind::Verified,
             FilterKind::EmptyWasm,
             FilterKind::CallsWasm,
@@ -153,6 +166,9 @@ impl Case {
                 | FilterKind::OtherWasm
                 | FilterKind::Lua
                 | FilterKind::Module
+                | FilterKind::CarryWasm
+                | FilterKind::CarryLua
+                | FilterKind::CarryModule
                 | FilterKind::Verified
                 | FilterKind::NaiveWasm
                 | FilterKind::NaiveLua,
@@ -182,13 +198,20 @@ impl FilterKind {
             Self::Module => "native module",
             Self::JwtAuthnCached => "jwt_authn, token cache",
             Self::JwtAuthn => "jwt_authn",
+            Self::CarryWasm => "routing-claims.wasm, carry",
+            Self::CarryLua => "routing-claims.lua, carry",
+            Self::CarryModule => "native module, carry",
             Self::Verified => "jwt_authn and routing-claims.wasm (verify: outbound)",
         }
     }
 
     /// The HTTP filters of a listener. `instance` gives equal WASM filters separate virtual machines.
     pub(super) fn config(self, services: usize, instance: &str, sources: &Sources) -> Result<Vec<Value>> {
-        let policy = policy(services);
+        let mut policy = policy(services);
+        if matches!(self, Self::CarryWasm | Self::CarryLua | Self::CarryModule) {
+            policy["fromBaggage"] = json!(["qa"]);
+            policy["carry"] = json!({"baggage": "qa"});
+        }
         let wasm_with = |module: &Path, policy: &Value| {
             let mut filter = config::wasm_filter(module, policy);
             filter["typed_config"]["config"]["vm_config"]["vm_id"] = json!(instance);
@@ -211,15 +234,17 @@ impl FilterKind {
             Self::None => return Ok(Vec::new()),
             Self::EmptyWasm => wat("empty.wat")?,
             Self::CallsWasm => wat("calls.wat")?,
-            Self::Wasm => wasm(&sources.wasm),
+            Self::Wasm | Self::CarryWasm => wasm(&sources.wasm),
             Self::OtherWasm => wasm(sources.other_wasm.as_deref().context("no other module was given")?),
             Self::NaiveWasm => wasm(&sources.naive_wasm),
             Self::EmptyLua => lua("empty.lua")?,
             Self::CallsLua => lua("calls.lua")?,
-            Self::Lua => config::lua_filter(&lua_filter::source(&Policy::from_json(policy.to_string().as_bytes())?)),
+            Self::Lua | Self::CarryLua => {
+                config::lua_filter(&lua_filter::source(&Policy::from_json(policy.to_string().as_bytes())?))
+            }
             Self::NaiveLua => lua("naive.lua")?,
             Self::EmptyModule => config::module_filter(&sources.empty_module, &policy),
-            Self::Module => config::module_filter(&sources.module, &policy),
+            Self::Module | Self::CarryModule => config::module_filter(&sources.module, &policy),
             Self::JwtAuthnCached => jwt_authn(&sources.key.jwks, &json!({})),
             Self::JwtAuthn => jwt_authn(&sources.key.jwks, &Value::Null),
             Self::Verified => {
