@@ -38,9 +38,10 @@ pub(crate) struct Args {
     /// Fewer rounds: under 5 minutes with all that must be built.
     #[arg(long)]
     quick: bool,
-    /// Compares the WASM filter with another build of it, such as that of the commit before a change. Measures nothing else.
+    /// Compares the filter with another build of it, such as that of the commit before a change. Measures nothing else. A file that
+    /// ends in `.wasm` is compared with the WASM filter, any other one with the native module.
     #[arg(long, value_name = "MODULE")]
-    compare_wasm: Option<PathBuf>,
+    compare: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
@@ -53,10 +54,9 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let (module, empty_module) = (module_path()?, build_empty_module().await?);
     println!("signing tokens");
     let dir = tempfile::Builder::new().prefix("routing-claims-bench-").tempdir()?;
-    let other_wasm = args.compare_wasm.clone();
     let sources = Sources {
         wasm,
-        other_wasm,
+        other: args.compare.clone(),
         naive_wasm,
         module,
         empty_module,
@@ -64,10 +64,11 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
         dir: dir.path().to_owned(),
     };
     let cores = Cores::take()?;
-    if sources.other_wasm.is_some() {
-        let mut bench = Bench::start(&binary, &sources, &cores, comparison::cases()).await?;
+    if let Some(other) = &sources.other {
+        let ours = FilterKind::like(other);
+        let mut bench = Bench::start(&binary, &sources, &cores, comparison::cases(ours)).await?;
         let measured = bench.measure(effort.comparison_rounds).await?;
-        println!("\n{}", comparison::report(&binary, &measured)?);
+        println!("\n{}", comparison::report(&binary, ours, &measured)?);
         return Ok(ExitCode::SUCCESS);
     }
     let mut bench = Bench::start(&binary, &sources, &cores, variants::cases()).await?;

@@ -20,7 +20,8 @@ pub(super) enum FilterKind {
     EmptyWasm,
     CallsWasm,
     Wasm,
-    OtherWasm,
+    /// Another build of the WASM filter or of the native module.
+    Other,
     NaiveWasm,
     EmptyLua,
     CallsLua,
@@ -163,7 +164,7 @@ impl Case {
         let tokens = match (self.filter, self.tokens) {
             (
                 FilterKind::Wasm
-                | FilterKind::OtherWasm
+                | FilterKind::Other
                 | FilterKind::Lua
                 | FilterKind::Module
                 | FilterKind::CarryWasm
@@ -182,13 +183,18 @@ impl Case {
 }
 
 impl FilterKind {
+    /// The filter whose build a file is.
+    pub(super) fn like(file: &Path) -> Self {
+        if file.extension().is_some_and(|extension| extension == "wasm") { Self::Wasm } else { Self::Module }
+    }
+
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::None => "no filter",
             Self::EmptyWasm => "empty WASM",
             Self::CallsWasm => "host calls alone, WASM",
             Self::Wasm => "routing-claims.wasm",
-            Self::OtherWasm => "the other module",
+            Self::Other => "the other build",
             Self::NaiveWasm => "naive WASM (SDK, serde_json)",
             Self::EmptyLua => "empty Lua",
             Self::CallsLua => "host calls alone, Lua",
@@ -235,7 +241,10 @@ impl FilterKind {
             Self::EmptyWasm => wat("empty.wat")?,
             Self::CallsWasm => wat("calls.wat")?,
             Self::Wasm | Self::CarryWasm => wasm(&sources.wasm),
-            Self::OtherWasm => wasm(sources.other_wasm.as_deref().context("no other module was given")?),
+            Self::Other => {
+                let other = sources.other.as_deref().context("no other build was given")?;
+                if Self::like(other) == Self::Wasm { wasm(other) } else { config::module_filter(other, &policy) }
+            }
             Self::NaiveWasm => wasm(&sources.naive_wasm),
             Self::EmptyLua => lua("empty.lua")?,
             Self::CallsLua => lua("calls.lua")?,
@@ -260,8 +269,8 @@ impl FilterKind {
 /// The modules and keys that filters need.
 pub(super) struct Sources {
     pub(super) wasm: PathBuf,
-    /// Another build of it, to compare with.
-    pub(super) other_wasm: Option<PathBuf>,
+    /// Another build of the filter, to compare with.
+    pub(super) other: Option<PathBuf>,
     pub(super) naive_wasm: PathBuf,
     pub(super) module: PathBuf,
     pub(super) empty_module: PathBuf,
