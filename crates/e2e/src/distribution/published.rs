@@ -5,6 +5,7 @@ use std::{
     io::Read as _,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
+    path::Path,
     process::Stdio,
 };
 
@@ -99,7 +100,7 @@ fn file(archive: &[u8], name: &str) -> Result<Vec<u8>> {
     let mut archive = tar::Archive::new(archive);
     for entry in archive.entries()? {
         let mut entry = entry?;
-        if *entry.path()? == *name {
+        if *entry.path()? == *Path::new(name) {
             let mut contents = Vec::new();
             entry.read_to_end(&mut contents)?;
             return Ok(contents);
