@@ -80,15 +80,18 @@ fn judge_at(
     let lines = given.headers.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
     let decision = oracle.decide(lines, now);
 
-    let managed = |line: &&(Vec<u8>, Vec<u8>)| target.manages(&line.0);
-    let got = || seen.headers.iter().filter(managed).map(|(name, value)| (name.as_slice(), value.as_slice()));
     let decided: Vec<_> = decision.set_headers().collect();
-    let set = decided.iter().map(|(name, value)| (name.as_bytes(), *value)).filter(|(name, _)| target.manages(name));
-    let others = |seen: &Seen| seen.headers.iter().filter(|line| !managed(line)).cloned().collect::<Vec<_>>();
+    let mut set: Vec<_> = decided.iter().map(|(name, value)| (name.as_bytes(), *value)).collect();
+    set.sort_by_key(|(name, _)| *name);
+    // `baggage` is the client's too, unless the filter sets it.
+    let ours = |line: &&(Vec<u8>, Vec<u8>)| target.manages(&line.0) || set.iter().any(|(name, _)| *name == line.0);
+    // The order of headers with different names means nothing (RFC 9110 section 5.3).
+    let mut got: Vec<_> =
+        seen.headers.iter().filter(ours).map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
+    got.sort_by_key(|(name, _)| *name);
+    let others = |seen: &Seen| seen.headers.iter().filter(|line| !ours(line)).cloned().collect::<Vec<_>>();
     let mut expected_others = others(given);
     expected_others.retain(|(name, _)| !decision.removes(name));
-    let carried = decided.iter().filter(|(name, _)| !target.manages(name.as_bytes()));
-    expected_others.extend(carried.map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())));
 
     let mut violations = Vec::new();
     let mut check = |holds: bool, violation: Violation| {
@@ -97,7 +100,7 @@ fn judge_at(
         }
     };
     let of_client = |value: &[u8]| value.windows(FORGED.len()).any(|window| window == FORGED.as_bytes());
-    check(!got().any(|(_, value)| of_client(value)), Violation::Forged);
+    check(!got.iter().any(|(name, value)| target.manages(name) && of_client(value)), Violation::Forged);
     let forbidden = target.forbidden_member();
     let forged = |(name, value): &(Vec<u8>, Vec<u8>)| {
         let member =
@@ -105,7 +108,7 @@ fn judge_at(
         name == b"baggage" && value.split(|byte| *byte == b',').any(member)
     };
     check(!seen.headers.iter().any(forged), Violation::Forged);
-    check(got().eq(set), Violation::Managed);
+    check(got == set, Violation::Managed);
     check(cluster == target.route(&decided), Violation::Route);
     check(others(seen) == expected_others, Violation::Others);
     check(seen.path == path(index) && given.path == path(index), Violation::Reply);
