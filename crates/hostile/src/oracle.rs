@@ -153,6 +153,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_carried_is_judged() {
+        const CHOICE: &str = "tenant=a,qa=eyJtaWNyb3NlcnZpY2UtQSI6IlBSLTEifQ";
+        const FORGED_CHOICE: &str = "tenant=a,qa=FORGED-1";
+        let targets = Target::all().unwrap();
+        let target = targets.iter().find(|target| target.name == "carry").unwrap();
+        let authorization =
+            format!("Bearer {}", String::from_utf8(target.token(br#"{"microservice-A":"PR-1"}"#)).unwrap());
+        let client = ("authorization", authorization.as_str());
+        let given = Reply::Upstream { cluster: "main".into(), seen: seen(1, &[client, ("baggage", FORGED_CHOICE)]) };
+        let (route, report) = (("microservice-a", "PR-1"), ("x-routing-report", REPORT));
+        for (lines, verdict) in [
+            ([client, route, report, ("baggage", CHOICE)].to_vec(), Verdict::Right("applied")),
+            ([client, ("baggage", CHOICE), route, report].to_vec(), Verdict::Right("applied")),
+            ([client, route, report].to_vec(), Verdict::Wrong(vec![Violation::Managed])),
+            (
+                [client, route, report, ("baggage", FORGED_CHOICE)].to_vec(),
+                Verdict::Wrong(vec![Violation::Forged, Violation::Managed]),
+            ),
+        ] {
+            let filtered = Reply::Upstream { cluster: "pr-1".into(), seen: seen(1, &lines) };
+            assert_eq!(judge(&[target], 1, &given, &filtered, NOW..=NOW), verdict, "{lines:?}");
+        }
+    }
+
+    #[test]
     fn an_answer_to_another_request_is_seen() {
         let target = &Target::all().unwrap()[0];
         let answer =
