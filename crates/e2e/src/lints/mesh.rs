@@ -466,9 +466,10 @@ fn replace(value: &mut Value, new: &impl Fn(&str, &Value) -> Option<Value>) {
     }
 }
 
-/// The port of the Gateway API's gateway. It listens on every address, so each run has its own.
+/// The port of the Gateway API's gateway. It listens on every address, so each run has its own, below those that Linux gives to
+/// clients (from 32,768 on).
 fn entry_port() -> u16 {
-    30_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default()
+    30_000 + u16::try_from(std::process::id() % 2_700).unwrap_or_default()
 }
 
 fn app_port(index: usize) -> u16 {
