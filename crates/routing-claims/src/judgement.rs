@@ -25,7 +25,7 @@ pub(crate) enum Carry {
     /// The policy does not carry, or the token comes from the carrier.
     No,
     Yes,
-    /// There is no room in `baggage`.
+    /// `baggage` has no room for the choice.
     NoRoom,
 }
 

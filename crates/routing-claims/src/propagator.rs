@@ -44,7 +44,7 @@ impl Propagator {
         (self.has_header, self.has_carrier) = (false, false);
     }
 
-    /// Reads a header line. Takes and gives what was found by value, which keeps it in registers where there is no propagation.
+    /// Reads a header line. What was found is passed by value: a policy that does not propagate keeps it in registers.
     #[inline(never)]
     pub(crate) fn extract<'h>(
         &mut self,
