@@ -296,7 +296,7 @@ mod tests {
         }
     }
 
-    const PLAIN: Reading = Reading { tells_format: false, carry: Carry::No };
+    const PLAIN: Reading = Reading::PLAIN;
 
     fn judgement(outcome: Outcome, validity: Validity) -> Judgement {
         Judgement::of(outcome, validity)

@@ -322,10 +322,8 @@ mod tests {
     use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
     use super::*;
-    use crate::judgement::Carry;
 
     const NOW: i64 = 1_800_000_000;
-    const PLAIN: Reading = Reading { tells_format: false, carry: Carry::No };
 
     /// Everything that R17 forbids in `Debug`, including the memory that a decision leaves behind.
     #[test]
@@ -390,7 +388,8 @@ mod tests {
             let found = decider.decide([(&b"authorization"[..], token.as_bytes())], NOW).outcome();
             assert_eq!(found, outcome);
             let token = &token.as_bytes()["Bearer ".len()..];
-            let found = decider.cache.find(Bucket::of(token), token, PLAIN, NOW).map(|entry| entry.judgement.outcome);
+            let found =
+                decider.cache.find(Bucket::of(token), token, Reading::PLAIN, NOW).map(|entry| entry.judgement.outcome);
             assert_eq!(found, (outcome != Outcome::TokenTooLarge).then_some(outcome));
         }
     }

@@ -305,40 +305,34 @@ fn jwt_authn(jwks: &Value, cache: &Value) -> Value {
     let claims = ["A", "B"].map(|name| {
         json!({"header_name": format!("microservice-{}", name.to_lowercase()), "claim_name": format!("microservice-{name}")})
     });
-    json!({
-        "name": "jwt_authn",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-            "providers": {"bench": {
-                "issuer": ISSUER,
-                "local_jwks": {"inline_string": jwks.to_string()},
-                "forward": true,
-                "claim_to_headers": claims,
-                "clear_route_cache": true,
-                "jwt_cache_config": cache,
-            }},
-            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
-        },
-    })
+    let provider = json!({"claim_to_headers": claims, "clear_route_cache": true, "jwt_cache_config": cache});
+    jwt_filter(jwks, provider, &json!({"provider_name": PROVIDER}))
 }
 
 /// What `manifest-gen render` puts before the filter with `verify: outbound`.
 fn verification(jwks: &Value) -> Value {
+    let provider = json!({
+        "forward_payload_header": VERIFIED_PAYLOAD,
+        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        "jwt_cache_config": {"jwt_cache_size": 32},
+    });
+    let requirements = json!([{"provider_name": PROVIDER}, {"allow_missing_or_failed": {}}]);
+    jwt_filter(jwks, provider, &json!({"requires_any": {"requirements": requirements}}))
+}
+
+/// Envoy's `jwt_authn` with one provider, which knows these keys and leaves the token in the request.
+fn jwt_filter(jwks: &Value, mut provider: Value, requires: &Value) -> Value {
+    provider["issuer"] = json!(ISSUER);
+    provider["local_jwks"] = json!({"inline_string": jwks.to_string()});
+    provider["forward"] = json!(true);
     json!({
-        "name": "envoy.filters.http.jwt_authn",
+        "name": "jwt_authn",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-            "providers": {"bench": {
-                "issuer": ISSUER,
-                "local_jwks": {"inline_string": jwks.to_string()},
-                "forward": true,
-                "forward_payload_header": VERIFIED_PAYLOAD,
-                "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
-                "jwt_cache_config": {"jwt_cache_size": 32},
-            }},
-            "rules": [{"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": [
-                {"provider_name": "bench"}, {"allow_missing_or_failed": {}},
-            ]}}}],
+            "providers": {PROVIDER: provider},
+            "rules": [{"match": {"prefix": "/"}, "requires": requires}],
         },
     })
 }
+
+const PROVIDER: &str = "bench";

@@ -13,7 +13,7 @@ spec: {pluginConfig: {services: [{name: microservice-A, header: a}]}}
 ---
 ";
 
-fn request(path: &str) -> ExplainRequest {
+pub(super) fn request(path: &str) -> ExplainRequest {
     ExplainRequest {
         host: "a.a.svc.cluster.local".into(),
         path: path.into(),

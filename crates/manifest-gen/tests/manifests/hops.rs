@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use routing_claims::{Decider, Policy};
 use routing_plan::{
     explain::{
-        ExplainRequest, MeshFacts, explain,
+        ExplainRequest, explain,
         hops::{Call, Choice, Journey, follow},
         unverified_header,
     },
@@ -41,18 +41,7 @@ fn mesh(policy: &str, more: &str) -> Vec<Manifest> {
 }
 
 fn request(headers: Vec<(String, String)>) -> ExplainRequest {
-    ExplainRequest {
-        host: "cart.cart.svc.cluster.local".into(),
-        path: "/".into(),
-        method: "GET".into(),
-        headers,
-        port: None,
-        scheme: None,
-        gateway: None,
-        namespace: None,
-        labels: None,
-        mesh: MeshFacts::default(),
-    }
+    ExplainRequest { host: "cart.cart.svc.cluster.local".into(), headers, ..crate::explain::request("/") }
 }
 
 /// A call of `price` that forwards these headers.
