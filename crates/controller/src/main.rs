@@ -1,0 +1,3 @@
+//! `routing-claims-controller`.
+
+fn main() {}

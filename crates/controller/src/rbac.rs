@@ -1,0 +1,1 @@
+//! What the controller may do, as roles of Kubernetes.
