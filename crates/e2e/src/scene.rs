@@ -279,7 +279,7 @@ impl<'w> Scene<'w> {
     pub(crate) async fn unload(&mut self, load: Load) -> Result<Tally> {
         let tally = load.stop().await;
         self.world.under_load += tally.sent;
-        let Tally { sent, failed, misrouted, first } = &tally;
+        let Tally { sent, failed, misrouted, first, .. } = &tally;
         if failed + misrouted > 0 {
             bail!(
                 "of {sent} requests, {failed} failed and {misrouted} were misrouted: {}",
