@@ -76,7 +76,8 @@ fn is_label_name(text: &str) -> bool {
 }
 
 /// Name and namespace of the Kubernetes Service that a host names.
-pub(crate) fn kubernetes_service(host: &str) -> Option<(&str, &str)> {
+#[must_use]
+pub fn kubernetes_service(host: &str) -> Option<(&str, &str)> {
     let (name, rest) = host.split_once('.')?;
     let (namespace, rest) = rest.split_once('.')?;
     (rest == "svc" || rest.starts_with("svc.")).then_some((name, namespace))
