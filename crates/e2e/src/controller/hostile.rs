@@ -1,6 +1,6 @@
 //! Services and variants whose authors want more than they may.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use super::{
     readiness::variant,
     stage::{PATIENCE, Stage, claim, namespace, workload},
 };
-use crate::world::{A, B};
+use crate::world::B;
 
 /// Each is refused and told so. What the plan has besides stays byte for byte.
 pub(super) async fn one_of_each(stage: &mut Stage) -> Result<String> {
