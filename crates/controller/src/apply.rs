@@ -1,7 +1,7 @@
 //! Writes the difference between what should be in the cluster and what is there.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use routing_plan::{
     diagnostic::{Document, Location},
     diff::{Diff, diff},
     manifests::Manifest,
-    resources::Resource,
+    resources::{PLAN_LABEL, Resource},
 };
 use serde_json::Value;
 use tracing::{info, warn};
@@ -24,7 +24,7 @@ use crate::{
     NAME,
     kinds::{Kind, WRITTEN},
     metrics::Metrics,
-    observed::{ObjectName, Observed},
+    observed::{OWNER_LABEL, ObjectName, Observed},
     reconcile::APPLIED_ANNOTATION,
     watch::Shared,
 };
@@ -48,8 +48,8 @@ pub(crate) struct Difference {
     steps: Vec<Step>,
     /// For people.
     pub(crate) diff: Diff,
-    /// Objects of the plan's names that somebody else owns.
-    pub(crate) foreign: Vec<ObjectId>,
+    /// Objects that the plan wants to write, but that are not its own.
+    pub(crate) foreign: Vec<String>,
 }
 
 enum Step {
@@ -61,54 +61,103 @@ enum Step {
 
 /// Compares what a plan wants with what it owns in the cluster.
 pub(crate) fn difference(plan: &ObjectName, wanted: &[Resource], observed: &Observed) -> Difference {
+    let mut changes = Changes::default();
     let mut foreign = Vec::new();
-    let mut values: BTreeMap<String, (ObjectId, Value)> = BTreeMap::new();
-    let mut new = Vec::new();
-    let mut old = Vec::new();
-    let mut kept = std::collections::BTreeSet::new();
+    let mut kept = BTreeSet::new();
     for resource in wanted {
         let Some(id) = id_of(resource) else { continue };
-        let live = observed.resources.get(&id.kind).and_then(|objects| objects.get(&id.name));
-        let is_foreign = live.is_some_and(|live| live.plan.as_ref() != Some(plan));
-        let is_current = live.is_some_and(|live| is_current(&resource.value, &live.value));
-        if is_foreign {
-            foreign.push(id);
-        } else if is_current {
-            kept.insert(id);
-        } else {
-            let manifest = Manifest::from(resource.clone());
-            values.insert(manifest.id(), (id.clone(), resource.value.clone()));
-            kept.insert(id);
-            old.extend(live.and_then(|live| manifest_of(&live.value)));
-            new.push(manifest);
+        match observed.resources.get(&id.kind).and_then(|objects| objects.get(&id.name)) {
+            Some(live) if live.plan.as_ref() != Some(plan) => foreign.push(format!(
+                "{id} exists and is not the plan's: delete it, or hand it over with the labels \
+                 `{OWNER_LABEL}={}` and `{PLAN_LABEL}={}`",
+                plan.namespace, plan.name
+            )),
+            Some(live) if is_current(&resource.value, &live.value) => {}
+            live => changes.apply(&id, resource, live.map(|live| &live.value)),
         }
+        kept.insert(id);
     }
     for (kind, objects) in &observed.resources {
         for (name, object) in objects.iter().filter(|(_, object)| object.plan.as_ref() == Some(plan)) {
             let id = ObjectId { kind: *kind, name: name.clone() };
-            if !kept.contains(&id)
-                && let Some(manifest) = manifest_of(&object.value)
-            {
-                values.insert(manifest.id(), (id, Value::Null));
-                old.push(manifest);
+            if !kept.contains(&id) {
+                changes.delete(id, &object.value);
             }
         }
     }
-    let diff = diff(&old, &new);
-    let steps = diff.steps.iter().filter_map(|step| match step.verb {
-        "wait" => Some(Step::Wait),
-        verb => values.remove(&step.resource).map(|(id, value)| match verb {
-            "delete" => Step::Delete(id, step.why),
-            _ => Step::Apply(id, value, step.why),
-        }),
-    });
-    let steps = steps.collect();
-    Difference { steps, diff, foreign }
+    changes.into_difference(foreign)
+}
+
+/// What has to be written, before it is in order.
+#[derive(Default)]
+struct Changes {
+    old: Vec<Manifest>,
+    new: Vec<Manifest>,
+    /// Routes that match on no header on which they do not match today. The filter strips their headers already, so they wait
+    /// for nothing.
+    independent: Vec<Manifest>,
+    values: BTreeMap<String, (ObjectId, Value)>,
+}
+
+impl Changes {
+    fn apply(&mut self, id: &ObjectId, resource: &Resource, live: Option<&Value>) {
+        let manifest = Manifest::from(resource.clone());
+        self.values.insert(manifest.id(), (id.clone(), resource.value.clone()));
+        let headers = matched_headers(&resource.value);
+        if !headers.is_empty() && live.is_some_and(|live| headers.is_subset(&matched_headers(live))) {
+            self.independent.push(manifest.clone());
+        } else {
+            self.new.push(manifest);
+        }
+        self.old.extend(live.and_then(manifest_of));
+    }
+
+    fn delete(&mut self, id: ObjectId, live: &Value) {
+        if let Some(manifest) = manifest_of(live) {
+            self.values.insert(manifest.id(), (id, Value::Null));
+            self.old.push(manifest);
+        }
+    }
+
+    fn into_difference(self, foreign: Vec<String>) -> Difference {
+        let Self { old, new, independent, mut values } = self;
+        let of_independent = |one: &Manifest| independent.iter().any(|other| other.id() == one.id());
+        let rest: Vec<_> = old.iter().filter(|one| !of_independent(one)).cloned().collect();
+        let steps = diff(&[], &independent).steps.into_iter().chain(diff(&rest, &new).steps);
+        let steps = steps.filter_map(|step| match step.verb {
+            "wait" => Some(Step::Wait),
+            verb => values.remove(&step.resource).map(|(id, value)| match verb {
+                "delete" => Step::Delete(id, step.why),
+                _ => Step::Apply(id, value, step.why),
+            }),
+        });
+        let steps = steps.collect();
+        let all: Vec<_> = new.into_iter().chain(independent).collect();
+        Difference { steps, diff: diff(&old, &all), foreign }
+    }
+}
+
+/// The names of the headers that a route matches on.
+fn matched_headers(route: &Value) -> BTreeSet<&str> {
+    fn list(value: &Value) -> &[Value] {
+        value.as_array().map(Vec::as_slice).unwrap_or_default()
+    }
+    let of_istio = list(&route["spec"]["http"]).iter().flat_map(|rule| list(&rule["match"]));
+    let of_istio = of_istio.flat_map(|one| one["headers"].as_object().into_iter().flatten());
+    let of_gateway_api = list(&route["spec"]["rules"]).iter().flat_map(|rule| list(&rule["matches"]));
+    let of_gateway_api = of_gateway_api.flat_map(|one| list(&one["headers"]));
+    let names = of_gateway_api.filter_map(|header| header["name"].as_str());
+    of_istio.map(|(name, _)| name.as_str()).chain(names).collect()
 }
 
 impl Difference {
     pub(crate) fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// How many objects it changes.
+    pub(crate) fn len(&self) -> usize {
+        self.steps.iter().filter(|step| !matches!(step, Step::Wait)).count()
     }
 }
 
@@ -189,20 +238,12 @@ impl Applier {
         let now = Instant::now();
         self.held.retain(|_, until| *until > now);
         let mut applied = Applied::default();
-        applied.failures.extend(difference.foreign.iter().map(|id| {
-            format!(
-                "{id} exists and is not the controller's: delete it, or hand it over with `kubectl label` \
-                 ({}=<namespace of the plan>)",
-                crate::observed::OWNER_LABEL
-            )
-        }));
+        applied.failures.extend(difference.foreign);
         let mut steps = difference.steps.into_iter().peekable();
         let mut blocked = false;
         while let Some(step) = steps.next() {
             let why = match &step {
-                Step::Wait if blocked => continue,
                 Step::Wait => {
-                    // Only what was written now, or is still on its way, must be waited for.
                     blocked = true;
                     continue;
                 }

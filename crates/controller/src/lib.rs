@@ -4,6 +4,7 @@
 //! [`run`] writes the difference. Reconciling is a pure function: it does no I/O and reads no clock.
 
 mod apply;
+mod drain;
 mod events;
 mod metrics;
 mod server;

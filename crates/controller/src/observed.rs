@@ -137,6 +137,10 @@ impl<T> Collection<T> {
     pub fn get(&self, name: &ObjectName) -> Option<&T> {
         self.items.get(name)
     }
+
+    pub(crate) fn get_mut(&mut self, name: &ObjectName) -> Option<&mut T> {
+        self.items.get_mut(name)
+    }
 }
 
 impl<T> FromIterator<(ObjectName, T)> for Collection<T> {
@@ -304,7 +308,7 @@ pub struct EndpointSlice {
 impl From<discovery::EndpointSlice> for EndpointSlice {
     fn from(object: discovery::EndpointSlice) -> Self {
         // Istiod ignores slices of names (`addressType: FQDN`; read, endpointslice.go), so nothing routes to them.
-        let endpoints = if object.address_type == "FQDN" { Vec::new() } else { object.endpoints };
+        let endpoints = if object.address_type == "FQDN" { Vec::new() } else { object.endpoints.unwrap_or_default() };
         let is_ready = |one: &&discovery::Endpoint| {
             one.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
         };

@@ -26,7 +26,7 @@ use crate::{
     observed::{ObjectName, Observed, OWNER_LABEL},
 };
 use candidates::{Assignment, assign};
-use judge::judge;
+use judge::{Judged, judge};
 use readiness::Readiness;
 
 /// The state in which a plan was valid.
@@ -55,7 +55,7 @@ pub struct Reconciled {
 }
 
 /// What follows from one plan.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PlanOutcome {
     /// The state that is in force: today's, or the last valid one.
     pub valid: Option<ValidPlan>,
@@ -118,42 +118,40 @@ impl fmt::Display for Source {
 /// `last_valid` has the last valid state of each plan, as an earlier call returned it.
 #[must_use]
 pub fn reconcile(observed: &Observed, last_valid: &BTreeMap<ObjectName, ValidPlan>, now: Timestamp) -> Reconciled {
-    let readiness = Readiness::of(observed);
     let mut plans = BTreeMap::new();
+    // In force, and why today's state is not, if an earlier one is.
     let mut in_force: BTreeMap<&ObjectName, (ValidPlan, Vec<String>)> = BTreeMap::new();
     for (name, plan) in observed.plans.iter() {
-        match today(name, plan.spec.as_ref(), observed) {
-            Ok(valid) => {
+        match (today(name, plan.spec.as_ref(), observed), last_valid.get(name)) {
+            (Ok(valid), _) => {
                 in_force.insert(name, (valid, Vec::new()));
             }
-            Err(faults) => match last_valid.get(name) {
-                Some(valid) => {
-                    in_force.insert(name, (valid.clone(), faults));
-                }
-                None => {
-                    let outcome =
-                        PlanOutcome { valid: None, faults, warnings: Vec::new(), wanted: None, variants: Vec::new() };
-                    plans.insert(name.clone(), outcome);
-                }
-            },
+            (Err(faults), Some(valid)) => {
+                in_force.insert(name, (valid.clone(), faults));
+            }
+            (Err(faults), None) => {
+                plans.insert(name.clone(), PlanOutcome { faults, ..PlanOutcome::default() });
+            }
         }
     }
-    let Assignment { mut of_plans, mut strays } = assign(observed, in_force.iter().map(|(name, (valid, _))| (*name, valid)));
+    let valid = in_force.iter().map(|(name, (valid, _))| (*name, valid));
+    let Assignment { mut of_plans, mut strays } = assign(observed, valid);
     // A plan that can't be read may have the services of strays.
     if !plans.is_empty() {
         strays.clear();
     }
+    let readiness = Readiness::of(observed);
     let mut wake_at = None;
-    for (name, (valid, faults)) in in_force {
+    for (name, (valid, faults)) in &in_force {
         let candidates = of_plans.remove(name).unwrap_or_default();
-        let mut judged = judge(&valid, name, candidates, &readiness, now);
-        wake_at = wake_at.into_iter().chain(judged.wake_at).min();
-        for resource in &mut judged.resources {
+        let Judged { mut resources, variants, warnings, wake_at: end } = judge(valid, name, candidates, &readiness, now);
+        wake_at = wake_at.into_iter().chain(end).min();
+        for resource in &mut resources {
             own(resource, name);
         }
-        let warnings = judged.warnings;
-        let (wanted, variants) = (Some(judged.resources), judged.variants);
-        plans.insert(name.clone(), PlanOutcome { valid: Some(valid), faults, warnings, wanted, variants });
+        let (valid, faults) = (Some(valid.clone()), faults.clone());
+        let outcome = PlanOutcome { valid, faults, warnings, wanted: Some(resources), variants };
+        plans.insert((*name).clone(), outcome);
     }
     Reconciled { plans, strays, wake_at }
 }
