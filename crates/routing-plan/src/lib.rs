@@ -54,3 +54,5 @@ mod filter;
 mod names;
 mod re2;
 mod views;
+
+pub use names::kubernetes_service;

@@ -9,6 +9,16 @@ pub(crate) fn label(text: &str) -> Result<(), &'static str> {
     if inner && bytes.len() <= 63 && ends(bytes.first()) && ends(bytes.last()) { Ok(()) } else { Err(expected) }
 }
 
+/// A namespace, or the start of some with `*` after it.
+pub(crate) fn namespace_pattern(text: &str) -> Result<(), &'static str> {
+    let fine = match text.strip_suffix('*') {
+        // `preview-*`: with any letter after it, the start is a label.
+        Some(start) => label(&format!("{start}a")).is_ok(),
+        None => label(text).is_ok(),
+    };
+    if fine { Ok(()) } else { Err("a namespace, or the start of its name and `*`") }
+}
+
 /// A DNS name: labels separated by dots.
 pub(crate) fn host(text: &str) -> Result<(), &'static str> {
     let expected = "a DNS name in lower case (labels of `a-z 0-9 -`, separated by dots, at most 253 characters)";
@@ -76,7 +86,8 @@ fn is_label_name(text: &str) -> bool {
 }
 
 /// Name and namespace of the Kubernetes Service that a host names.
-pub(crate) fn kubernetes_service(host: &str) -> Option<(&str, &str)> {
+#[must_use]
+pub fn kubernetes_service(host: &str) -> Option<(&str, &str)> {
     let (name, rest) = host.split_once('.')?;
     let (namespace, rest) = rest.split_once('.')?;
     (rest == "svc" || rest.starts_with("svc.")).then_some((name, namespace))
@@ -124,6 +135,12 @@ mod tests {
     fn names_are_checked() {
         assert!(label("pr-1").is_ok() && label("-a").is_err() && label("A").is_err() && label("").is_err());
         assert!(label(&"a".repeat(63)).is_ok() && label(&"a".repeat(64)).is_err());
+        for pattern in ["shop", "preview-*", "*"] {
+            assert!(namespace_pattern(pattern).is_ok(), "{pattern}");
+        }
+        for pattern in ["", "-*", "a*b", "**", "Shop", "preview-"] {
+            assert!(namespace_pattern(pattern).is_err(), "{pattern}");
+        }
         assert!(host("a.b-c.d").is_ok() && host("a..b").is_err() && host("a_b").is_err());
         assert!(
             version("PR-1").is_ok() && version("1.2_3").is_ok() && version("-1").is_err() && version("a b").is_err()

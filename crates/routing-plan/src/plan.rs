@@ -312,9 +312,24 @@ pub struct ServiceSpec {
     pub variant_host: Option<String>,
     /// File with your own `VirtualService`, relative to the plan's folder, to weave the variants into.
     pub base: Option<String>,
+    /// Your own `VirtualService` in the cluster, to weave the variants into; only for the controller, which generates a
+    /// resource beside it.
+    pub base_ref: Option<BaseRef>,
+    /// Namespaces, besides the service's own, whose Services and `RoutingVariant` objects may become its variants; `*` at the
+    /// end of an item is any text. Only for the controller.
+    #[serde(default)]
+    pub allowed_namespaces: Vec<String>,
     /// Variants; variant files add to them.
     #[serde(default)]
     pub variants: Vec<InlineVariant>,
+}
+
+/// A `VirtualService` in the service's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BaseRef {
+    /// Its name.
+    pub name: String,
 }
 
 /// A variant in the plan itself.

@@ -194,11 +194,40 @@ pub struct ResolvedService {
     /// Public hosts at these gateways, in order.
     pub public_hosts: Vec<String>,
     /// The user's own `VirtualService` that the variants are woven into.
-    pub base: Option<Value>,
+    pub base: Option<ResolvedBase>,
+    /// Namespaces besides its own whose Services may become its variants, as the plan writes them: see [`Self::allows`].
+    pub allowed_namespaces: Vec<String>,
     /// In order of name.
     pub variants: Vec<ResolvedVariant>,
     /// Its name in the plan.
     pub location: Location,
+}
+
+impl ResolvedService {
+    /// Whether Services and `RoutingVariant` objects of a namespace may become variants of this service.
+    #[must_use]
+    pub fn allows(&self, namespace: &str) -> bool {
+        let matches = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(start) => namespace.starts_with(start),
+            None => namespace == pattern,
+        };
+        namespace == self.namespace || self.allowed_namespaces.iter().any(matches)
+    }
+}
+
+/// A user's own `VirtualService`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ResolvedBase {
+    /// From a file: the woven resource takes its place and keeps its name.
+    File(Value),
+    /// From the cluster: the woven resource is generated beside it.
+    Live {
+        /// The object.
+        value: Value,
+        /// Whether proxies follow the object itself, because it is exported to them. Istio follows the older
+        /// `VirtualService` of a host, so the woven one has no effect until the object is exported to another namespace.
+        in_force: bool,
+    },
 }
 
 /// A version besides the main one.
@@ -236,11 +265,14 @@ pub enum Expiry {
     Keep,
 }
 
-/// The files that a plan names, by the paths that it names them with. Reading them is up to the caller.
+/// The files and objects that a plan names. Reading them is up to the caller. Files have the paths that the plan names them
+/// with.
 #[derive(Debug, Clone, Default)]
 pub struct PlanFiles {
     /// Each service's `base`.
     pub bases: BTreeMap<String, Result<Value, UnreadableFile>>,
+    /// The cluster's objects for each service's `baseRef`, by namespace and name; none: there is no cluster.
+    pub base_refs: Option<BTreeMap<(String, String), Value>>,
     /// The filter's `wasm.inline`.
     pub modules: BTreeMap<String, Result<Arc<[u8]>, UnreadableFile>>,
 }

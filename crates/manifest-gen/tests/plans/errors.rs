@@ -369,6 +369,34 @@ fn a_base_must_fit() {
     );
 }
 
+/// Fields for the controller. Only a cluster has objects.
+#[test]
+fn what_only_a_cluster_has() {
+    let service = |fields: &str| format!("  - {{name: a, namespace: a, port: 80, {fields}}}");
+    says(
+        &plan(LUA, &service("baseRef: {name: b}"), ""),
+        &["p:7:48 `baseRef` names an object of a cluster, and here are only files"],
+    );
+    says(
+        &plan(LUA, &service("base: b.yaml, baseRef: {name: b}"), ""),
+        &["p:7:62 expected only one of `base` and `baseRef`, found both"],
+    );
+    says(
+        &plan(LUA, &service("baseRef: {name: b}"), "  routes: {resource: HTTPRoute}"),
+        &[
+            "p:7:48 `baseRef` has no effect on HTTPRoutes, it is for VirtualServices",
+            "p:7:48 `baseRef` names an object of a cluster",
+        ],
+    );
+    says(
+        &plan(LUA, &service("allowedNamespaces: [ok, 'ok-*', '*', Pr, 'a*b']"), ""),
+        &[
+            "p:7:76 expected a namespace, or the start of its name and `*`, found `Pr`",
+            "p:7:80 expected a namespace, or the start of its name and `*`, found `a*b`",
+        ],
+    );
+}
+
 #[test]
 fn where_the_native_module_is() {
     let of = |filter: &str| plan(filter, A, "");

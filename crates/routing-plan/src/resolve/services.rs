@@ -35,6 +35,7 @@ impl Resolver<'_> {
                 ("gateways", !written.gateways.is_empty()),
                 ("hosts", !written.hosts.is_empty()),
                 ("base", written.base.is_some()),
+                ("baseRef", written.base_ref.is_some()),
             ] {
                 if present {
                     let message = format!("`{field}` has no effect on HTTPRoutes, it is for VirtualServices");
@@ -50,7 +51,8 @@ impl Resolver<'_> {
             let host = self.host(index, written);
             let header = self.header(index, written, policy);
             self.gateways(index, written);
-            let base = written.base.as_ref().map(|path| self.base(index, path, written, &host, &header));
+            let base = self.base(index, written, &host, &header);
+            self.allowed_namespaces(index, written);
             services.push(ResolvedService {
                 claim: written.name.clone(),
                 header,
@@ -59,7 +61,8 @@ impl Resolver<'_> {
                 port: written.port,
                 gateways: sorted(&written.gateways),
                 public_hosts: sorted(&written.hosts),
-                base: base.flatten(),
+                base,
+                allowed_namespaces: sorted(&written.allowed_namespaces),
                 variants: self.variants(index, written, variants),
                 location: service(index).field("name"),
             });
@@ -124,6 +127,12 @@ impl Resolver<'_> {
         if written.gateways.is_empty() && !written.hosts.is_empty() {
             let diagnostic = Diagnostic::new(at("hosts"), "`hosts` are reached through `gateways`, and there are none");
             self.report(diagnostic.with_help("give them, such as `gateways: [istio-system/public]`"));
+        }
+    }
+
+    fn allowed_namespaces(&mut self, index: usize, written: &ServiceSpec) {
+        for (item, pattern) in written.allowed_namespaces.iter().enumerate() {
+            self.check(service(index).field("allowedNamespaces").index(item), pattern, names::namespace_pattern);
         }
     }
 

@@ -9,12 +9,13 @@ use super::{KubernetesResource, Names, Resource, labels, metadata, route_name};
 use crate::{
     istio::Capability,
     names,
-    resolve::{ResolvedPlan, ResolvedService, ResolvedVariant},
+    resolve::{ResolvedBase, ResolvedPlan, ResolvedService, ResolvedVariant},
 };
 
 pub(super) fn generate(plan: &ResolvedPlan, service: &ResolvedService, names: &mut Names) -> Resource {
     match &service.base {
-        Some(base) => weave(plan, service, base),
+        Some(ResolvedBase::File(base)) => in_place(plan, service, base),
+        Some(ResolvedBase::Live { value, .. }) => beside(plan, service, value, names),
         None => alone(plan, service, names),
     }
 }
@@ -30,11 +31,10 @@ fn alone(plan: &ResolvedPlan, service: &ResolvedService, names: &mut Names) -> R
         })
         .collect();
     http.push(HttpRoute { matches: Vec::new(), name: DEFAULT_RULE.to_owned(), route: [to(service, &service.host)] });
-    let stable = plan.filter.istio.has(Capability::StableApis);
     Resource::new(
         &service.location,
         &KubernetesResource {
-            api_version: if stable { "networking.istio.io/v1" } else { "networking.istio.io/v1beta1" },
+            api_version: api_version(plan),
             kind: "VirtualService",
             metadata: metadata(plan, &service.namespace, names.service(service)),
             spec: Spec { gateways: gateways(service, &[]), hosts: hosts(service, &[]), http },
@@ -42,25 +42,10 @@ fn alone(plan: &ResolvedPlan, service: &ResolvedService, names: &mut Names) -> R
     )
 }
 
-/// The user's own resource with a copy for each variant before each route to the service; the rest is unchanged.
-fn weave(plan: &ResolvedPlan, service: &ResolvedService, base: &Value) -> Resource {
+/// The user's own resource with the variants, which takes its place.
+fn in_place(plan: &ResolvedPlan, service: &ResolvedService, base: &Value) -> Resource {
     let mut value = base.clone();
-    let texts = |list: &Value| -> Vec<String> {
-        list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
-    let spec = &mut value["spec"];
-    let own_gateways = texts(&spec["gateways"]);
-    spec["gateways"] = json!(gateways(service, &own_gateways));
-    spec["hosts"] = json!(hosts(service, &texts(&spec["hosts"])));
-    let routes = spec["http"].as_array_mut().map(std::mem::take).unwrap_or_default();
-    let mut http = Vec::new();
-    for route in routes {
-        if goes_to(&route, service) {
-            http.extend(service.variants.iter().map(|variant| copy(&route, service, variant)));
-        }
-        http.push(route);
-    }
-    spec["http"] = Value::Array(http);
+    weave(&mut value["spec"], service);
     let metadata = &mut value["metadata"];
     metadata["namespace"] = json!(service.namespace);
     for (key, label) in labels(plan) {
@@ -73,6 +58,45 @@ fn weave(plan: &ResolvedPlan, service: &ResolvedService, base: &Value) -> Resour
         origin: service.location.clone(),
         value,
     }
+}
+
+/// A resource of its own with the routes of a live one. Labels and annotations, by which other programs know the objects that
+/// are theirs, stay behind; only the label of the revision of Istio decides who follows the resource.
+fn beside(plan: &ResolvedPlan, service: &ResolvedService, live: &Value, names: &mut Names) -> Resource {
+    let mut spec = live["spec"].clone();
+    weave(&mut spec, service);
+    // The live object is exported to where no proxy follows it.
+    spec.as_object_mut().map(|spec| spec.remove("exportTo"));
+    let mut metadata = metadata(plan, &service.namespace, names.service(service));
+    if let Some(revision) = live["metadata"]["labels"][REVISION_LABEL].as_str() {
+        metadata.labels.get_or_insert_default().insert(REVISION_LABEL.to_owned(), revision.to_owned());
+    }
+    let resource = KubernetesResource { api_version: api_version(plan), kind: "VirtualService", metadata, spec };
+    Resource::new(&service.location, &resource)
+}
+
+fn api_version(plan: &ResolvedPlan) -> &'static str {
+    let stable = plan.filter.istio.has(Capability::StableApis);
+    if stable { "networking.istio.io/v1" } else { "networking.istio.io/v1beta1" }
+}
+
+/// Adds a copy for each variant before each route to the service; the rest is unchanged.
+fn weave(spec: &mut Value, service: &ResolvedService) {
+    let texts = |list: &Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let own_gateways = texts(&spec["gateways"]);
+    spec["gateways"] = json!(gateways(service, &own_gateways));
+    spec["hosts"] = json!(hosts(service, &texts(&spec["hosts"])));
+    let routes = spec["http"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let mut http = Vec::new();
+    for route in routes {
+        if goes_to(&route, service) {
+            http.extend(service.variants.iter().map(|variant| copy(&route, service, variant)));
+        }
+        http.push(route);
+    }
+    spec["http"] = Value::Array(http);
 }
 
 /// The same route for one variant: the header added to each match, the variant as the only destination.
@@ -173,3 +197,5 @@ struct Port {
 
 /// Differs from every variant's: those begin with `routing-claims-`.
 const DEFAULT_RULE: &str = "default";
+/// Label of a resource that only one revision of Istio follows (read: `ObjectInRevision` in `pkg/config/model.go` of Istio).
+const REVISION_LABEL: &str = "istio.io/rev";
