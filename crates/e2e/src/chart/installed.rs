@@ -68,7 +68,8 @@ async fn state(cluster: &Cluster, objects: &[Value]) -> Result<(Value, bool)> {
 /// The API server's pod security takes the Deployment's pods, and none with a weaker setting.
 async fn pods_are_secure(cluster: &Cluster, deployment: &Value) -> Result<()> {
     let template = &deployment["spec"]["template"];
-    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
+    let mut pod =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
     pod["metadata"]["name"] = "controller".into();
     pod["metadata"]["namespace"] = NAMESPACE.into();
     let refusal = cluster.refusal(&pod).await?;

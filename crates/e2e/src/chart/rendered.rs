@@ -45,8 +45,7 @@ pub(super) async fn same(helms: &[Helm; 2], kubectl: &Kubectl, update: bool) -> 
     others.retain(|one| one["kind"] != "Kustomization");
     wanted.extend(by_id(others));
     let found = by_id(kubectl.kustomize(&folder).await?);
-    let differ: Vec<_> =
-        wanted.keys().chain(found.keys()).filter(|id| wanted.get(*id) != found.get(*id)).collect();
+    let differ: Vec<_> = wanted.keys().chain(found.keys()).filter(|id| wanted.get(*id) != found.get(*id)).collect();
     ensure!(
         differ.is_empty(),
         "deploy/kustomize differs from the chart in {differ:?}; run `cargo xtask e2e --scenario chart --update`"
@@ -95,8 +94,7 @@ pub(super) async fn settings_take_effect(helm: &Helm, cluster: &Cluster) -> Resu
 pub(super) async fn alerts(world: &World, helm: &Helm, dir: &Path) -> Result<usize> {
     let objects = helm.template(&["--set", "monitoring.prometheusRule.enabled=true"]).await?;
     let rules = &of_kind(&objects, "PrometheusRule")?["spec"];
-    let prometheus =
-        Prometheus::start(&world.prometheus, world.net.addr(PROMETHEUS, 9090), &[], rules, dir).await?;
+    let prometheus = Prometheus::start(&world.prometheus, world.net.addr(PROMETHEUS, 9090), &[], rules, dir).await?;
     until("the alert", std::time::Duration::from_secs(20), async || {
         let found = prometheus.query(r#"ALERTS{alertname="RoutingClaimsControllerMissing"}"#).await?;
         Ok(Readiness::of(found.len() == 1, || format!("found {found:?}")))
@@ -116,7 +114,9 @@ fn leaves(values: &Value) -> Vec<String> {
     match values.as_object() {
         Some(entries) if !entries.is_empty() => {
             let below = entries.iter().flat_map(|(key, value)| {
-                leaves(value).into_iter().map(move |path| if path.is_empty() { key.clone() } else { format!("{key}.{path}") })
+                leaves(value)
+                    .into_iter()
+                    .map(move |path| if path.is_empty() { key.clone() } else { format!("{key}.{path}") })
             });
             below.collect()
         }
@@ -163,7 +163,10 @@ const SETTINGS: [(&str, &str); 26] = [
     ("priorityClassName", r#""system-cluster-critical""#),
     ("podDisruptionBudget.enabled", "false"),
     ("networkPolicy.enabled", "false"),
-    ("networkPolicy.metricsFrom", r#"[{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]"#),
+    (
+        "networkPolicy.metricsFrom",
+        r#"[{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]"#,
+    ),
     ("networkPolicy.apiServer", r#"[{"ipBlock": {"cidr": "10.0.0.1/32"}}]"#),
     ("networkPolicy.apiServerPorts", "[16443]"),
     ("monitoring.serviceMonitor", r#"{"enabled": true, "interval": "30s", "labels": {"release": "prometheus"}}"#),
