@@ -2,6 +2,7 @@
 
 mod chart;
 mod column;
+mod controller;
 mod distribution;
 mod lints;
 mod record;
@@ -25,7 +26,7 @@ use testbed::EnvoyBinary;
 
 use column::Column;
 use lints::Which;
-use scenarios::{SCENARIOS, Scenario};
+use scenarios::{Running, SCENARIOS, Scenario};
 use scene::Scene;
 use world::{Proxies, World};
 
@@ -58,6 +59,9 @@ struct Args {
     /// Write deploy/kustomize from the chart instead of comparing them, in the scenario `chart`.
     #[arg(long)]
     update: bool,
+    /// Also what takes minutes of the controller's scenarios: outages of a minute, a killed leader, a clock that jumps.
+    #[arg(long)]
+    long: bool,
     /// Only find or build the programs, and print their paths.
     #[arg(long)]
     tools: bool,
@@ -112,8 +116,11 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         Column::all(args.istio).into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
     let alone = |name: &str| args.column.is_empty() && name.contains(&args.scenario);
+    let controllers = if args.column.is_empty() { controller::parts(&args.scenario, args.long) } else { Vec::new() };
     ensure!(
-        !columns.is_empty() && (!rows.is_empty() || [TRUTH, LINTS, README, CHART, DISTRIBUTION].into_iter().any(alone)),
+        !controllers.is_empty()
+            || !columns.is_empty()
+                && (!rows.is_empty() || [TRUTH, LINTS, README, CHART, DISTRIBUTION].into_iter().any(alone)),
         "no column or scenario has a name that contains the given text"
     );
     let begin = Instant::now();
@@ -165,6 +172,14 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         results.extend(run_all(&mut world, &columns, &rows, &dir).await?);
         explained += world.explained;
         under_load += world.under_load;
+    }
+    if !controllers.is_empty() {
+        let dir = dir.join("controller");
+        fs::create_dir_all(&dir)?;
+        let world = World::start(tools, envoy, dist, Proxies::Bare, &dir).await?;
+        println!("the controller");
+        let report = async |name: &str, part: Running<'_>| others.push(shown(name, part).await);
+        under_load += controller::run(world, &controllers, args.long, &dir.join("stage"), report).await?;
     }
     if !results.is_empty() {
         println!("\n{}\n", table(&columns, &rows, &results));
@@ -264,6 +279,7 @@ Examples:
   cargo xtask e2e --column WasmPlugin --scenario talk
   cargo xtask e2e --column agents                  the scenarios with Istio's own agents, a registry and mutual TLS
   cargo xtask e2e --scenario distribution          what each failStrategy does when a module is pulled
+  cargo xtask e2e --scenario controller            the controller, with faults around it
   cargo xtask e2e --scenario README                what README.md says to type, with a real kubectl
   cargo xtask e2e --scenario chart                 the chart with Helm 3 and 4, and the kustomize base
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000

@@ -359,7 +359,7 @@ pub(crate) fn bearer_of(payload: &str) -> String {
 }
 
 /// The plan that a column starts with, and its variant files.
-fn plan(world: &World, column: Column, dir: &Path) -> (Value, BTreeMap<String, Value>) {
+pub(crate) fn plan(world: &World, column: Column, dir: &Path) -> (Value, BTreeMap<String, Value>) {
     let mut filter = json!({
         "engine": column.engine,
         "resource": column.filter,
