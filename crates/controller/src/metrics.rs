@@ -8,10 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{
-    objects::VariantPhase,
-    observed::ObjectName,
-};
+use crate::{objects::VariantPhase, observed::ObjectName};
 
 /// The metrics, and the registry that they are in. Clones are the same metrics.
 #[derive(Debug, Clone)]

@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     kinds::WRITTEN,
     objects::VariantPhase,
-    observed::{ObjectName, Observed, OWNER_LABEL},
+    observed::{OWNER_LABEL, ObjectName, Observed},
 };
 use candidates::{Assignment, assign};
 use judge::{Judged, judge};
@@ -144,7 +144,8 @@ pub fn reconcile(observed: &Observed, last_valid: &BTreeMap<ObjectName, ValidPla
     let mut wake_at = None;
     for (name, (valid, faults)) in &in_force {
         let candidates = of_plans.remove(name).unwrap_or_default();
-        let Judged { mut resources, variants, warnings, wake_at: end } = judge(valid, name, candidates, &readiness, now);
+        let Judged { mut resources, variants, warnings, wake_at: end } =
+            judge(valid, name, candidates, &readiness, now);
         wake_at = wake_at.into_iter().chain(end).min();
         for resource in &mut resources {
             own(resource, name);
@@ -157,7 +158,11 @@ pub fn reconcile(observed: &Observed, last_valid: &BTreeMap<ObjectName, ValidPla
 }
 
 /// Today's state of a plan, if it is valid.
-fn today(name: &ObjectName, spec: Result<&Arc<PlanSpec>, &String>, observed: &Observed) -> Result<ValidPlan, Vec<String>> {
+fn today(
+    name: &ObjectName,
+    spec: Result<&Arc<PlanSpec>, &String>,
+    observed: &Observed,
+) -> Result<ValidPlan, Vec<String>> {
     let spec = spec.map_err(|fault| vec![fault.clone()])?;
     let bases = bases(spec, observed);
     let plan = without_variants(name, spec);
@@ -226,7 +231,8 @@ fn own(resource: &mut Resource, plan: &ObjectName) {
 /// The plans that owned objects name, but that do not exist: their objects are no longer wanted.
 #[must_use]
 pub fn deleted_plans(observed: &Observed) -> BTreeSet<ObjectName> {
-    let owners = observed.resources.values().flat_map(|objects| objects.iter().filter_map(|(_, object)| object.plan.as_ref()));
+    let owners =
+        observed.resources.values().flat_map(|objects| objects.iter().filter_map(|(_, object)| object.plan.as_ref()));
     owners.filter(|plan| observed.plans.get(plan).is_none()).cloned().collect()
 }
 

@@ -333,7 +333,13 @@ impl Controller {
     }
 }
 
-async fn patch_status(client: &Client, shared: &Shared, kind: Kind, name: &ObjectName, status: &impl Serialize) -> bool {
+async fn patch_status(
+    client: &Client,
+    shared: &Shared,
+    kind: Kind,
+    name: &ObjectName,
+    status: &impl Serialize,
+) -> bool {
     let Some(resource) = shared.served(kind) else { return false };
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name.namespace, &resource);
     let patch = json!({"apiVersion": resource.api_version, "kind": resource.kind, "status": status});

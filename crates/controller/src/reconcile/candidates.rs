@@ -119,7 +119,8 @@ fn inline(spec: &PlanSpec) -> Vec<Candidate> {
     let services = spec.services.iter().enumerate();
     let variants = services.flat_map(|(index, service)| {
         service.variants.iter().enumerate().map(move |(number, variant)| {
-            let path = FieldPath::default().field("spec").field("services").index(index).field("variants").index(number);
+            let path =
+                FieldPath::default().field("spec").field("services").index(index).field("variants").index(number);
             let (expires_at, refusal) = timestamp(variant.expires_at.as_deref(), &path.clone().field("expiresAt"));
             Candidate {
                 service: service.name.clone(),
@@ -149,8 +150,7 @@ struct Claimant<'o> {
 fn claimants(observed: &Observed) -> impl Iterator<Item = Claimant<'_>> {
     let variants = observed.variants.iter().filter_map(|(name, variant)| of_variant(name, variant));
     let services = observed.services.iter();
-    let services =
-        services.filter_map(|(name, service)| Some(of_service(name, service, service.claim.as_deref()?)));
+    let services = services.filter_map(|(name, service)| Some(of_service(name, service, service.claim.as_deref()?)));
     variants.chain(services)
 }
 
@@ -177,9 +177,11 @@ fn of_variant<'o>(name: &'o ObjectName, variant: &'o Variant) -> Option<Claimant
 fn of_service<'o>(name: &'o ObjectName, service: &'o Service, claim: &'o ServiceClaim) -> Claimant<'o> {
     let (expires_at, mut refusal) = end_of(service, claim);
     if claim.variant.is_none() {
-        refusal = Some(format!("the Service has the label `{}`, but not `{VARIANT_LABEL}`", crate::observed::SERVICE_LABEL));
+        refusal =
+            Some(format!("the Service has the label `{}`, but not `{VARIANT_LABEL}`", crate::observed::SERVICE_LABEL));
     } else if service.is_external_name {
-        refusal = Some("spec.type: expected a Service with endpoints, found `ExternalName`, which names another host".into());
+        refusal =
+            Some("spec.type: expected a Service with endpoints, found `ExternalName`, which names another host".into());
     }
     let candidate = Candidate {
         service: claim.service.clone(),
