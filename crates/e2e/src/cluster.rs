@@ -51,6 +51,12 @@ impl Cluster {
         Ok(Self { client: Client::try_from(config)?, applied: Arc::default() })
     }
 
+    /// The connection itself, for what this type does not do.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     pub(crate) async fn is_ready(&self) -> bool {
         self.client.apiserver_version().await.is_ok()
     }
