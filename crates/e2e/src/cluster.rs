@@ -51,8 +51,12 @@ impl Cluster {
         Ok(Self { client: Client::try_from(config)?, applied: Arc::default() })
     }
 
+    /// Whether it serves, and knows all roles.
     pub(crate) async fn is_ready(&self) -> bool {
-        self.client.apiserver_version().await.is_ok()
+        match Request::get("/readyz").body(Vec::new()) {
+            Ok(request) => self.client.request_text(request).await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// Applies the resource definitions of a file or a folder, and waits until the API serves them.

@@ -111,7 +111,7 @@ async fn rendered(stage: &Stage, folder: &Path, plan: &Value) -> Result<BTreeMap
         copy(&folder.join(name), &dir.join(name))?;
     }
     fs::write(dir.join("plan.yaml"), plan.to_string())?;
-    let mut command = Command::new(stage.world.dist.join("manifest-gen"));
+    let mut command = Command::new(fs::canonicalize(stage.world.dist.join("manifest-gen"))?);
     command.args(["render", "-f", "plan.yaml"]).current_dir(&dir);
     if dir.join("variants").is_dir() {
         command.args(["-f", "variants"]);
