@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::Cluster;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     life::{WITH, WITHOUT, pull_request},
