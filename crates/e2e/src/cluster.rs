@@ -125,6 +125,24 @@ impl Cluster {
         }
     }
 
+    /// What the API makes of a resource: with its defaults. Nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// If the API server refuses it, or does not answer.
+    pub async fn with_defaults(&self, resource: &Value) -> Result<Value> {
+        let name = &resource["metadata"]["name"];
+        let mut other = resource.clone();
+        // Not merged with what has its name.
+        other["metadata"]["name"] = json!("with-defaults");
+        let (api, _) = self.api(&other)?;
+        let applied = api.patch("with-defaults", &by_us().dry_run(), &Patch::Apply(&other)).await;
+        let applied = applied.with_context(|| format!("cannot apply {}", Self::id(resource)))?;
+        let mut applied = serde_json::to_value(applied)?;
+        applied["metadata"]["name"] = name.clone();
+        Ok(applied)
+    }
+
     /// Why the API server refuses a resource of a `kubectl create`, which asks for unknown fields as errors. Nothing changes.
     ///
     /// # Errors

@@ -12,11 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use testbed::client::Http1;
 
-use crate::{
-    Cluster, Net, Readiness,
-    tools::Tools,
-    until,
-};
+use crate::{Cluster, Net, Readiness, tools::Tools, until};
 
 /// A running control plane. Dropping it stops it.
 #[derive(Debug)]
@@ -259,7 +255,11 @@ pub(crate) struct Daemon {
 impl Daemon {
     pub(crate) fn spawn(command: &mut Command, name: &'static str, dir: &Path) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
-        let output = File::options().append(true).create(true).open(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let output = File::options()
+            .append(true)
+            .create(true)
+            .open(&log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)

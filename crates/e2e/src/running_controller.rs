@@ -98,7 +98,8 @@ impl RunningController {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         kill_process(pid.context("the controller has exited")?, Signal::TERM)?;
         let status = tokio::time::timeout(STOP, self.child.wait()).await;
-        let status: ExitStatus = status.with_context(|| format!("still running after {STOP:?}: {}", self.log_tail()))??;
+        let status: ExitStatus =
+            status.with_context(|| format!("still running after {STOP:?}: {}", self.log_tail()))??;
         if !status.success() {
             bail!("the controller exited with {status}:\n{}", self.log_tail());
         }

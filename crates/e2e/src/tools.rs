@@ -188,6 +188,17 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
     })
 }
 
+/// The controller, which this function builds. Without optimization: the program that ships takes minutes to compile.
+///
+/// # Errors
+///
+/// If it does not compile.
+pub async fn controller() -> Result<PathBuf> {
+    let mut build = testbed::cargo(&["build", "--quiet", "--package", "controller"]);
+    ensure!(Group::spawn(&mut build)?.wait().await?.success(), "the controller does not compile (see above)");
+    Ok(testbed::target_dir().join("debug/routing-claims-controller"))
+}
+
 /// A program, and how to find it.
 #[derive(Clone, Copy)]
 struct Program<'a> {

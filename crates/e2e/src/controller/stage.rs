@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use controller::{definitions, rbac};
 use e2e::{
     AUDITED, Audit, Cluster, Forwarder, Load, Program, Readiness, RunningController, SERVICE_ACCOUNT, Steady, Tally,
-    load::Allowed, until,
+    load::Allowed, tools, until,
 };
 use serde_json::{Value, json};
 use testbed::client::Http1;
@@ -52,7 +52,7 @@ impl Stage {
         let (net, plane) = (world.net, &world.plane);
         let way = Forwarder::start(net.addr(WAY, 6443), plane.api()).await?;
         let program = Program {
-            path: fs::canonicalize(&world.dist)?.join("routing-claims-controller"),
+            path: tools::controller().await?,
             api: way.addr,
             arguments: Vec::new(),
             environment: Vec::new(),
