@@ -181,6 +181,6 @@ fn count(number: usize) -> u32 {
 }
 
 /// The variants that a plan's status lists: an object of the API has at most 1.5 MB.
-const MAX_LISTED: usize = 256;
+pub(crate) const MAX_LISTED: usize = 256;
 const MAX_MESSAGES: usize = 10;
 const MAX_MESSAGE_CHARS: usize = 8_192;
