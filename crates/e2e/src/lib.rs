@@ -21,7 +21,7 @@ mod registry;
 mod wait;
 
 pub use agent::{Agent, AgentProgram};
-pub use cluster::Cluster;
+pub use cluster::{Apply, Cluster};
 pub use control_plane::{ACCESS_LOG_PROVIDER, ControlPlane};
 pub use load::{Load, Phase, Steady, Tally};
 pub use net::Net;

@@ -1,6 +1,7 @@
 //! `cargo xtask e2e`: runs what `manifest-gen` renders on a real Istio control plane with real Envoys.
 
 mod column;
+mod definitions;
 mod distribution;
 mod lints;
 mod record;
@@ -109,14 +110,14 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
     let alone = |name: &str| args.column.is_empty() && name.contains(&args.scenario);
     ensure!(
-        !columns.is_empty() && (!rows.is_empty() || [TRUTH, LINTS, README, DISTRIBUTION].into_iter().any(alone)),
+        !columns.is_empty() && (!rows.is_empty() || [TRUTH, LINTS, README, DEFINITIONS, DISTRIBUTION].into_iter().any(alone)),
         "no column or scenario has a name that contains the given text"
     );
     let begin = Instant::now();
     let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
     let (mut results, mut others, mut explained, mut under_load) = (Vec::new(), Vec::new(), 0, 0);
     for (proxies, folder, scenarios_alone) in
-        [(Proxies::Bare, "bare", &[TRUTH, LINTS, README][..]), (Proxies::Agents, "agents", &[DISTRIBUTION])]
+        [(Proxies::Bare, "bare", &[DEFINITIONS, TRUTH, LINTS, README][..]), (Proxies::Agents, "agents", &[DISTRIBUTION])]
     {
         let of_mesh = |column: &&Column| column.proxies == proxies && !rows.is_empty();
         let columns: Vec<_> = columns.iter().filter(of_mesh).copied().collect();
@@ -139,6 +140,10 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
                 LINTS => {
                     println!("fixtures of the lints");
                     shown(name, lints::run(&world, which, dir.join("lints"))).await
+                }
+                DEFINITIONS => {
+                    println!("the definitions of plans and variants");
+                    shown(name, definitions::run(&world.cluster)).await
                 }
                 README => {
                     println!("README.md");
@@ -244,6 +249,8 @@ const TRUTH: &str = "explain is true";
 const LINTS: &str = "every lint is proven";
 /// The scenario of the commands in README.md.
 const README: &str = "README";
+/// The scenario of the definitions of plans and variants, which needs only the API server.
+const DEFINITIONS: &str = "definitions";
 /// The scenario of modules from a registry, which has sidecars of its own.
 const DISTRIBUTION: &str = "distribution";
 
@@ -254,6 +261,7 @@ Examples:
   cargo xtask e2e --column WasmPlugin --scenario talk
   cargo xtask e2e --column agents                  the scenarios with Istio's own agents, a registry and mutual TLS
   cargo xtask e2e --scenario distribution          what each failStrategy does when a module is pulled
+  cargo xtask e2e --scenario definitions           what the API server refuses of plans and variants
   cargo xtask e2e --scenario README                what README.md says to type, with a real kubectl
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000
   cargo xtask e2e --scenario 'every lint is proven' --lint ''
