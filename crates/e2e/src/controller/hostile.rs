@@ -25,7 +25,8 @@ pub(super) async fn one_of_each(stage: &mut Stage) -> Result<String> {
         stage.apply(object).await?;
     }
     let longest = "v".repeat(63);
-    let allowed = [service(PREVIEW, "allowed", "microservice-A", "PR-4"), service(PREVIEW, "long", "microservice-A", &longest)];
+    let allowed =
+        [service(PREVIEW, "allowed", "microservice-A", "PR-4"), service(PREVIEW, "long", "microservice-A", &longest)];
     for object in &allowed {
         stage.apply(object).await?;
     }
@@ -172,4 +173,5 @@ const PREVIEW: &str = "preview-1";
 const LIMIT: usize = 500;
 /// The most variants in a status.
 const LISTED: usize = 256;
-const LONG: &str = "1111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111s";
+const LONG: &str =
+    "1111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111s";
