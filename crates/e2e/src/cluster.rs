@@ -222,6 +222,18 @@ impl Cluster {
         }
     }
 
+    /// Deletes all resources of a kind in a namespace, without waiting until they are gone.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer, or refuses.
+    pub async fn delete_all(&self, api_version: &str, kind: &str, namespace: &str) -> Result<()> {
+        let any = json!({"apiVersion": api_version, "kind": kind, "metadata": {"namespace": namespace, "name": "any"}});
+        let (api, _) = self.api(&any)?;
+        let deleted = api.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
+        deleted.map(drop).with_context(|| format!("cannot delete each {kind} of {namespace}"))
+    }
+
     /// Deletes the resource that was applied under that name (`Kind namespace/name`), and waits until it is gone.
     ///
     /// # Errors

@@ -123,14 +123,17 @@ pub(super) async fn watches_expire(stage: &mut Stage) -> Result<String> {
     tokio::time::sleep(Duration::from_secs(if stage.long { 60 } else { 0 })).await;
     stage.world.plane.start_kube_apiserver().await?;
     let begin = stage.audit.now()?;
+    let opened = Instant::now();
     stage.way.open();
     stage.until_routed("a", WITHOUT).await?;
+    let took = opened.elapsed();
     stage.quiet().await?;
     let lists = stage.audit.since(begin)?.iter().filter(|entry| entry.call.verb == "list").count();
     ensure!(lists > 0, "the watches were resumed, so this proves nothing");
     stage.world.settle().await?;
     let sent = stage.unload(steady).await?;
-    Ok(format!("{lists} lists after the restart; {sent} requests, 0 failed, 0 misrouted"))
+    let took = took.as_secs_f32();
+    Ok(format!("settled {took:.1} s after the restart, with {lists} lists; {sent} requests, 0 failed, 0 misrouted"))
 }
 
 /// An admission policy refuses what the controller writes. It says so, does not hurry, and goes on when it may.
