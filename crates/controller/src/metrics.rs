@@ -92,7 +92,7 @@ impl Metrics {
         self.leader.set(i64::from(is_leader));
     }
 
-    /// All metrics in the OpenMetrics text format.
+    /// All metrics as text, in the format of `OpenMetrics`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string can't fail.

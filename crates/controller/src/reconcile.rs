@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use routing_plan::{
     diagnostic::{Diagnostic, Document},
@@ -224,8 +225,7 @@ fn own(resource: &mut Resource, plan: &ObjectName) {
     let metadata = &mut resource.value["metadata"];
     metadata["labels"][OWNER_LABEL] = json!(plan.namespace);
     let digest = Sha256::digest(resource.value.to_string());
-    let hash: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    resource.value["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(hash);
+    resource.value["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(URL_SAFE_NO_PAD.encode(&digest[..HASH_BYTES]));
 }
 
 /// The plans that owned objects name, but that do not exist: their objects are no longer wanted.
@@ -236,5 +236,7 @@ pub fn deleted_plans(observed: &Observed) -> BTreeSet<ObjectName> {
     owners.filter(|plan| observed.plans.get(plan).is_none()).cloned().collect()
 }
 
+/// Bytes of the hash: enough to tell apart what one plan has been.
+const HASH_BYTES: usize = 16;
 /// Annotation of what the controller writes, with the hash of what it has applied.
 pub const APPLIED_ANNOTATION: &str = "routing-claims.dev/applied";

@@ -74,7 +74,7 @@ pub(crate) fn routing_variants<'r>(
         .collect()
 }
 
-/// Problems first, those of namespaces without permission last among them: their authors could hide others otherwise.
+/// Problems first; those of namespaces without permission at the end, because their authors could hide all others otherwise.
 fn order(state: &VariantState) -> u8 {
     match (has_problem(state), state.is_allowed) {
         (true, true) => 0,

@@ -51,8 +51,12 @@ impl Cluster {
         Ok(Self { client: Client::try_from(config)?, applied: Arc::default() })
     }
 
+    /// Whether it serves, and knows all roles.
     pub(crate) async fn is_ready(&self) -> bool {
-        self.client.apiserver_version().await.is_ok()
+        match Request::get("/readyz").body(Vec::new()) {
+            Ok(request) => self.client.request_text(request).await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// Applies the resource definitions of a file or a folder, and waits until the API serves them.
@@ -119,6 +123,24 @@ impl Cluster {
             Err(kube::Error::Api(status)) => Ok(Err(status.message)),
             Err(error) => Err(error).with_context(|| format!("cannot apply {}", Self::id(resource))),
         }
+    }
+
+    /// What the API makes of a resource: with its defaults. Nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// If the API server refuses it, or does not answer.
+    pub async fn with_defaults(&self, resource: &Value) -> Result<Value> {
+        let name = &resource["metadata"]["name"];
+        let mut other = resource.clone();
+        // Not merged with what has its name.
+        other["metadata"]["name"] = json!("with-defaults");
+        let (api, _) = self.api(&other)?;
+        let applied = api.patch("with-defaults", &by_us().dry_run(), &Patch::Apply(&other)).await;
+        let applied = applied.with_context(|| format!("cannot apply {}", Self::id(resource)))?;
+        let mut applied = serde_json::to_value(applied)?;
+        applied["metadata"]["name"] = name.clone();
+        Ok(applied)
     }
 
     /// Why the API server refuses a resource of a `kubectl create`, which asks for unknown fields as errors. Nothing changes.

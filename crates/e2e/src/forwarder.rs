@@ -62,9 +62,15 @@ impl Forwarder {
         self.way.send_replace(Way::Shut);
     }
 
-    /// Forwards new connections again.
+    /// Forwards new connections again, if it was shut.
     pub fn open(&self) {
-        self.way.send_replace(Way::Open(0));
+        self.way.send_if_modified(|way| {
+            let was_shut = *way == Way::Shut;
+            if was_shut {
+                *way = Way::Open(0);
+            }
+            was_shut
+        });
     }
 }
 

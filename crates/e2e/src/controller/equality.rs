@@ -1,4 +1,5 @@
-//! What the controller writes is what `manifest-gen render` writes, but for the marks of ownership.
+//! What the controller writes is what `manifest-gen render` writes, but for the marks of ownership. Both are compared as the API
+//! has them, byte for byte.
 
 use std::{
     collections::BTreeMap,
@@ -111,7 +112,7 @@ async fn rendered(stage: &Stage, folder: &Path, plan: &Value) -> Result<BTreeMap
         copy(&folder.join(name), &dir.join(name))?;
     }
     fs::write(dir.join("plan.yaml"), plan.to_string())?;
-    let mut command = Command::new(stage.world.dist.join("manifest-gen"));
+    let mut command = Command::new(fs::canonicalize(stage.world.dist.join("manifest-gen"))?);
     command.args(["render", "-f", "plan.yaml"]).current_dir(&dir);
     if dir.join("variants").is_dir() {
         command.args(["-f", "variants"]);
@@ -126,6 +127,7 @@ async fn rendered(stage: &Stage, folder: &Path, plan: &Value) -> Result<BTreeMap
         if object["kind"] == "VirtualService" && object["metadata"]["name"] == B {
             object["metadata"]["name"] = json!(format!("routing-claims-{B}"));
         }
+        let object = stage.cluster().with_defaults(&object).await?;
         rendered.insert(Cluster::id(&object), serde_json::to_string_pretty(&authored(object))?);
     }
     Ok(rendered)
@@ -190,7 +192,7 @@ fn further() -> Vec<Named> {
         "spec": {
             "policy": {"reportHeader": "x-routing-report"},
             "filter": {"engine": "lua", "resource": "TrafficExtension", "istioVersion": "1.30"},
-            "telemetry": {"accessLog": {"provider": "routing-report"}},
+            "telemetry": {"accessLogProvider": "routing-report"},
             "services": [{"name": "microservice-A", "namespace": A, "port": 80, "variants": [{"name": "PR-1"}]}],
         },
     });

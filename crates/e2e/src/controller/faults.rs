@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::{
     life::{WITH, WITHOUT, pull_request},
-    plans::condition,
     stage::{PATIENCE, Stage, routes_of},
 };
 
@@ -148,7 +147,7 @@ pub(super) async fn refused(stage: &mut Stage) -> Result<String> {
     stage.apply(&service).await?;
     stage.apply(&instance).await?;
     stage.until_told(&plan, REFUSAL).await?;
-    ensure!(condition(&stage.live_plan().await?, "Applied") == "False", "the plan counts as applied");
+    stage.until_condition("Applied", "False").await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let tries = stage.audit.since(begin)?.iter().filter(|entry| entry.call.resource == "virtualservices").count();
     ensure!((1..=10).contains(&tries), "{tries} tries within about 2 s");
@@ -158,11 +157,7 @@ pub(super) async fn refused(stage: &mut Stage) -> Result<String> {
     let begin = Instant::now();
     stage.until_routed("a", WITH).await?;
     let took = begin.elapsed();
-    until("the plan to be applied", PATIENCE, async || {
-        let plan = stage.live_plan().await?;
-        Ok(Readiness::of(condition(&plan, "Applied") == "True", || plan["status"].to_string()))
-    })
-    .await?;
+    stage.until_condition("Applied", "True").await?;
     Ok(format!("{tries} tries within about 2 s; written {:.1} s after it may", took.as_secs_f32()))
 }
 
@@ -223,11 +218,7 @@ pub(super) async fn older_definitions(stage: &mut Stage) -> Result<String> {
 
     define(stage, |_| ()).await?;
     stage.cluster().apply(&stage.plan.clone()).await?;
-    until("the status", PATIENCE, async || {
-        let plan = stage.live_plan().await?;
-        Ok(Readiness::of(condition(&plan, "Accepted") == "True", || plan["status"].to_string()))
-    })
-    .await?;
+    stage.until_condition("Accepted", "True").await?;
     let sent = stage.unload(steady).await?;
     Ok(format!("3 definitions; {sent} requests, 0 failed, 0 misrouted"))
 }

@@ -9,7 +9,6 @@ use super::{
     readiness::variant,
     stage::{PATIENCE, Stage, claim, namespace, workload},
 };
-use crate::world::B;
 
 /// Each is refused and told so. What the plan has besides stays byte for byte.
 pub(super) async fn one_of_each(stage: &mut Stage) -> Result<String> {
@@ -108,10 +107,12 @@ fn refused() -> Vec<(Value, &'static str)> {
         service["metadata"]["annotations"][format!("routing-claims.dev/{annotation}")] = json!(text);
         (service, if annotation == "ttl" { "duration" } else { "timestamp" })
     };
-    let of_variant = |name: &str, host: Value| {
+    let of_variant = |name: &str, host: Option<&str>| {
         let mut variant = variant(name);
         variant["metadata"]["namespace"] = json!(PREVIEW);
-        variant["spec"]["host"] = host;
+        if let Some(host) = host {
+            variant["spec"]["host"] = json!(host);
+        }
         variant
     };
     let mut elsewhere = in_preview("external");
@@ -139,10 +140,10 @@ fn refused() -> Vec<(Value, &'static str)> {
         with_time("empty", "ttl", ""),
         with_time("tomorrow", "expires-at", "tomorrow"),
         with_time("no-zone", "expires-at", "2099-01-01T00:00:00"),
-        (of_variant("host-of-b", json!(format!("{B}.{B}.svc.cluster.local"))), "host"),
-        (of_variant("host-elsewhere", json!("elsewhere.example")), "host"),
-        (of_variant("no-host", Value::Null), "host"),
-        (of_variant("short-host", json!("w")), "host"),
+        (of_variant("host-of-b", Some("microservice-b.microservice-b.svc.cluster.local")), "host"),
+        (of_variant("host-elsewhere", Some("elsewhere.example")), "host"),
+        (of_variant("no-host", None), "host"),
+        (of_variant("short-host", Some("w")), "host"),
     ]
 }
 

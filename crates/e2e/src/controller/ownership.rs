@@ -66,7 +66,8 @@ pub(super) async fn stranger(stage: &mut Stage) -> Result<String> {
     ensure!(stage.cluster().get(&strangers).await? == before, "the stranger's object was touched");
     stage.until_routed("a", &["PR-1", "PR-2", "PR-3"]).await?;
 
-    let adoption = json!({"metadata": {"labels": {"routing-claims.dev/plan-namespace": "istio-system"}}});
+    let labels = json!({"routing-claims.dev/plan": "qa", "routing-claims.dev/plan-namespace": "istio-system"});
+    let adoption = json!({"metadata": {"labels": labels}});
     stage.merge(&strangers, &adoption).await?;
     stage.until_routed("other", &["PR-1"]).await.context("adopted")?;
     until("the word about it to go", PATIENCE, async || {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::Cluster;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     life::{WITH, WITHOUT, pull_request},
@@ -18,7 +18,7 @@ pub(super) async fn invalid(stage: &mut Stage) -> Result<String> {
     stage.change_plan(|spec| spec["services"][1]["name"] = json!("MICROSERVICE-A")).await?;
     let plan = stage.plan.clone();
     stage.until_told(&plan, "services[1].name").await?;
-    ensure!(condition(&stage.live_plan().await?, "Accepted") == "False", "the plan is accepted");
+    stage.until_condition("Accepted", "False").await?;
     stage.apply(&service).await?;
     stage.apply(&instance).await?;
     stage.until_routed("a", WITH).await.context("an invalid plan follows readiness")?;
@@ -34,7 +34,7 @@ pub(super) async fn invalid(stage: &mut Stage) -> Result<String> {
 
     stage.cluster().apply(&plan).await?;
     stage.until_routed("a", WITHOUT).await.context("a valid plan again")?;
-    ensure!(condition(&stage.live_plan().await?, "Accepted") == "True", "the plan is not accepted");
+    stage.until_condition("Accepted", "True").await?;
     Ok(format!("{sent} requests, 0 failed, 0 misrouted"))
 }
 
@@ -61,6 +61,7 @@ pub(super) async fn goes(stage: &mut Stage) -> Result<String> {
 
 /// A controller that starts finds what it wrote.
 pub(super) async fn restart(stage: &mut Stage) -> Result<String> {
+    stage.quiet().await?;
     let before = (owned(stage).await?, stage.live_plan().await?["metadata"]["resourceVersion"].clone());
     let running = stage.controller.take().context("the controller runs")?;
     let stopped = running.stop().await?;
@@ -78,6 +79,7 @@ pub(super) async fn restart(stage: &mut Stage) -> Result<String> {
 
 /// Exit code 0 if nothing differs, 1 with the difference.
 pub(super) async fn dry_run(stage: &mut Stage) -> Result<String> {
+    stage.quiet().await?;
     if let Some(running) = stage.controller.take() {
         running.stop().await?;
     }
@@ -94,13 +96,6 @@ pub(super) async fn dry_run(stage: &mut Stage) -> Result<String> {
     let written = entries.iter().find(|entry| !matches!(&*entry.call.verb, "get" | "list" | "watch"));
     ensure!(written.is_none(), "it writes: {written:?}");
     Ok(format!("0 writes, a diff of {} lines", printed.lines().count()))
-}
-
-/// The status of a condition of the plan.
-pub(super) fn condition(plan: &Value, kind: &str) -> String {
-    let conditions = plan["status"]["conditions"].as_array().into_iter().flatten();
-    let of_kind = conditions.filter(|one| one["type"] == kind).map(|one| one["status"].as_str().unwrap_or_default());
-    of_kind.collect()
 }
 
 /// What the controller has written, with the version of each object.
