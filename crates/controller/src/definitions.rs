@@ -46,7 +46,7 @@ fn plan() -> Value {
     definition(
         kinds::PLAN,
         "rplan",
-        schema,
+        &schema,
         &[
             column("Services", "integer", ".status.counts.services"),
             column("Variants", "integer", ".status.counts.variants"),
@@ -68,7 +68,7 @@ fn variant() -> Value {
     definition(
         kinds::VARIANT,
         "rvariant",
-        schema,
+        &schema,
         &[
             column("Service", "string", ".spec.service"),
             column("Variant", "string", ".spec.variant"),
