@@ -77,7 +77,8 @@ pub(crate) fn difference(plan: &ObjectName, wanted: &[Resource], observed: &Obse
             )),
             Some(live) if is_current(&resource.value, &live.value) => {
                 let added = added_field(&live.value, &resource.value, &FieldPath::default());
-                additions.extend(added.map(|path| format!("{id}: somebody added `{path}`, which the plan does not have")));
+                additions
+                    .extend(added.map(|path| format!("{id}: somebody added `{path}`, which the plan does not have")));
             }
             live => changes.apply(&id, resource, live.map(|live| &live.value)),
         }

@@ -54,7 +54,12 @@ impl Drain {
     }
 
     /// The Services to let go: those that no route has had for a while, and those that are no longer variants.
-    pub(crate) fn services_to_release(&mut self, observed: &Observed, reconciled: &Reconciled, now: Instant) -> Vec<Change> {
+    pub(crate) fn services_to_release(
+        &mut self,
+        observed: &Observed,
+        reconciled: &Reconciled,
+        now: Instant,
+    ) -> Vec<Change> {
         let held: BTreeMap<_, _> = observed.services.iter().filter(|(_, service)| service.has_finalizer).collect();
         let uids: HashSet<_> = held.values().map(|service| &service.identity.uid).collect();
         self.gone.retain(|uid, _| uids.contains(uid));
@@ -122,14 +127,15 @@ fn is_routed(service: &ObjectName, observed: &Observed) -> bool {
     let list = |value: &Value, field: &str| value[field].as_array().cloned().unwrap_or_default();
     let of_istio = |rule: &Value| list(rule, "route").iter().any(|to| to["destination"]["host"] == *host);
     let of_gateway_api = |rule: &Value, namespace: &str| {
-        list(rule, "backendRefs").iter().any(|to| {
-            to["name"] == *service.name && to["namespace"].as_str().unwrap_or(namespace) == service.namespace
-        })
+        list(rule, "backendRefs")
+            .iter()
+            .any(|to| to["name"] == *service.name && to["namespace"].as_str().unwrap_or(namespace) == service.namespace)
     };
     let all = observed.resources.values().flat_map(Collection::iter);
     all.filter(|(_, object)| object.plan.is_some()).any(|(name, object)| {
         let spec = &object.value["spec"];
-        list(spec, "http").iter().any(of_istio) || list(spec, "rules").iter().any(|rule| of_gateway_api(rule, &name.namespace))
+        list(spec, "http").iter().any(of_istio)
+            || list(spec, "rules").iter().any(|rule| of_gateway_api(rule, &name.namespace))
     })
 }
 
