@@ -20,7 +20,16 @@ impl Calls {
 
     /// Those that change something, Events included.
     pub(crate) fn writes(&self) -> usize {
-        self.0.iter().filter(|(call, _)| is_write(call)).map(|(_, count)| count).sum()
+        self.count(is_write)
+    }
+
+    /// The others.
+    pub(crate) fn reads(&self) -> usize {
+        self.count(|call| !is_write(call))
+    }
+
+    fn count(&self, of: impl Fn(&Call) -> bool) -> usize {
+        self.0.iter().filter(|(call, _)| of(call)).map(|(_, count)| count).sum()
     }
 }
 

@@ -15,7 +15,7 @@ mod report;
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -53,6 +53,9 @@ struct Args {
     /// Leave out istiod and the sidecar.
     #[arg(long)]
     no_mesh: bool,
+    /// Measure this controller instead of building one, such as that of the commit before a change.
+    #[arg(long, value_name = "PROGRAM")]
+    controller: Option<PathBuf>,
     /// Version of Istio to run.
     #[arg(long, value_enum, default_value_t)]
     istio: Istio,
@@ -60,7 +63,7 @@ struct Args {
 
 fn main() -> ExitCode {
     match testbed::until_signal(run(&Args::parse())) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -68,12 +71,17 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(args: &Args) -> Result<()> {
+async fn run(args: &Args) -> Result<ExitCode> {
     let begin = Instant::now();
     let inventory = Inventory { services: args.services, variants: args.variants };
     ensure!(args.changes / 4 <= inventory.total(), "expected at most 4 changes for each variant");
-    println!("building the controller with --release");
-    let program = tools::optimized_controller().await?;
+    let program = match &args.controller {
+        Some(program) => program.clone(),
+        None => {
+            println!("building the controller with --release");
+            tools::optimized_controller().await?
+        }
+    };
     let tools = tools::locate(args.istio).await?;
     let envoy = testbed::locate(|line| println!("  {line}")).await?;
     let mut dir = tempfile::Builder::new().prefix("routing-claims-scale-").tempdir()?;
@@ -90,13 +98,13 @@ async fn run(args: &Args) -> Result<()> {
     let file = folder.join("controller.md");
     fs::write(&file, report)?;
     println!("written to {} after {:.0} s", file.display(), begin.elapsed().as_secs_f32());
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn measure(
     args: &Args,
     inventory: Inventory,
-    program: std::path::PathBuf,
+    program: PathBuf,
     tools: &tools::Tools,
     envoy: &testbed::EnvoyBinary,
     dir: &Path,

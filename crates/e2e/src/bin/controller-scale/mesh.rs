@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use e2e::{Cluster, ControlPlane, Kind, Net, Proxy, Readiness, Workload, until};
+use e2e::{Cluster, ControlPlane, Kind, Net, Proxy, Workload, until};
 use serde_json::{Value, json};
 use testbed::{EnvoyBinary, client::Http1};
 

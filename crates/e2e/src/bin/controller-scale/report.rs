@@ -79,17 +79,18 @@ impl Results {
         }
         writeln!(out, "\n| API call | first start | restart | {} changes | a change |\n|---|---|---|---|---|", self.changes)?;
         let all = [&self.start.calls, &self.restart.calls, &self.calls];
-        let mut names: Vec<_> = all.iter().flat_map(|calls| calls.0.keys()).collect();
-        names.sort_by_key(|call| (!is_write(call), *call));
+        let mut names: Vec<_> = all.iter().flat_map(|calls| calls.0.keys()).filter(|call| is_write(call)).collect();
+        names.sort();
         names.dedup();
+        let mut row = |name: &str, count: &dyn Fn(&Calls) -> usize| {
+            let [first, again, changes] = all.map(count);
+            let of_change = changes as f64 / self.changes.max(1) as f64;
+            writeln!(out, "| {name} | {first} | {again} | {changes} | {of_change:.2} |")
+        };
         for call in names {
-            let [first, again, changes] = all.map(|calls| calls.0.get(call).copied().unwrap_or_default());
-            writeln!(
-                out,
-                "| {call} | {first} | {again} | {changes} | {:.2} |",
-                changes as f64 / self.changes.max(1) as f64
-            )?;
+            row(&call.to_string(), &|calls| calls.0.get(call).copied().unwrap_or_default())?;
         }
+        row("get, list and watch", &Calls::reads)?;
         if !self.mesh.is_empty() {
             self.write_mesh(out)?;
         }
