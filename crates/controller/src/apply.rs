@@ -1,8 +1,9 @@
 //! Writes the difference between what should be in the cluster and what is there.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -63,7 +64,7 @@ enum Step {
 }
 
 /// Compares what a plan wants with what it owns in the cluster.
-pub(crate) fn difference(plan: &ObjectName, wanted: &[Resource], observed: &Observed) -> Difference {
+pub(crate) fn difference(plan: &ObjectName, wanted: &[Arc<Resource>], observed: &Observed) -> Difference {
     let mut changes = Changes::default();
     let (mut foreign, mut additions) = (Vec::new(), Vec::new());
     let mut kept = BTreeSet::new();
@@ -76,7 +77,10 @@ pub(crate) fn difference(plan: &ObjectName, wanted: &[Resource], observed: &Obse
                 plan.namespace, plan.name
             )),
             Some(live) if is_current(&resource.value, &live.value) => {
-                let added = added_field(&live.value, &resource.value, &FieldPath::default());
+                // Seldom: the path costs more than the question.
+                let is_more = !contains(&resource.value["spec"], &live.value["spec"]);
+                let added =
+                    is_more.then(|| added_field(&live.value, &resource.value, &FieldPath::default())).flatten();
                 additions
                     .extend(added.map(|path| format!("{id}: somebody added `{path}`, which the plan does not have")));
             }
@@ -128,8 +132,8 @@ impl Changes {
 
     fn into_difference(self) -> Difference {
         let Self { old, new, independent, mut values } = self;
-        let of_independent = |one: &Manifest| independent.iter().any(|other| other.id() == one.id());
-        let rest: Vec<_> = old.iter().filter(|one| !of_independent(one)).cloned().collect();
+        let of_independent: HashSet<_> = independent.iter().map(Manifest::id).collect();
+        let rest: Vec<_> = old.iter().filter(|one| !of_independent.contains(&one.id())).cloned().collect();
         let steps = diff(&[], &independent).steps.into_iter().chain(diff(&rest, &new).steps);
         let steps = steps.filter_map(|step| match step.verb {
             "wait" => Some(Step::Wait),

@@ -205,8 +205,8 @@ impl Bench<'_> {
 const SETTLE_SECONDS: u64 = 1;
 const CONTROLLER_PORT: u16 = 18080;
 const PATIENCE: Duration = Duration::from_secs(900);
-const IDLE: Duration = Duration::from_secs(10);
-const AFTERWARDS: Duration = Duration::from_secs(3);
+const IDLE: Duration = Duration::from_secs(5);
+const AFTERWARDS: Duration = Duration::from_secs(2);
 
 const EXAMPLES: &str = "\
 Examples:

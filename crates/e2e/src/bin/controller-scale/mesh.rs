@@ -220,7 +220,7 @@ const TYPES: [(&str, &str, &str); 4] = [
 /// The last byte of the sidecar's address.
 const ADDRESS: u8 = 20;
 /// Pairs of changes.
-const CHANGES: u32 = 3;
+const CHANGES: u32 = 2;
 /// Longer than the controller and istiod collect changes.
 const DEBOUNCE: Duration = Duration::from_millis(1_000);
 const QUIET: Duration = Duration::from_millis(700);
