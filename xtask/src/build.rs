@@ -18,6 +18,8 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest as _, Sha256};
 use testbed::{target_dir, workspace_dir};
 
+use program::{CONTROLLER, MANIFEST_GEN};
+
 /// What to build.
 #[derive(Clone, Copy, clap::Args)]
 pub(crate) struct Args {
@@ -27,13 +29,16 @@ pub(crate) struct Args {
     /// Build only the native module, for each architecture.
     #[arg(long, conflicts_with = "filters")]
     module: bool,
-    /// Build `manifest-gen` also for the other platforms: Linux and macOS on `x86_64` and `aarch64`.
+    /// Also build the controller, which takes minutes.
+    #[arg(long, conflicts_with_all = ["filters", "module"])]
+    controller: bool,
+    /// Build the programs also for the other platforms: Linux on `x86_64` and `aarch64`, and `manifest-gen` for macOS too.
     #[arg(long, conflicts_with_all = ["filters", "module"])]
     all_platforms: bool,
 }
 
 /// Builds the artifacts that ship and returns their paths: the WASM filter, the native Envoy module, the Lua filter with an
-/// example policy, the CLI, a bill of materials for each artifact that has dependencies, and the checksums. The same sources
+/// example policy, the CLI and the controller, a bill of materials for each artifact that has dependencies, and the checksums. The same sources
 /// always give the same bytes.
 pub(crate) async fn run(args: Args) -> Result<Vec<PathBuf>> {
     let target = target_dir();
@@ -55,8 +60,12 @@ pub(crate) async fn run(args: Args) -> Result<Vec<PathBuf>> {
         shipped.extend([sbom::write(&wasm, "wasm-filter", Some(WASM_TARGET))?, wasm, lua]);
     }
     if !args.filters && !args.module {
-        for (file, target) in program::ship_all(&dist, args.all_platforms).await? {
-            shipped.extend([sbom::write(&file, "manifest-gen", Some(&target))?, file]);
+        for (program, is_wanted) in [(&MANIFEST_GEN, true), (&CONTROLLER, args.controller)] {
+            program.remove(&dist)?;
+            let built = if is_wanted { program.ship_all(&dist, args.all_platforms).await? } else { Vec::new() };
+            for (file, target) in built {
+                shipped.extend([sbom::write(&file, program.package, Some(&target))?, file]);
+            }
         }
     }
     shipped.sort();

@@ -106,7 +106,7 @@ const BENCH: Program = Program {
 
 const PACKAGE: Program = Program {
     cargo: &["--package", "package", "--features", "cli"],
-    build: Some(&[]),
+    build: Some(&["--controller"]),
     unless: &["-h", "--help"],
     shared: &["--all-platforms"],
 };
@@ -126,6 +126,7 @@ Examples:
   cargo xtask e2e --tools         only build those programs, once
   cargo xtask hostile             send 100,000 hostile requests to each engine
   cargo xtask build               build the filters and manifest-gen into target/dist
+  cargo xtask build --controller  build the controller too
   cargo xtask build --module      build only the native Envoy module, for each architecture
   cargo xtask package             pack OCI images and archives into target/dist
   cargo xtask bench core          time decisions of the core and other ways to read a token

@@ -306,7 +306,8 @@ impl Applier {
                     warn!(verb, object = %id, %error, "failed");
                     let attempts = self.failed.get(id).map_or(0, |failure| failure.attempts);
                     let pause = FIRST_RETRY * 2u32.saturating_pow(attempts.min(MAX_DOUBLINGS));
-                    let failure = Failure { message: message.clone(), attempts: attempts + 1, next: Instant::now() + pause };
+                    let failure =
+                        Failure { message: message.clone(), attempts: attempts + 1, next: Instant::now() + pause };
                     self.failed.insert(id.clone(), failure);
                     applied.failures.push(message);
                 }

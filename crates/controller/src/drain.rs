@@ -42,7 +42,7 @@ impl Drain {
     }
 
     /// The Services to hold, before their routes are written.
-    pub(crate) fn to_hold(&self, observed: &Observed, reconciled: &Reconciled) -> Vec<Change> {
+    pub(crate) fn services_to_hold(&self, observed: &Observed, reconciled: &Reconciled) -> Vec<Change> {
         if self.delay.is_zero() {
             return Vec::new();
         }
@@ -53,7 +53,7 @@ impl Drain {
     }
 
     /// The Services to let go, once everything is written. A Service whose plan could not be written stays.
-    pub(crate) fn to_release(
+    pub(crate) fn services_to_release(
         &mut self,
         observed: &Observed,
         reconciled: &Reconciled,

@@ -64,14 +64,15 @@ impl Events {
     pub(crate) async fn publish(&mut self, reconciled: &Reconciled, references: &References) {
         let mut news = Vec::new();
         let mut told = HashMap::with_capacity(self.told.len());
-        let of_plans = reconciled.plans.iter().flat_map(|(name, outcome)| {
-            outcome.variants.iter().map(move |state| (Some(name), state))
-        });
+        let of_plans = reconciled
+            .plans
+            .iter()
+            .flat_map(|(name, outcome)| outcome.variants.iter().map(move |state| (Some(name), state)));
         for (plan, state) in of_plans.chain(reconciled.strays.iter().map(|state| (None, state))) {
-            let subject: Subject =
-                (plan.cloned(), state.service.clone(), state.variant.clone(), state.source.clone());
+            let subject: Subject = (plan.cloned(), state.service.clone(), state.variant.clone(), state.source.clone());
             let now = Told { phase: state.phase, problem: state.problem.clone() };
-            let before = if self.is_first { references.in_status(plan, state) } else { self.told.get(&subject).cloned() };
+            let before =
+                if self.is_first { references.in_status(plan, state) } else { self.told.get(&subject).cloned() };
             let is_known = self.is_first && plan.is_some_and(|plan| references.has_status(plan)) && before.is_none();
             if !is_known && before.as_ref() != Some(&now) {
                 news.extend(of_variant(plan, state, before.as_ref(), references));

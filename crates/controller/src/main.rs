@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Keeps the routes of a mesh: a labelled Service becomes a version that tokens choose.
 ///
-/// Reads RoutingPlans, RoutingVariants, Services and their endpoints, and writes what `manifest-gen render` would write. Finds
+/// Reads plans, variants, Services and their endpoints, and writes what `manifest-gen render` would write. Finds
 /// the cluster as kubectl does: by the pod's service account, or by KUBECONFIG.
 #[derive(Parser)]
 #[command(name = "routing-claims-controller", version, after_help = EXAMPLES)]

@@ -8,10 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{
-    objects::VariantPhase,
-    observed::ObjectName,
-};
+use crate::{objects::VariantPhase, observed::ObjectName};
 
 /// The metrics, and the registry that they are in. Clones are the same metrics.
 #[derive(Debug, Clone)]
@@ -95,7 +92,7 @@ impl Metrics {
         self.leader.set(i64::from(is_leader));
     }
 
-    /// All metrics in the OpenMetrics text format.
+    /// All metrics as text, in the format of `OpenMetrics`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string can't fail.

@@ -20,7 +20,10 @@ use routing_plan::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::{kinds::Kind, objects::{PlanStatus, VariantStatus}};
+use crate::{
+    kinds::Kind,
+    objects::{PlanStatus, VariantStatus},
+};
 
 /// All that the controller has read.
 #[derive(Debug, Default)]

@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use routing_plan::{
     diagnostic::{Diagnostic, Document},
@@ -23,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     kinds::WRITTEN,
     objects::VariantPhase,
-    observed::{ObjectName, Observed, OWNER_LABEL},
+    observed::{OWNER_LABEL, ObjectName, Observed},
 };
 use candidates::{Assignment, assign};
 use judge::{Judged, judge};
@@ -144,7 +145,8 @@ pub fn reconcile(observed: &Observed, last_valid: &BTreeMap<ObjectName, ValidPla
     let mut wake_at = None;
     for (name, (valid, faults)) in &in_force {
         let candidates = of_plans.remove(name).unwrap_or_default();
-        let Judged { mut resources, variants, warnings, wake_at: end } = judge(valid, name, candidates, &readiness, now);
+        let Judged { mut resources, variants, warnings, wake_at: end } =
+            judge(valid, name, candidates, &readiness, now);
         wake_at = wake_at.into_iter().chain(end).min();
         for resource in &mut resources {
             own(resource, name);
@@ -157,7 +159,11 @@ pub fn reconcile(observed: &Observed, last_valid: &BTreeMap<ObjectName, ValidPla
 }
 
 /// Today's state of a plan, if it is valid.
-fn today(name: &ObjectName, spec: Result<&Arc<PlanSpec>, &String>, observed: &Observed) -> Result<ValidPlan, Vec<String>> {
+fn today(
+    name: &ObjectName,
+    spec: Result<&Arc<PlanSpec>, &String>,
+    observed: &Observed,
+) -> Result<ValidPlan, Vec<String>> {
     let spec = spec.map_err(|fault| vec![fault.clone()])?;
     let bases = bases(spec, observed);
     let plan = without_variants(name, spec);
@@ -219,16 +225,18 @@ fn own(resource: &mut Resource, plan: &ObjectName) {
     let metadata = &mut resource.value["metadata"];
     metadata["labels"][OWNER_LABEL] = json!(plan.namespace);
     let digest = Sha256::digest(resource.value.to_string());
-    let hash: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    resource.value["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(hash);
+    resource.value["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(URL_SAFE_NO_PAD.encode(&digest[..HASH_BYTES]));
 }
 
 /// The plans that owned objects name, but that do not exist: their objects are no longer wanted.
 #[must_use]
 pub fn deleted_plans(observed: &Observed) -> BTreeSet<ObjectName> {
-    let owners = observed.resources.values().flat_map(|objects| objects.iter().filter_map(|(_, object)| object.plan.as_ref()));
+    let owners =
+        observed.resources.values().flat_map(|objects| objects.iter().filter_map(|(_, object)| object.plan.as_ref()));
     owners.filter(|plan| observed.plans.get(plan).is_none()).cloned().collect()
 }
 
+/// Bytes of the hash: enough to tell apart what one plan has been.
+const HASH_BYTES: usize = 16;
 /// Annotation of what the controller writes, with the hash of what it has applied.
 pub const APPLIED_ANNOTATION: &str = "routing-claims.dev/applied";

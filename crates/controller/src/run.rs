@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt::Write as _,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -111,22 +112,24 @@ pub async fn dry_run(client: &Client) -> Result<String> {
     }
     let observed = shared.observed();
     let reconciled = reconcile(&observed, &BTreeMap::new(), Timestamp::now());
+    // Writing to a string can't fail.
     let mut text = String::new();
     for (name, outcome) in &reconciled.plans {
         for fault in &outcome.faults {
-            text += &format!("plan {name} is invalid: {fault}\n");
+            let _ = writeln!(text, "plan {name} is invalid: {fault}");
         }
         let Some(wanted) = &outcome.wanted else { continue };
         let difference = difference(name, wanted, &observed);
         if !difference.diff.is_empty() {
-            text += &format!("plan {name}\n{}", difference.diff.to_text());
+            let _ = write!(text, "plan {name}\n{}", difference.diff.to_text());
         }
         for foreign in &difference.foreign {
-            text += &format!("plan {name}: {foreign}\n");
+            let _ = writeln!(text, "plan {name}: {foreign}");
         }
     }
     for name in deleted_plans(&observed) {
-        text += &format!("plan {name} no longer exists\n{}", difference(&name, &[], &observed).diff.to_text());
+        let gone = difference(&name, &[], &observed).diff.to_text();
+        let _ = write!(text, "plan {name} no longer exists\n{gone}");
     }
     Ok(text)
 }
@@ -231,7 +234,7 @@ impl Controller {
             let observed = shared.observed();
             let reconciled = reconcile(&observed, &self.last_valid, now);
             let references = References::of_observed(&observed, &reconciled);
-            let hold = self.drain.as_ref().map(|drain| drain.to_hold(&observed, &reconciled));
+            let hold = self.drain.as_ref().map(|drain| drain.services_to_hold(&observed, &reconciled));
             (reconciled, references, hold)
         };
         self.metrics.reconciled(start.elapsed().as_secs_f64());
@@ -277,7 +280,7 @@ impl Controller {
 
     async fn release(&mut self, reconciled: &Reconciled, is_written: bool) {
         let Some(drain) = &mut self.drain else { return };
-        let changes = drain.to_release(&self.shared.observed(), reconciled, is_written, Instant::now());
+        let changes = drain.services_to_release(&self.shared.observed(), reconciled, is_written, Instant::now());
         drain.write(changes).await;
     }
 
@@ -304,8 +307,8 @@ impl Controller {
             let states = states.chain(reconciled.strays.iter().map(|state| (&none, state)));
             let states = status::routing_variants(states);
             for (name, variant) in observed.variants.iter() {
-                let status = status::of_variant(variant, states.get(name).copied());
-                variants.extend(status.map(|status| (name.clone(), status)));
+                let new = status::of_variant(variant, states.get(name).copied());
+                variants.extend(new.map(|status| (name.clone(), status)));
             }
         }
         for (name, status) in plans {
@@ -333,7 +336,13 @@ impl Controller {
     }
 }
 
-async fn patch_status(client: &Client, shared: &Shared, kind: Kind, name: &ObjectName, status: &impl Serialize) -> bool {
+async fn patch_status(
+    client: &Client,
+    shared: &Shared,
+    kind: Kind,
+    name: &ObjectName,
+    status: &impl Serialize,
+) -> bool {
     let Some(resource) = shared.served(kind) else { return false };
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name.namespace, &resource);
     let patch = json!({"apiVersion": resource.api_version, "kind": resource.kind, "status": status});

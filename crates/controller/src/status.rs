@@ -66,13 +66,15 @@ pub(crate) fn of_variant(variant: &Variant, state: Option<(&ObjectName, &Variant
 pub(crate) fn routing_variants<'r>(
     states: impl Iterator<Item = (&'r ObjectName, &'r VariantState)>,
 ) -> BTreeMap<&'r ObjectName, (&'r ObjectName, &'r VariantState)> {
-    states.filter_map(|(plan, state)| match &state.source {
-        Source::Variant(name) => Some((name, (plan, state))),
-        _ => None,
-    }).collect()
+    states
+        .filter_map(|(plan, state)| match &state.source {
+            Source::Variant(name) => Some((name, (plan, state))),
+            _ => None,
+        })
+        .collect()
 }
 
-/// Problems first, those of namespaces without permission last among them: their authors could hide others otherwise.
+/// Problems first; those of namespaces without permission at the end, because their authors could hide all others otherwise.
 fn order(state: &VariantState) -> u8 {
     match (has_problem(state), state.is_allowed) {
         (true, true) => 0,
@@ -125,7 +127,12 @@ impl NewCondition {
 
 fn accepted(outcome: &PlanOutcome) -> NewCondition {
     if outcome.faults.is_empty() {
-        return NewCondition { kind: "Accepted", is_true: true, reason: "Valid", message: "the plan is in force".into() };
+        return NewCondition {
+            kind: "Accepted",
+            is_true: true,
+            reason: "Valid",
+            message: "the plan is in force".into(),
+        };
     }
     let consequence = if outcome.wanted.is_some() {
         "the last valid plan stays in force"

@@ -130,10 +130,13 @@ async fn dynamic<T: From<DynamicObject> + PartialEq>(
     follow(objects, &shared, kind, collection).await;
 }
 
-/// The version of a kind that the API server prefers.
+/// The most stable version of a kind that the API server has. It is not always one that the group prefers: `EnvoyFilter` has no `v1`.
 async fn find(client: &Client, kind: Kind) -> Result<Option<ApiResource>, kube::Error> {
     match kube::discovery::group(client, kind.group).await {
-        Ok(group) => Ok(group.recommended_kind(kind.kind).map(|(resource, _)| resource)),
+        Ok(group) => {
+            let mut resources = group.resources_by_stability().into_iter().map(|(resource, _)| resource);
+            Ok(resources.find(|resource| resource.kind == kind.kind))
+        }
         Err(kube::Error::Discovery(_)) => Ok(None),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(error),

@@ -78,7 +78,7 @@ impl Agent {
             fs::create_dir_all(dir.join(folder))?;
         }
         fs::write(dir.join("etc/istio/config/mesh"), "{}")?;
-        fs::write(dir.join(TOKENS).join("istio-token"), plane.cluster.token(namespace, name).await?)?;
+        fs::write(dir.join(TOKENS).join("istio-token"), plane.cluster.token(namespace, name, Some("istio-ca")).await?)?;
         let root = plane.cluster.root_certificate(namespace).await?;
         fs::write(dir.join(CERTIFICATES).join("root-cert.pem"), root)?;
 

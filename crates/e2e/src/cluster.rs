@@ -16,7 +16,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Config,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
     config::AuthInfo,
     core::{ApiResource, GroupVersionKind, TypeMeta},
 };
@@ -25,7 +25,7 @@ use routing_plan::{
     diagnostic::{Document, Location},
     manifests::Manifest,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Readiness, until};
 
@@ -60,8 +60,12 @@ impl Cluster {
         Ok(Self { client: Client::try_from(config)?, applied: Arc::default() })
     }
 
+    /// Whether it serves, and knows all roles.
     pub(crate) async fn is_ready(&self) -> bool {
-        self.client.apiserver_version().await.is_ok()
+        match Request::get("/readyz").body(Vec::new()) {
+            Ok(request) => self.client.request_text(request).await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// Applies the resource definitions of a file or a folder, and waits until the API serves them.
@@ -77,22 +81,29 @@ impl Cluster {
         };
         for file in files {
             let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            for definition in Self::documents(&text)? {
-                if definition["kind"] != "CustomResourceDefinition" {
-                    continue;
-                }
-                let (api, name) = self.api(&definition)?;
-                api.patch(&name, &by_us(), &Patch::Apply(&definition)).await?;
-                until(&format!("serving of {name}"), PATIENCE, async || {
-                    let status = api.get(&name).await?.data["status"]["conditions"].clone();
-                    let established = |one: &Value| one["type"] == "Established" && one["status"] == "True";
-                    let is = status.as_array().is_some_and(|conditions| conditions.iter().any(established));
-                    Ok(Readiness::of(is, || status.to_string()))
-                })
-                .await?;
+            let definitions = Self::documents(&text)?;
+            for definition in definitions.iter().filter(|one| one["kind"] == "CustomResourceDefinition") {
+                self.define_one(definition).await?;
             }
         }
         Ok(())
+    }
+
+    /// Applies a resource definition, and waits until the API serves it.
+    ///
+    /// # Errors
+    ///
+    /// If the API refuses it, or does not serve it in time.
+    pub async fn define_one(&self, definition: &Value) -> Result<()> {
+        let (api, name) = self.api(definition)?;
+        api.patch(&name, &by_us(), &Patch::Apply(definition)).await?;
+        until(&format!("serving of {name}"), PATIENCE, async || {
+            let status = api.get(&name).await?.data["status"]["conditions"].clone();
+            let established = |one: &Value| one["type"] == "Established" && one["status"] == "True";
+            let is = status.as_array().is_some_and(|conditions| conditions.iter().any(established));
+            Ok(Readiness::of(is, || status.to_string()))
+        })
+        .await
     }
 
     /// Creates or updates a resource.
@@ -145,6 +156,24 @@ impl Cluster {
             }
             Err(error) => Err(error).with_context(|| format!("cannot apply {}", Self::id(resource))),
         }
+    }
+
+    /// What the API makes of a resource: with its defaults. Nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// If the API server refuses it, or does not answer.
+    pub async fn with_defaults(&self, resource: &Value) -> Result<Value> {
+        let name = &resource["metadata"]["name"];
+        let mut other = resource.clone();
+        // Not merged with what has its name.
+        other["metadata"]["name"] = json!("with-defaults");
+        let (api, _) = self.api(&other)?;
+        let applied = api.patch("with-defaults", &by_us().dry_run(), &Patch::Apply(&other)).await;
+        let applied = applied.with_context(|| format!("cannot apply {}", Self::id(resource)))?;
+        let mut applied = serde_json::to_value(applied)?;
+        applied["metadata"]["name"] = name.clone();
+        Ok(applied)
     }
 
     /// Why the API server refuses a resource of a `kubectl create`, which asks for unknown fields as errors. Nothing changes.
@@ -208,14 +237,14 @@ impl Cluster {
         .await
     }
 
-    /// A token with which a workload of that service account identifies itself to istiod's CA.
+    /// A token of a service account for the API, or for another audience such as istiod's CA.
     ///
     /// # Errors
     ///
     /// If there is no such service account.
-    pub(crate) async fn token(&self, namespace: &str, service_account: &str) -> Result<String> {
+    pub async fn token(&self, namespace: &str, service_account: &str, audience: Option<&str>) -> Result<String> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
-        let audiences = Some(vec!["istio-ca".to_owned()]);
+        let audiences = audience.map(|audience| vec![audience.to_owned()]);
         let spec = Some(TokenRequestSpec { audiences, ..TokenRequestSpec::default() });
         let request = TokenRequest { spec, ..TokenRequest::default() };
         let answer = accounts
@@ -223,6 +252,56 @@ impl Cluster {
             .await
             .with_context(|| format!("cannot get a token for the service account {namespace}/{service_account}"))?;
         answer.status.and_then(|status| status.token).context("the answer contains no token")
+    }
+
+    /// A resource as the API has it, if it exists.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer.
+    pub async fn get(&self, resource: &Value) -> Result<Option<Value>> {
+        let (api, name) = self.api(resource)?;
+        let found = api.get_opt(&name).await.with_context(|| format!("cannot get {}", Self::id(resource)))?;
+        Ok(found.map(serde_json::to_value).transpose()?)
+    }
+
+    /// All resources of a kind, in all namespaces or in one.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer.
+    pub async fn list(&self, api_version: &str, kind: &str, namespace: Option<&str>) -> Result<Vec<Value>> {
+        let any = json!({"apiVersion": api_version, "kind": kind, "metadata": {"namespace": namespace, "name": "any"}});
+        let (api, _) = self.api(&any)?;
+        let listed = api.list(&ListParams::default()).await.with_context(|| format!("cannot list each {kind}"))?;
+        let items = listed.items.into_iter().map(|mut item| {
+            // The items of a list have no type.
+            item.types = Some(TypeMeta { api_version: api_version.to_owned(), kind: kind.to_owned() });
+            serde_json::to_value(item)
+        });
+        Ok(items.collect::<Result<_, _>>()?)
+    }
+
+    /// Changes some fields of a resource, as another person does with `kubectl patch`. The inner result is why it is refused.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer.
+    pub async fn merge(&self, resource: &Value, change: &Value) -> Result<Result<(), String>> {
+        let (api, name) = self.api(resource)?;
+        answered(api.patch(&name, &PatchParams::default(), &Patch::Merge(change)).await)
+            .with_context(|| format!("cannot change {}", Self::id(resource)))
+    }
+
+    /// The same for the status.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer.
+    pub async fn merge_status(&self, resource: &Value, change: &Value) -> Result<Result<(), String>> {
+        let (api, name) = self.api(resource)?;
+        answered(api.patch_status(&name, &PatchParams::default(), &Patch::Merge(change)).await)
+            .with_context(|| format!("cannot change the status of {}", Self::id(resource)))
     }
 
     /// The certificate of istiod's CA, as istiod writes it into each namespace.
@@ -301,6 +380,15 @@ impl Cluster {
 
     fn all(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Value>> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells a refusal from a failure to ask.
+fn answered<T>(answer: kube::Result<T>) -> Result<Result<(), String>> {
+    match answer {
+        Ok(_) => Ok(Ok(())),
+        Err(kube::Error::Api(status)) => Ok(Err(status.message)),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -11,11 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use testbed::client::Http1;
 
-use crate::{
-    Cluster, Net, Readiness,
-    tools::{Istio, Tools},
-    until,
-};
+use crate::{Cluster, Net, Readiness, tools::Tools, until};
 
 /// A running control plane. Dropping it stops it.
 #[derive(Debug)]
@@ -26,12 +23,15 @@ pub struct ControlPlane {
     pub access_log: PathBuf,
     /// The configuration with which kubectl reaches the API.
     pub kubeconfig: PathBuf,
-    /// The version of Istio.
-    istio: Istio,
+    /// The file that the API server appends a line to for each request of a service account of [`AUDITED`].
+    pub audit_log: PathBuf,
+    tools: Tools,
     net: Net,
+    mutual_tls: bool,
+    dir: PathBuf,
     // Fields drop in this order: clients before their servers.
-    _istiod: Daemon,
-    _kube_apiserver: Daemon,
+    istiod: Option<Daemon>,
+    kube_apiserver: Option<Daemon>,
     _etcd: Daemon,
 }
 
@@ -43,7 +43,7 @@ impl ControlPlane {
     ///
     /// If a program does not start, exits, or is not ready in time. The error contains the last lines of its log.
     pub async fn start(tools: &Tools, net: Net, mutual_tls: bool, dir: &Path) -> Result<Self> {
-        let client_urls = format!("http://{}", net.addr(HOST, 2379));
+        let client_urls = etcd_url(net);
         let peer_urls = format!("http://{}", net.addr(HOST, 2380));
         let mut etcd = Daemon::spawn(
             Command::new(&tools.etcd)
@@ -59,72 +59,138 @@ impl ControlPlane {
         )?;
         etcd.ready(async || Ok(healthy(net, 2379, "/health").await)).await?;
 
-        let mut kube_apiserver =
-            Daemon::spawn(&mut kube_apiserver(tools, net, dir, &client_urls)?, "kube-apiserver", dir)?;
-        let url = format!("https://{}", net.addr(HOST, API_PORT));
-        let cluster = Cluster::connect(&url, TOKEN)?;
-        kube_apiserver.ready(async || Ok(cluster.is_ready().await)).await?;
-        for definitions in &tools.definitions {
-            cluster.define(definitions).await?;
-        }
-        cluster.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}})).await?;
-
-        let mut istiod = Daemon::spawn(&mut istiod(tools, net, mutual_tls, dir, &url)?, "istiod", dir)?;
-        istiod.ready(async || Ok(healthy(net, 8080, "/ready").await)).await?;
-        Ok(Self {
+        service_account_keys(dir)?;
+        let cluster = Cluster::connect(&format!("https://{}", net.addr(HOST, API_PORT)), TOKEN)?;
+        let mut plane = Self {
             cluster,
             access_log: dir.join(ACCESS_LOG),
             kubeconfig: dir.join(KUBECONFIG),
-            istio: tools.istio,
+            audit_log: dir.join("audit.log"),
+            tools: tools.clone(),
             net,
-            _istiod: istiod,
-            _kube_apiserver: kube_apiserver,
+            mutual_tls,
+            dir: dir.to_owned(),
+            istiod: None,
+            kube_apiserver: None,
             _etcd: etcd,
-        })
+        };
+        plane.start_kube_apiserver().await?;
+        for definitions in &tools.definitions {
+            plane.cluster.define(definitions).await?;
+        }
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}});
+        plane.cluster.apply(&namespace).await?;
+        plane.start_istiod().await?;
+        Ok(plane)
+    }
+
+    /// Starts the API server, with what etcd has, and waits until it serves.
+    ///
+    /// # Errors
+    ///
+    /// If it exits or is not ready in time.
+    pub async fn start_kube_apiserver(&mut self) -> Result<()> {
+        let mut command = kube_apiserver(&self.tools, self.net, &self.dir, &self.audit_log)?;
+        let mut daemon = Daemon::spawn(&mut command, "kube-apiserver", &self.dir)?;
+        daemon.ready(async || Ok(self.cluster.is_ready().await)).await?;
+        self.kube_apiserver = Some(daemon);
+        Ok(())
+    }
+
+    /// Kills the API server.
+    pub fn stop_kube_apiserver(&mut self) {
+        self.kube_apiserver = None;
+    }
+
+    /// Starts istiod, and waits until it serves.
+    ///
+    /// # Errors
+    ///
+    /// If it exits or is not ready in time.
+    pub async fn start_istiod(&mut self) -> Result<()> {
+        let url = format!("https://{}", self.api());
+        let mut command = istiod(&self.tools, self.net, self.mutual_tls, &self.dir, &url)?;
+        let mut daemon = Daemon::spawn(&mut command, "istiod", &self.dir)?;
+        daemon.ready(async || Ok(healthy(self.net, 8080, "/ready").await)).await?;
+        self.istiod = Some(daemon);
+        Ok(())
+    }
+
+    /// Kills istiod.
+    pub fn stop_istiod(&mut self) {
+        self.istiod = None;
+    }
+
+    /// The address of the API, with TLS.
+    #[must_use]
+    pub fn api(&self) -> SocketAddr {
+        self.net.addr(HOST, API_PORT)
     }
 
     /// The address from which proxies get their configuration, without TLS.
     #[must_use]
-    pub fn xds(&self) -> std::net::SocketAddr {
+    pub fn xds(&self) -> SocketAddr {
         self.net.addr(HOST, XDS_PORT)
     }
 
     /// The version that proxies tell istiod.
     pub(crate) fn istio_version(&self) -> String {
-        format!("{}.0", self.istio)
+        format!("{}.0", self.tools.istio)
     }
 
     /// The address from which agents get their configuration and their certificates, with TLS.
-    pub(crate) fn secure_xds(&self) -> std::net::SocketAddr {
+    pub(crate) fn secure_xds(&self) -> SocketAddr {
         self.net.addr(HOST, SECURE_XDS_PORT)
     }
 }
 
-fn kube_apiserver(tools: &Tools, net: Net, dir: &Path, etcd: &str) -> Result<Command> {
-    // Istiod takes the token of a service account for the identity of an agent.
+/// Istiod takes the token of a service account for the identity of an agent.
+fn service_account_keys(dir: &Path) -> Result<()> {
     let key = rcgen::KeyPair::generate()?;
-    let (private, public, tokens) = (dir.join("sa.key"), dir.join("sa.pub"), dir.join("tokens.csv"));
-    fs::write(&private, key.serialize_pem())?;
-    fs::write(&public, key.public_key_pem())?;
+    fs::write(dir.join(PRIVATE_KEY), key.serialize_pem())?;
+    fs::write(dir.join(PUBLIC_KEY), key.public_key_pem())?;
+    Ok(())
+}
+
+fn kube_apiserver(tools: &Tools, net: Net, dir: &Path, audit_log: &Path) -> Result<Command> {
+    let (tokens, policy) = (dir.join("tokens.csv"), dir.join("audit.json"));
     fs::write(&tokens, format!("{TOKEN},admin,admin,system:masters\n"))?;
+    let recorded = json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [
+            {"level": "Metadata", "userGroups": [format!("system:serviceaccounts:{AUDITED}")]},
+            {"level": "None"},
+        ],
+    });
+    fs::write(&policy, recorded.to_string())?;
     let mut command = Command::new(&tools.kube_apiserver);
     command
-        .args(["--etcd-servers", etcd])
+        .args(["--etcd-servers", &etcd_url(net)])
         .args(["--bind-address", &net.ip(HOST).to_string(), "--secure-port", &API_PORT.to_string()])
         // The server would publish its address as endpoints, which cannot be loopback addresses.
         .args(["--endpoint-reconciler-type", "none"])
-        .args(["--authorization-mode", "AlwaysAllow", "--disable-admission-plugins", "ServiceAccount"])
+        .args(["--authorization-mode", "RBAC", "--disable-admission-plugins", "ServiceAccount"])
         .args(["--service-account-issuer", "https://kubernetes.default.svc"])
         .args(["--service-cluster-ip-range", "10.96.0.0/16"])
         .arg("--cert-dir")
         .arg(dir.join("kube-apiserver"))
         .arg("--service-account-key-file")
-        .arg(public)
+        .arg(dir.join(PUBLIC_KEY))
         .arg("--service-account-signing-key-file")
-        .arg(private)
+        .arg(dir.join(PRIVATE_KEY))
         .arg("--token-auth-file")
-        .arg(tokens);
+        .arg(tokens)
+        .arg("--audit-policy-file")
+        .arg(policy)
+        .arg("--audit-log-path")
+        .arg(audit_log);
     Ok(command)
+}
+
+fn etcd_url(net: Net) -> String {
+    format!("http://{}", net.addr(HOST, 2379))
 }
 
 fn istiod(tools: &Tools, net: Net, mutual_tls: bool, dir: &Path, kubernetes: &str) -> Result<Command> {
@@ -189,7 +255,11 @@ pub(crate) struct Daemon {
 impl Daemon {
     pub(crate) fn spawn(command: &mut Command, name: &'static str, dir: &Path) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
-        let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let output = File::options()
+            .append(true)
+            .create(true)
+            .open(&log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -231,12 +301,17 @@ async fn healthy(net: Net, port: u16, path: &str) -> bool {
     matches!(answer.await, Ok(response) if response.status == 200)
 }
 
-/// The last byte of the control plane's address.
 /// Name of the access log provider in the mesh configuration. It prints the host and the filter's report.
 pub const ACCESS_LOG_PROVIDER: &str = "routing-report";
 
+/// The namespace whose service accounts' requests the API server records.
+pub const AUDITED: &str = "routing-claims";
+
 const ACCESS_LOG: &str = "access.log";
 const KUBECONFIG: &str = "kubeconfig.json";
+const PRIVATE_KEY: &str = "sa.key";
+const PUBLIC_KEY: &str = "sa.pub";
+/// The last byte of the control plane's address.
 const HOST: u8 = 1;
 const API_PORT: u16 = 6443;
 const XDS_PORT: u16 = 15010;

@@ -8,14 +8,17 @@ mod table;
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use e2e::{Apply, Cluster};
+use e2e::{Apply, Cluster, tools::Tools};
 use serde_json::{Value, json};
 use testbed::workspace_dir;
+use tokio::process::Command;
 
 use self::{case::Case, rules::Definitions};
+use crate::world::World;
 
 /// Applies the definitions, and plans and variants that fit them or don't. Returns what was counted.
-pub(crate) async fn run(cluster: &Cluster) -> Result<String> {
+pub(crate) async fn run(world: &World, tools: &Tools) -> Result<String> {
+    let cluster = &world.cluster;
     let folder = workspace_dir().join("deploy/chart/routing-claims/crds");
     cluster.define(&folder).await?;
     let definitions = Definitions::read(&folder)?;
@@ -23,6 +26,7 @@ pub(crate) async fn run(cluster: &Cluster) -> Result<String> {
     let wrong = wrong(cluster, &definitions).await?;
     let ill_formed = ill_formed(cluster).await?;
     appliers_share_a_plan(cluster).await?;
+    status_is_shown(world, tools, &definitions).await?;
     Ok(format!(
         "{accepted} objects accepted, {wrong} refused by {} rules, {ill_formed} by the schema",
         definitions.rules.len()
@@ -57,7 +61,7 @@ async fn accepted(cluster: &Cluster, definitions: &Definitions) -> Result<usize>
         }
     }
     ensure!(names_a_file == 1, "{names_a_file} examples name the file of a VirtualService, not one");
-    let missing = definitions.fields_without_example(&objects);
+    let missing = definitions.fields_without_example("spec", &objects);
     ensure!(missing.is_empty(), "no object of definitions/accepted.yaml has {missing:?}");
     Ok(objects.len() - names_a_file)
 }
@@ -154,6 +158,47 @@ async fn appliers_share_a_plan(cluster: &Cluster) -> Result<()> {
     let is_conflict = matches!(&refused, Err(causes) if causes.iter().any(|cause| cause.contains("team-a")));
     ensure!(is_conflict, "team B takes a service of team A: {refused:?}");
     cluster.delete_unrecorded(&seized).await
+}
+
+/// A status is stored as it is, and `kubectl get` shows the essence.
+async fn status_is_shown(world: &World, tools: &Tools, definitions: &Definitions) -> Result<()> {
+    let cluster = &world.cluster;
+    let objects = Cluster::documents(include_str!("definitions/shown.yaml"))?;
+    let missing = definitions.fields_without_example("status", &objects);
+    ensure!(missing.is_empty(), "no object of definitions/shown.yaml has {missing:?}");
+    for object in &objects {
+        let refused = |causes| anyhow!("{object} is refused: {causes:?}");
+        let mut without_status = object.clone();
+        without_status.as_object_mut().map(|fields| fields.remove("status"));
+        cluster.apply_as(US, &without_status, Apply::ForReal).await?.map_err(refused)?;
+        let status = &object["status"];
+        cluster.merge_status(object, &json!({ "status": status })).await?.map_err(|why| refused(vec![why]))?;
+        let stored = cluster.get(object).await?.unwrap_or_default();
+        ensure!(stored["status"] == *status, "stored is {}, written was {status}", stored["status"]);
+    }
+    for (arguments, expected) in [
+        (
+            ["rplan", "shown"],
+            "NAME SERVICES VARIANTS ROUTED PROBLEMS ACCEPTED APPLIED MESSAGE AGE\nshown 1 9 7 2 True False valid",
+        ),
+        (
+            ["rvariant", "shown"],
+            "NAME SERVICE VARIANT STATE EXPIRES PLAN PROBLEM AGE\nshown a PR-2 Routed 2026-12-01T00:00:00Z istio-system/qa none",
+        ),
+        (["routing-claims", "--no-headers"], "routingplan.routing-claims.dev/shown 1 9 7 2 True False valid"),
+    ] {
+        let mut kubectl = Command::new(&tools.kubectl);
+        kubectl.args(["get", "--namespace", "default", "--output", "wide"]).args(arguments);
+        let output = kubectl.env("KUBECONFIG", &world.plane.kubeconfig).output().await.context("cannot run kubectl")?;
+        let shown = String::from_utf8_lossy(&output.stdout);
+        let shown: Vec<_> = shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        // After what is expected comes the object's age.
+        ensure!(shown.join("\n").starts_with(expected), "expected {expected:?}, found {shown:#?}");
+    }
+    for object in &objects {
+        cluster.delete_unrecorded(object).await?;
+    }
+    Ok(())
 }
 
 /// Who applies.

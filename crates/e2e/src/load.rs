@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -56,6 +57,27 @@ pub struct Tally {
     pub misrouted: u64,
     /// The first failure.
     pub first: Option<String>,
+    /// When the first and the last of these were answered.
+    pub window: Option<(Instant, Instant)>,
+}
+
+impl Tally {
+    /// The time from the first failure to the last.
+    #[must_use]
+    pub fn lost(&self) -> Duration {
+        self.window.map_or(Duration::ZERO, |(first, last)| last - first)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.failed += other.failed;
+        self.misrouted += other.misrouted;
+        self.first = self.first.take().or(other.first);
+        self.window = match (self.window, other.window) {
+            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
+            (one, other) => one.or(other),
+        };
+    }
 }
 
 #[derive(Debug, Default)]
@@ -86,10 +108,7 @@ impl Load {
         self.shared.stopped.store(true, Ordering::SeqCst);
         let mut sum = Tally::default();
         for tally in self.clients.join_all().await {
-            sum.sent += tally.sent;
-            sum.failed += tally.failed;
-            sum.misrouted += tally.misrouted;
-            sum.first = sum.first.or(tally.first);
+            sum.add(tally);
         }
         sum
     }
@@ -123,6 +142,8 @@ async fn client(to: SocketAddr, request: Steady, shared: Arc<Shared>) -> Tally {
             }
         };
         tally.first.get_or_insert(wrong);
+        let now = Instant::now();
+        tally.window = Some((tally.window.map_or(now, |(first, _)| first), now));
     }
     tally
 }

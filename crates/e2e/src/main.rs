@@ -1,6 +1,8 @@
 //! `cargo xtask e2e`: runs what `manifest-gen` renders on a real Istio control plane with real Envoys.
 
+mod chart;
 mod column;
+mod controller;
 mod definitions;
 mod distribution;
 mod lints;
@@ -25,14 +27,13 @@ use testbed::EnvoyBinary;
 
 use column::Column;
 use lints::Which;
-use scenarios::{SCENARIOS, Scenario};
+use scenarios::{Running, SCENARIOS, Scenario};
 use scene::Scene;
 use world::{Proxies, World};
 
 /// Runs the scenarios on etcd, kube-apiserver, istiod and Envoys on loopback, and prints a table of the results.
 ///
-/// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `KUBECTL_BIN`, `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`,
-/// `PILOT_AGENT_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's
+/// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `KUBECTL_BIN`, `PILOT_DISCOVERY_BIN`, X `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's
 /// cache folder (or into `ROUTING_CLAIMS_TOOLS`), where pip and npm install OpenTelemetry's SDKs too.
 #[derive(Parser)]
 #[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e", after_help = EXAMPLES)]
@@ -56,6 +57,12 @@ struct Args {
     /// empty text is every lint.
     #[arg(long, value_name = "TEXT")]
     lint: Option<String>,
+    /// Write deploy/kustomize from the chart instead of comparing them, in the scenario `chart`.
+    #[arg(long)]
+    update: bool,
+    /// Also what takes minutes of the controller's scenarios: outages of a minute, a killed leader, a clock that jumps.
+    #[arg(long)]
+    long: bool,
     /// Only find or build the programs, and print their paths.
     #[arg(long)]
     tools: bool,
@@ -87,7 +94,8 @@ async fn run(args: &Args) -> Result<ExitCode> {
         let Tools { etcd, kube_apiserver, kubectl, pilot_discovery, istioctl, pilot_agent, prometheus, crane, .. } =
             &tools;
         let programs = [etcd, kube_apiserver, kubectl, pilot_discovery, istioctl, pilot_agent, prometheus, crane];
-        for path in programs.into_iter().chain([&tools.opentelemetry]) {
+        let programs = programs.into_iter().chain([&tools.helm_3, &tools.helm_4]);
+        for path in programs.chain([&tools.opentelemetry]) {
             println!("{}", path.display());
         }
         return Ok(ExitCode::SUCCESS);
@@ -109,16 +117,21 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         Column::all(args.istio).into_iter().filter(|one| one.to_string().contains(&args.column)).collect();
     let rows: Vec<_> = SCENARIOS.iter().filter(|one| one.name.contains(&args.scenario)).collect();
     let alone = |name: &str| args.column.is_empty() && name.contains(&args.scenario);
+    let controllers = if args.column.is_empty() { controller::parts(&args.scenario, args.long) } else { Vec::new() };
     ensure!(
-        !columns.is_empty() && (!rows.is_empty() || [TRUTH, LINTS, README, DEFINITIONS, DISTRIBUTION].into_iter().any(alone)),
+        !controllers.is_empty()
+            || !columns.is_empty()
+                && (!rows.is_empty()
+                    || [TRUTH, LINTS, README, CHART, DEFINITIONS, DISTRIBUTION].into_iter().any(alone)),
         "no column or scenario has a name that contains the given text"
     );
     let begin = Instant::now();
     let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
     let (mut results, mut others, mut explained, mut under_load) = (Vec::new(), Vec::new(), 0, 0);
-    for (proxies, folder, scenarios_alone) in
-        [(Proxies::Bare, "bare", &[DEFINITIONS, TRUTH, LINTS, README][..]), (Proxies::Agents, "agents", &[DISTRIBUTION])]
-    {
+    for (proxies, folder, scenarios_alone) in [
+        (Proxies::Bare, "bare", &[TRUTH, LINTS, README, CHART, DEFINITIONS][..]),
+        (Proxies::Agents, "agents", &[DISTRIBUTION]),
+    ] {
         let of_mesh = |column: &&Column| column.proxies == proxies && !rows.is_empty();
         let columns: Vec<_> = columns.iter().filter(of_mesh).copied().collect();
         let scenarios_alone: Vec<_> = scenarios_alone.iter().copied().filter(|name| alone(name)).collect();
@@ -143,11 +156,15 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
                 }
                 DEFINITIONS => {
                     println!("the definitions of plans and variants");
-                    shown(name, definitions::run(&world.cluster)).await
+                    shown(name, definitions::run(&world, tools)).await
                 }
                 README => {
                     println!("README.md");
                     shown(name, scenarios::readme(&world, tools, &dir.join("readme"))).await
+                }
+                CHART => {
+                    println!("deploy/chart and deploy/kustomize");
+                    shown(name, Box::pin(chart::run(&world, tools, args.update, &dir.join("chart")))).await
                 }
                 _ => {
                     println!("a module from a registry");
@@ -162,6 +179,14 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         results.extend(run_all(&mut world, &columns, &rows, &dir).await?);
         explained += world.explained;
         under_load += world.under_load;
+    }
+    if !controllers.is_empty() {
+        let dir = dir.join("controller");
+        fs::create_dir_all(&dir)?;
+        let world = World::start(tools, envoy, dist, Proxies::Bare, &dir).await?;
+        println!("the controller");
+        let report = async |name: &str, part: Running<'_>| others.push(shown(name, part).await);
+        under_load += controller::run(world, &controllers, args.long, &dir.join("stage"), report).await?;
     }
     if !results.is_empty() {
         println!("\n{}\n", table(&columns, &rows, &results));
@@ -249,8 +274,10 @@ const TRUTH: &str = "explain is true";
 const LINTS: &str = "every lint is proven";
 /// The scenario of the commands in README.md.
 const README: &str = "README";
+/// The scenario of the chart and the kustomize base.
+const CHART: &str = "chart";
 /// The scenario of the definitions of plans and variants, which needs only the API server.
-const DEFINITIONS: &str = "definitions";
+const DEFINITIONS: &str = "CRDs";
 /// The scenario of modules from a registry, which has sidecars of its own.
 const DISTRIBUTION: &str = "distribution";
 
@@ -261,8 +288,10 @@ Examples:
   cargo xtask e2e --column WasmPlugin --scenario talk
   cargo xtask e2e --column agents                  the scenarios with Istio's own agents, a registry and mutual TLS
   cargo xtask e2e --scenario distribution          what each failStrategy does when a module is pulled
-  cargo xtask e2e --scenario definitions           what the API server refuses of plans and variants
+  cargo xtask e2e --scenario controller            the controller, with faults around it
+  cargo xtask e2e --scenario CRDs                  what the API server refuses of plans and variants
   cargo xtask e2e --scenario README                what README.md says to type, with a real kubectl
+  cargo xtask e2e --scenario chart                 the chart with Helm 3 and 4, and the kustomize base
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000
   cargo xtask e2e --scenario 'every lint is proven' --lint ''
   cargo xtask e2e --record                         also records the versions for docs/compatibility.md

@@ -18,6 +18,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use package::{
+    images::MANIFEST_GEN,
     push::{self, Login, PushError},
     release::Release,
     shipped,
@@ -104,7 +105,8 @@ impl Image {
     ///
     /// If the folder does not have what `cargo xtask build` builds.
     pub fn program(dist: &Path) -> Result<Self> {
-        Self::of(shipped::Image::program(&Release::current(), &shipped::programs(dist)?, &shipped::licenses()?)?)
+        let programs = shipped::programs(dist, &MANIFEST_GEN)?;
+        Self::of(shipped::Image::program(&Release::current(), &MANIFEST_GEN, &programs, &shipped::licenses()?)?)
     }
 
     fn of(shipped: shipped::Image) -> Result<Self> {

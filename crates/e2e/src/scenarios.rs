@@ -56,7 +56,7 @@ impl fmt::Display for Only {
     }
 }
 
-type Running<'s> = Pin<Box<dyn Future<Output = Result<String>> + 's>>;
+pub(crate) type Running<'s> = Pin<Box<dyn Future<Output = Result<String>> + 's>>;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     everywhere("the talk", |scene| Box::pin(talk::the_talk(scene))),

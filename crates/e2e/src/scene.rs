@@ -279,7 +279,7 @@ impl<'w> Scene<'w> {
     pub(crate) async fn unload(&mut self, load: Load) -> Result<Tally> {
         let tally = load.stop().await;
         self.world.under_load += tally.sent;
-        let Tally { sent, failed, misrouted, first } = &tally;
+        let Tally { sent, failed, misrouted, first, .. } = &tally;
         if failed + misrouted > 0 {
             bail!(
                 "of {sent} requests, {failed} failed and {misrouted} were misrouted: {}",
@@ -359,7 +359,7 @@ pub(crate) fn bearer_of(payload: &str) -> String {
 }
 
 /// The plan that a column starts with, and its variant files.
-fn plan(world: &World, column: Column, dir: &Path) -> (Value, BTreeMap<String, Value>) {
+pub(crate) fn plan(world: &World, column: Column, dir: &Path) -> (Value, BTreeMap<String, Value>) {
     let mut filter = json!({
         "engine": column.engine,
         "resource": column.filter,

@@ -40,6 +40,10 @@ pub struct Tools {
     pub pilot_agent: PathBuf,
     /// The template of the configuration with which the agent starts Envoy.
     pub bootstrap: PathBuf,
+    /// Helm 3.
+    pub helm_3: PathBuf,
+    /// Helm 4.
+    pub helm_4: PathBuf,
     /// Prometheus.
     pub prometheus: PathBuf,
     /// A client of registries, which can also be one.
@@ -72,8 +76,8 @@ impl fmt::Display for Istio {
 }
 
 /// Finds each program: the one that its variable names (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `KUBECTL_BIN`, `PILOT_DISCOVERY_BIN`,
-/// `ISTIOCTL_BIN`, `PILOT_AGENT_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`), else a recent enough one on `PATH`, else the one in the cache, which this
-/// function builds if necessary.
+/// `ISTIOCTL_BIN`, `PILOT_AGENT_BIN`, `HELM_3_BIN`, `HELM_4_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`), else a recent enough one on `PATH`, else
+/// the one in the cache, which this function builds if necessary.
 ///
 /// The cache is `ROUTING_CLAIMS_TOOLS`, else `routing-claims/tools` in the user's cache folder.
 ///
@@ -84,7 +88,7 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
     let have_go = Command::new("go").arg("version").stdin(Stdio::null()).output().await;
     ensure!(
         have_go.is_ok_and(|output| output.status.success()),
-        "Go is required to build etcd, kube-apiserver and Istio; install Go 1.26 or newer (https://go.dev/dl)"
+        "Go is required to build etcd, kube-apiserver, Istio and Helm; install Go 1.26 or newer (https://go.dev/dl)"
     );
     let istio_module = &*format!("istio-{istio}");
     let line = &*format!("{istio}.");
@@ -136,6 +140,16 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
         version: &["version", "--short"],
         recent: line,
     };
+    let helm = |variable, package, recent| Program {
+        name: "helm",
+        variable,
+        module: "helm",
+        package,
+        version: &["version", "--short"],
+        recent,
+    };
+    let helm_3 = helm("HELM_3_BIN", "helm.sh/helm/v3/cmd/helm", "v3.");
+    let helm_4 = helm("HELM_4_BIN", "helm.sh/helm/v4/cmd/helm", "v4.");
     let prometheus = Program {
         name: "prometheus",
         variable: "PROMETHEUS_BIN",
@@ -162,6 +176,8 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
         istioctl: istioctl.find().await?,
         pilot_agent: pilot_agent.find().await?,
         bootstrap: istio_dir.join("tools/packaging/common/envoy_bootstrap.json"),
+        helm_3: helm_3.find().await?,
+        helm_4: helm_4.find().await?,
         prometheus: prometheus.find().await?,
         crane: crane.find().await?,
         opentelemetry: opentelemetry::locate(&cache_dir()?).await?,
@@ -170,6 +186,17 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
             module_dir(istio_module, "sigs.k8s.io/gateway-api").await?.join("config/crd/standard"),
         ],
     })
+}
+
+/// The controller, which this function builds. Without optimization: the program that ships takes minutes to compile.
+///
+/// # Errors
+///
+/// If it does not compile.
+pub async fn controller() -> Result<PathBuf> {
+    let mut build = testbed::cargo(&["build", "--quiet", "--package", "controller"]);
+    ensure!(Group::spawn(&mut build)?.wait().await?.success(), "the controller does not compile (see above)");
+    Ok(testbed::target_dir().join("debug/routing-claims-controller"))
 }
 
 /// A program, and how to find it.
@@ -338,6 +365,8 @@ mod tests {
         let istio = [Istio::V1_30, Istio::V1_31]
             .map(|line| version(&format!("istio-{line}"), "istio.io/istio/pilot/cmd/pilot-discovery"));
         assert_ne!(istio[0], istio[1]);
+        assert!(version("helm", "helm.sh/helm/v3/cmd/helm").starts_with("3."));
+        assert!(version("helm", "helm.sh/helm/v4/cmd/helm").starts_with("4."));
         assert!(version("registry", "github.com/google/go-containerregistry/cmd/crane").starts_with("0."));
         assert!(pinned("etcd", "k8s.io/kubernetes").is_err());
     }

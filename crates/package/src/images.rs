@@ -25,7 +25,30 @@ pub fn module(release: &Release, wasm: &[u8]) -> Result<Layout> {
     Ok(layout)
 }
 
-/// A build of `manifest-gen`.
+/// A program that ships as an image.
+#[derive(Debug)]
+pub struct Kind {
+    /// Its name, which is also that of the image.
+    pub name: &'static str,
+    description: &'static str,
+    /// The folder in which it runs, where users mount theirs.
+    folder: Option<&'static str>,
+}
+
+/// The CLI.
+pub const MANIFEST_GEN: Kind = Kind {
+    name: "manifest-gen",
+    description: "Generates and checks the manifests of a mesh that routes by JWT claims",
+    folder: Some("work"),
+};
+/// The controller.
+pub const CONTROLLER: Kind = Kind {
+    name: "routing-claims-controller",
+    description: "Keeps the routes of a mesh that routes by JWT claims",
+    folder: None,
+};
+
+/// A build of a program.
 #[derive(Debug, Clone)]
 pub struct Program {
     /// Rust's target triple, such as `x86_64-unknown-linux-musl`.
@@ -36,25 +59,28 @@ pub struct Program {
     pub bill: Vec<u8>,
 }
 
-/// `manifest-gen` for every platform of these programs that is Linux, as one index. The images contain nothing but the program
-/// and its licenses.
+/// A program for every platform of these builds that is Linux, as one index. The images contain nothing but the program and its
+/// licenses.
 ///
 /// # Errors
 ///
 /// If a target's architecture is not known.
-pub fn program(release: &Release, programs: &[Program], licenses: &[Entry]) -> Result<Layout> {
+pub fn program(release: &Release, kind: &Kind, programs: &[Program], licenses: &[Entry]) -> Result<Layout> {
     let mut layout = Layout::default();
-    let annotations =
-        release.annotations("manifest-gen", "Generates and checks the manifests of a mesh that routes by JWT claims");
+    let annotations = release.annotations(kind.name, kind.description);
     let mut manifests = Vec::new();
     for Program { target, bytes, .. } in programs.iter().filter(|program| is_linux(program)) {
         let platform = platform(target)?;
-        let config = json!({
+        let mut config = json!({
             "architecture": platform.architecture,
             "os": platform.os,
-            "config": {"Entrypoint": ["/manifest-gen"], "User": NOBODY, "WorkingDir": "/work"},
+            "config": {"Entrypoint": [format!("/{}", kind.name)], "User": NOBODY},
         });
-        let mut files = vec![Entry::program("manifest-gen", bytes.as_slice()), Entry::folder("work")];
+        let mut files = vec![Entry::program(kind.name, bytes.as_slice())];
+        if let Some(folder) = kind.folder {
+            config["config"]["WorkingDir"] = format!("/{folder}").into();
+            files.push(Entry::folder(folder));
+        }
         files.extend_from_slice(licenses);
         let manifest = image(&mut layout, config, &files, annotations.clone())?;
         manifests.push(Descriptor { platform: Some(platform), ..manifest });

@@ -9,9 +9,10 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use package::{
+    images::{CONTROLLER, MANIFEST_GEN},
     push::{Registry, stored_login},
     release::Release,
     shipped::{self, Image},
@@ -25,7 +26,7 @@ use testbed::{target_dir, until_signal};
 #[derive(Parser)]
 #[command(name = "cargo xtask package", bin_name = "cargo xtask package", after_help = EXAMPLES)]
 struct Args {
-    /// Also build `manifest-gen` for the other platforms: Linux and macOS on `x86_64` and `aarch64`.
+    /// Build the programs also for the other platforms: Linux on `x86_64` and `aarch64`, and `manifest-gen` for macOS too.
     #[arg(long)]
     all_platforms: bool,
     /// Push the images and their bills of materials, and print the digests to pin.
@@ -49,15 +50,29 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> Result<ExitCode> {
     let dist = args.dist.unwrap_or_else(|| target_dir().join("dist"));
     let release = Release::current();
-    let programs = shipped::programs(&dist)?;
-    eprintln!("packing the module and manifest-gen for {} platforms", programs.len());
+    let programs = shipped::programs(&dist, &MANIFEST_GEN)?;
+    ensure!(!programs.is_empty(), "no manifest-gen in {}: run `cargo xtask build`", dist.display());
+    let controllers = shipped::programs(&dist, &CONTROLLER)?;
+    eprintln!("packing the module, and manifest-gen for {} platforms", programs.len());
+    match controllers.len() {
+        0 => eprintln!("leaving out the controller, which `cargo xtask build --controller` builds"),
+        count => eprintln!("packing the controller for {count} platforms"),
+    }
     let licenses = shipped::licenses()?;
     for archive in archives::write(&release, &dist, &programs, &licenses)? {
         println!("{}", archive.display());
     }
 
     let (wasm, bill) = (read(&dist.join("routing-claims.wasm"))?, read(&dist.join("routing-claims.wasm.cdx.json"))?);
-    let images = [Image::module(&release, &wasm, &bill)?, Image::program(&release, &programs, &licenses)?];
+    let mut images =
+        vec![Image::module(&release, &wasm, &bill)?, Image::program(&release, &MANIFEST_GEN, &programs, &licenses)?];
+    if !controllers.is_empty() {
+        images.push(Image::program(&release, &CONTROLLER, &controllers, &licenses)?);
+    }
+    let folder = dist.join("images");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
     let mut digests = String::new();
     for image in &images {
         let folder = dist.join("images").join(image.name);
@@ -90,4 +105,4 @@ Examples:
   cargo xtask package                           for this machine
   cargo xtask package --all-platforms           what a release contains
   cargo xtask package --push 127.0.0.1:5000     push to a registry on this machine
-  cargo xtask package --push ghcr.io/you        push to ghcr.io/you/routing-claims and ghcr.io/you/manifest-gen";
+  cargo xtask package --push ghcr.io/you        push to ghcr.io/you/routing-claims, ghcr.io/you/manifest-gen and so on";

@@ -2,12 +2,12 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use testbed::{program_target, workspace_dir};
 
 use crate::{
     archive::Entry,
-    images::{self, Program},
+    images::{self, Kind, Program},
     layout::Layout,
     release::Release,
 };
@@ -35,16 +35,16 @@ impl Image {
         Ok(Self { name: "routing-claims", image, bills })
     }
 
-    /// `manifest-gen` for each Linux platform of these programs.
+    /// A program for each Linux platform of these builds.
     ///
     /// # Errors
     ///
     /// If a target's architecture is not known.
-    pub fn program(release: &Release, programs: &[Program], licenses: &[Entry]) -> Result<Self> {
-        let image = images::program(release, programs, licenses)?;
+    pub fn program(release: &Release, kind: &Kind, programs: &[Program], licenses: &[Entry]) -> Result<Self> {
+        let image = images::program(release, kind, programs, licenses)?;
         let bills: Vec<_> = programs.iter().filter(|one| images::is_linux(one)).map(|one| &*one.bill).collect();
         let bills = images::bills(&image, &bills)?;
-        Ok(Self { name: PROGRAM, image, bills })
+        Ok(Self { name: kind.name, image, bills })
     }
 
     /// The digest to pin.
@@ -58,20 +58,21 @@ impl Image {
     }
 }
 
-/// The builds of `manifest-gen` in the folder `dist`, by target.
+/// The builds of a program in the folder `dist`, by target.
 ///
 /// # Errors
 ///
-/// If there is none, or if one can't be read.
-pub fn programs(dist: &Path) -> Result<Vec<Program>> {
+/// If one can't be read.
+pub fn programs(dist: &Path, kind: &Kind) -> Result<Vec<Program>> {
     let mut programs = Vec::new();
     for entry in fs::read_dir(dist).with_context(|| format!("cannot read {}", dist.display()))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        let Some(program) = name.strip_suffix(".cdx.json").filter(|name| name.starts_with(PROGRAM)) else { continue };
-        let target = program.strip_prefix("manifest-gen-").map_or_else(program_target, str::to_owned);
+        let built =
+            name.strip_suffix(".cdx.json").and_then(|program| Some((program, program.strip_prefix(kind.name)?)));
+        let Some((program, target)) = built else { continue };
+        let target = target.strip_prefix('-').map_or_else(program_target, str::to_owned);
         programs.push(Program { target, bytes: read(&dist.join(program))?, bill: read(&dist.join(&name))? });
     }
-    ensure!(!programs.is_empty(), "no {PROGRAM} in {}: run `cargo xtask build`", dist.display());
     programs.sort_by(|a, b| a.target.cmp(&b.target));
     Ok(programs)
 }
@@ -91,5 +92,3 @@ pub fn licenses() -> Result<Vec<Entry>> {
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
-
-const PROGRAM: &str = "manifest-gen";

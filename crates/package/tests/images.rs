@@ -33,7 +33,9 @@ fn the_module_is_an_image_with_one_file() {
 
 #[test]
 fn manifest_gen_is_an_index_of_its_linux_platforms() {
-    let layout = written(&images::program(&release(), &programs(), &[Entry::file("LICENSE", "free")]).unwrap());
+    let layout = written(
+        &images::program(&release(), &images::MANIFEST_GEN, &programs(), &[Entry::file("LICENSE", "free")]).unwrap(),
+    );
     let platforms: Vec<_> =
         layout.children(&layout.manifests()[0]).unwrap().into_iter().map(|one| one.platform.unwrap()).collect();
     let names: Vec<_> = platforms.iter().map(|one| (&*one.os, &*one.architecture)).collect();
@@ -51,9 +53,21 @@ fn manifest_gen_is_an_index_of_its_linux_platforms() {
     );
 }
 
+/// It needs no folder, and the pod security of its Deployment refuses an image whose user is root.
+#[test]
+fn the_controller_is_alone_in_its_image() {
+    let layout = written(&images::program(&release(), &images::CONTROLLER, &programs(), &[]).unwrap());
+    let manifests = layout.children(&layout.manifests()[0]).unwrap();
+    let [config, layer] = &layout.children(&manifests[1]).unwrap()[..] else { panic!("not one layer") };
+    let config: Value = serde_json::from_slice(layout.bytes(config).unwrap()).unwrap();
+    assert_eq!(config["config"], json!({"Entrypoint": ["/routing-claims-controller"], "User": "65532:65532"}));
+    let program = ("routing-claims-controller".to_owned(), 0o755, b"x86_64-unknown-linux-musl".to_vec());
+    assert_eq!(files(&unzipped(layout.bytes(layer).unwrap())), [program]);
+}
+
 #[test]
 fn bills_refer_to_their_images() {
-    let image = images::program(&release(), &programs(), &[]).unwrap();
+    let image = images::program(&release(), &images::MANIFEST_GEN, &programs(), &[]).unwrap();
     let bills = written(&images::bills(&image, &[b"first", b"second"]).unwrap());
     let subjects = image.children(&image.manifests()[0]).unwrap();
     assert_eq!(bills.manifests().len(), subjects.len());

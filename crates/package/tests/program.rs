@@ -35,6 +35,26 @@ fn two_folders_give_the_same_digests() {
     assert_eq!(contents(one.path()), contents(other.path()));
 }
 
+/// The controller has an image if it was built. Without it, the image of an earlier build goes.
+#[test]
+fn the_controller_is_packed_if_it_was_built() {
+    let folder = built(&FILES);
+    let controller = ["routing-claims-controller", "routing-claims-controller.cdx.json"];
+    for name in controller {
+        fs::write(folder.path().join(name), "{}").unwrap();
+    }
+    let image = folder.path().join("images/routing-claims-controller");
+    let digests = || fs::read_to_string(folder.path().join("images/DIGESTS")).unwrap();
+    assert!(package(folder.path(), &[]).status.success());
+    assert!(image.join("index.json").is_file() && digests().contains("routing-claims-controller:"));
+    for name in controller {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    let output = package(folder.path(), &[]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("leaving out the controller"));
+    assert!(!image.exists() && !digests().contains("routing-claims-controller:"));
+}
+
 #[test]
 fn an_error_says_what_to_do() {
     let folder = built(&FILES);

@@ -87,7 +87,7 @@ struct Home<'o> {
 }
 
 impl Home<'_> {
-    /// Who writes RoutingVariants into the plan's namespace may change the plan too.
+    /// Who writes `RoutingVariant` objects into the plan's namespace may change the plan too.
     fn allows(&self, namespace: &str, source: &Source) -> bool {
         self.service.allows(namespace) || self.is_trusted(namespace, source)
     }
@@ -119,7 +119,8 @@ fn inline(spec: &PlanSpec) -> Vec<Candidate> {
     let services = spec.services.iter().enumerate();
     let variants = services.flat_map(|(index, service)| {
         service.variants.iter().enumerate().map(move |(number, variant)| {
-            let path = FieldPath::default().field("spec").field("services").index(index).field("variants").index(number);
+            let path =
+                FieldPath::default().field("spec").field("services").index(index).field("variants").index(number);
             let (expires_at, refusal) = timestamp(variant.expires_at.as_deref(), &path.clone().field("expiresAt"));
             Candidate {
                 service: service.name.clone(),
@@ -149,8 +150,7 @@ struct Claimant<'o> {
 fn claimants(observed: &Observed) -> impl Iterator<Item = Claimant<'_>> {
     let variants = observed.variants.iter().filter_map(|(name, variant)| of_variant(name, variant));
     let services = observed.services.iter();
-    let services =
-        services.filter_map(|(name, service)| Some(of_service(name, service, service.claim.as_deref()?)));
+    let services = services.filter_map(|(name, service)| Some(of_service(name, service, service.claim.as_deref()?)));
     variants.chain(services)
 }
 
@@ -177,9 +177,11 @@ fn of_variant<'o>(name: &'o ObjectName, variant: &'o Variant) -> Option<Claimant
 fn of_service<'o>(name: &'o ObjectName, service: &'o Service, claim: &'o ServiceClaim) -> Claimant<'o> {
     let (expires_at, mut refusal) = end_of(service, claim);
     if claim.variant.is_none() {
-        refusal = Some(format!("the Service has the label `{}`, but not `{VARIANT_LABEL}`", crate::observed::SERVICE_LABEL));
+        refusal =
+            Some(format!("the Service has the label `{}`, but not `{VARIANT_LABEL}`", crate::observed::SERVICE_LABEL));
     } else if service.is_external_name {
-        refusal = Some("spec.type: expected a Service with endpoints, found `ExternalName`, which names another host".into());
+        refusal =
+            Some("spec.type: expected a Service with endpoints, found `ExternalName`, which names another host".into());
     }
     let candidate = Candidate {
         service: claim.service.clone(),
@@ -201,14 +203,14 @@ fn end_of(service: &Service, claim: &ServiceClaim) -> (Option<Timestamp>, Option
     let at = |key| FieldPath::default().field("metadata").field("annotations").field(key);
     let (expires_at, refusal) = timestamp(claim.expires_at.as_deref(), &at(EXPIRES_AT_ANNOTATION));
     let Some(ttl) = &claim.ttl else { return (expires_at, refusal) };
-    match after(service.identity.created, ttl) {
-        Some(end) => (expires_at.into_iter().chain([end]).min(), refusal),
-        None => {
-            let found = shortened(ttl);
-            let fault = format!("{}: expected a duration such as `72h` or `3d`, found `{found}`", at(TTL_ANNOTATION));
-            (None, refusal.or(Some(fault)))
-        }
+    if let Some(end) = after(service.identity.created, ttl) {
+        return (expires_at.into_iter().chain([end]).min(), refusal);
     }
+    let fault = || {
+        let found = shortened(ttl);
+        format!("{}: expected a duration such as `72h` or `3d`, found `{found}`", at(TTL_ANNOTATION))
+    };
+    (None, refusal.or_else(|| Some(fault())))
 }
 
 /// The time after a positive duration. A day has 24 hours.
@@ -219,14 +221,11 @@ fn after(start: Timestamp, duration: &str) -> Option<Timestamp> {
 }
 
 fn timestamp(text: Option<&str>, path: &FieldPath) -> (Option<Timestamp>, Option<String>) {
-    match text.map(parse_timestamp).transpose() {
-        Ok(time) => (time, None),
-        Err(_) => {
-            let found = shortened(text.unwrap_or_default());
-            let expected = "an RFC 3339 timestamp such as 2026-12-01T00:00:00Z";
-            (None, Some(format!("{path}: expected {expected}, found `{found}`")))
-        }
-    }
+    let Some(text) = text else { return (None, None) };
+    let time = parse_timestamp(text).ok();
+    let expected = "an RFC 3339 timestamp such as 2026-12-01T00:00:00Z";
+    let refusal = time.is_none().then(|| format!("{path}: expected {expected}, found `{}`", shortened(text)));
+    (time, refusal)
 }
 
 /// What somebody else wrote, fit for one line of a message.
@@ -239,7 +238,7 @@ fn shortened(text: &str) -> String {
 }
 
 fn stray(plan: Option<&str>, candidate: Candidate) -> VariantState {
-    let which = plan.map(|plan| format!("no plan `{plan}`")).unwrap_or_else(|| "no plan".into());
+    let which = plan.map_or_else(|| "no plan".into(), |plan| format!("no plan `{plan}`"));
     VariantState {
         problem: Some(format!("{which} has a service `{}`", candidate.service)),
         service: candidate.service,

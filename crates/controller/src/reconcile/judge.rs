@@ -37,7 +37,9 @@ pub(super) fn judge(
     now: Timestamp,
 ) -> Judged {
     // In the order in which they win against each other.
-    candidates.sort_by(|a, b| (&a.service, &a.variant, a.created, &a.source).cmp(&(&b.service, &b.variant, b.created, &b.source)));
+    candidates.sort_by(|a, b| {
+        (&a.service, &a.variant, a.created, &a.source).cmp(&(&b.service, &b.variant, b.created, &b.source))
+    });
     let mut verdicts: Vec<Verdict> = candidates.iter().map(|candidate| first_verdict(candidate, now)).collect();
     settle_conflicts(&candidates, &mut verdicts);
     limit(&candidates, &mut verdicts);
@@ -219,7 +221,8 @@ fn problem(diagnostic: &Diagnostic, candidate: &Candidate) -> String {
 
 /// What keeps the plan from having an effect.
 fn warnings(plan: &ResolvedPlan) -> Vec<String> {
-    let in_force = plan.services.iter().filter(|service| matches!(service.base, Some(ResolvedBase::Live { in_force: true, .. })));
+    let in_force =
+        plan.services.iter().filter(|service| matches!(service.base, Some(ResolvedBase::Live { in_force: true, .. })));
     in_force
         .map(|service| {
             format!(
