@@ -138,6 +138,24 @@ impl Cluster {
         }
     }
 
+    /// What the API makes of a resource: with its defaults. Nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// If the API server refuses it, or does not answer.
+    pub async fn with_defaults(&self, resource: &Value) -> Result<Value> {
+        let name = &resource["metadata"]["name"];
+        let mut other = resource.clone();
+        // Not merged with what has its name.
+        other["metadata"]["name"] = json!("with-defaults");
+        let (api, _) = self.api(&other)?;
+        let applied = api.patch("with-defaults", &by_us().dry_run(), &Patch::Apply(&other)).await;
+        let applied = applied.with_context(|| format!("cannot apply {}", Self::id(resource)))?;
+        let mut applied = serde_json::to_value(applied)?;
+        applied["metadata"]["name"] = name.clone();
+        Ok(applied)
+    }
+
     /// Creates or updates a resource as somebody who takes no field from others, without remembering it. The inner result is
     /// what the API server has then, or each reason why it refuses, with the field.
     ///
@@ -156,24 +174,6 @@ impl Cluster {
             }
             Err(error) => Err(error).with_context(|| format!("cannot apply {}", Self::id(resource))),
         }
-    }
-
-    /// What the API makes of a resource: with its defaults. Nothing changes.
-    ///
-    /// # Errors
-    ///
-    /// If the API server refuses it, or does not answer.
-    pub async fn with_defaults(&self, resource: &Value) -> Result<Value> {
-        let name = &resource["metadata"]["name"];
-        let mut other = resource.clone();
-        // Not merged with what has its name.
-        other["metadata"]["name"] = json!("with-defaults");
-        let (api, _) = self.api(&other)?;
-        let applied = api.patch("with-defaults", &by_us().dry_run(), &Patch::Apply(&other)).await;
-        let applied = applied.with_context(|| format!("cannot apply {}", Self::id(resource)))?;
-        let mut applied = serde_json::to_value(applied)?;
-        applied["metadata"]["name"] = name.clone();
-        Ok(applied)
     }
 
     /// Why the API server refuses a resource of a `kubectl create`, which asks for unknown fields as errors. Nothing changes.
@@ -220,6 +220,18 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(error).with_context(|| format!("cannot delete {}", Self::id(resource))),
         }
+    }
+
+    /// Deletes all resources of a kind in a namespace, without waiting until they are gone.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer, or refuses.
+    pub async fn delete_all(&self, api_version: &str, kind: &str, namespace: &str) -> Result<()> {
+        let any = json!({"apiVersion": api_version, "kind": kind, "metadata": {"namespace": namespace, "name": "any"}});
+        let (api, _) = self.api(&any)?;
+        let deleted = api.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
+        deleted.map(drop).with_context(|| format!("cannot delete each {kind} of {namespace}"))
     }
 
     /// Deletes the resource that was applied under that name (`Kind namespace/name`), and waits until it is gone.

@@ -160,7 +160,7 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
                 }
                 README => {
                     println!("README.md");
-                    shown(name, scenarios::readme(&world, tools, &dir.join("readme"))).await
+                    shown(name, scenarios::readme::readme(&world, tools, &dir.join("readme"))).await
                 }
                 CHART => {
                     println!("deploy/chart and deploy/kustomize");
