@@ -84,9 +84,9 @@ fn examples() -> Result<Vec<PathBuf>> {
 async fn wrong(cluster: &Cluster, definitions: &Definitions) -> Result<usize> {
     let plans = table::WRONG_PLANS.iter().map(|fields| Case::plan(fields));
     let variants = table::WRONG_VARIANTS.iter().map(|fields| Case::variant(fields));
-    let cases = plans.chain(variants).collect::<Result<Vec<_>>>()?;
+    let tried = plans.chain(variants).collect::<Result<Vec<_>>>()?;
     let (mut broken, mut disagreements) = (Vec::new(), Vec::new());
-    for case in &cases {
+    for case in &tried {
         let (causes, faults) = (case.causes(cluster).await?, case.faults());
         ensure!(!causes.is_empty(), "{case}: the API server accepts it");
         for cause in causes {
@@ -100,16 +100,16 @@ async fn wrong(cluster: &Cluster, definitions: &Definitions) -> Result<usize> {
     let unbroken: Vec<_> =
         definitions.rules.iter().filter(|rule| !broken.iter().any(|cause| rule.is_in(cause))).collect();
     ensure!(unbroken.is_empty(), "nothing in definitions/table.rs breaks {unbroken:#?}");
-    Ok(cases.len())
+    Ok(tried.len())
 }
 
 /// What has the wrong form is refused by both. The API server has its own words for that.
 async fn ill_formed(cluster: &Cluster) -> Result<usize> {
     let plans = table::ILL_FORMED_PLANS.iter().map(|(fields, words)| (Case::plan(fields), words));
     let variants = table::ILL_FORMED_VARIANTS.iter().map(|(fields, words)| (Case::variant(fields), words));
-    let cases: Vec<_> = plans.chain(variants).collect();
-    let (count, mut others) = (cases.len(), Vec::new());
-    for (case, words) in cases {
+    let tried: Vec<_> = plans.chain(variants).collect();
+    let (count, mut others) = (tried.len(), Vec::new());
+    for (case, words) in tried {
         let case = case?;
         let causes = case.causes(cluster).await?;
         if !causes.iter().any(|cause| cause.contains(words)) {
