@@ -10,16 +10,23 @@ use serde_json::Value;
 use super::stage::Stage;
 
 /// No request was refused, and no permission was left unused.
-pub(super) async fn permissions(stage: &mut Stage) -> Result<String> {
+pub(super) fn permissions(stage: &Stage) -> Result<String> {
     let entries = stage.audit.since(0)?;
-    let forbidden: BTreeSet<_> =
-        entries.iter().filter(|entry| !entry.allowed || entry.code == 403).filter(|entry| !is_of_the_policy(entry)).map(|entry| entry.call.to_string()).collect();
+    let forbidden: BTreeSet<_> = entries
+        .iter()
+        .filter(|entry| !entry.allowed || entry.code == 403)
+        .filter(|entry| !is_of_the_policy(entry))
+        .map(|entry| entry.call.to_string())
+        .collect();
     ensure!(forbidden.is_empty(), "forbidden: {forbidden:?}");
     let granted: BTreeSet<_> = granted(&rbac::cluster_role(true)).chain(granted(&rbac::role())).collect();
     let used: BTreeSet<_> = entries.iter().flat_map(used).collect();
     ensure!(used.is_subset(&granted), "used without a rule: {:?}", shown(used.difference(&granted)));
     if !stage.all_parts {
-        return Ok(format!("{} requests, none forbidden; unused permissions are found only after all parts", entries.len()));
+        return Ok(format!(
+            "{} requests, none forbidden; unused permissions are found only after all parts",
+            entries.len()
+        ));
     }
     let unused = shown(granted.difference(&used));
     ensure!(unused.is_empty(), "granted but never used: {unused:?}");
@@ -38,8 +45,8 @@ fn used(entry: &Entry) -> Vec<Call> {
         return Vec::new();
     }
     // An apply that creates an object needs both permissions, and the log names one.
-    let creates = call.verb == "patch" && entry.code == 201;
-    let created = creates.then(|| Call { verb: "create".to_owned(), ..call.clone() });
+    let is_new = call.verb == "patch" && entry.code == 201;
+    let created = is_new.then(|| Call { verb: "create".to_owned(), ..call.clone() });
     [call.clone()].into_iter().chain(created).collect()
 }
 

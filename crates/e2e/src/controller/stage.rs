@@ -51,12 +51,8 @@ impl Stage {
         fs::create_dir_all(dir)?;
         let (net, plane) = (world.net, &world.plane);
         let way = Forwarder::start(net.addr(WAY, 6443), plane.api()).await?;
-        let program = Program {
-            path: tools::controller().await?,
-            api: way.addr,
-            arguments: Vec::new(),
-            environment: Vec::new(),
-        };
+        let program =
+            Program { path: tools::controller().await?, api: way.addr, arguments: Vec::new(), environment: Vec::new() };
         let audit = Audit::of(&plane.audit_log);
         let (plan, fragments) = scene::plan(&world, COLUMN, dir);
         let variants = fragments.into_values().map(|mut variant| {
@@ -253,7 +249,8 @@ impl Stage {
                 _ => regarding[field] == about["metadata"][field],
             });
             if fields == [true; 3] {
-                told.push_str(&format!("\n{} {}", event["reason"], event["note"].as_str().unwrap_or_default()));
+                let note = event["note"].as_str().unwrap_or_default();
+                told.extend(["\n", note]);
             }
         }
         Ok(told)
