@@ -98,24 +98,24 @@ pub(crate) const CONTROLLER_RULES: &str = r#"- name: routing-claims-controller-a
       summary: No controller leads.
       description: Routes stay as they are. New pull requests get none, and those that are gone keep theirs. Look at the Deployment routing-claims-controller, and at the Lease of the same name.
   - alert: RoutingClaimsPlanRefused
-    expr: max by (plan) (routing_claims_controller_plan_accepted) == 0
+    expr: routing_claims_controller_plan_accepted == 0 and on (instance) routing_claims_controller_leader == 1
     for: 5m
     labels: {severity: warning}
     annotations:
       summary: The plan {{ $labels.plan }} is invalid.
       description: Its last valid version stays in force. `kubectl describe routingplan` shows what is wrong with it.
-  - alert: RoutingClaimsControllerWritesFail
-    expr: sum by (kind, verb, result) (increase(routing_claims_controller_apply_total{result!="ok"}[10m])) > 0
-    for: 15m
+  - alert: RoutingClaimsPlanNotApplied
+    expr: routing_claims_controller_plan_applied == 0 and on (instance) routing_claims_controller_leader == 1
+    for: 10m
     labels: {severity: warning}
     annotations:
-      summary: The controller cannot {{ $labels.verb }} a {{ $labels.kind }}.
-      description: Its changes are not in force. The controller's log and the conditions of the plans have the API server's answer. A missing permission or a webhook that refuses is the usual cause.
+      summary: The cluster does not have what the plan {{ $labels.plan }} gives.
+      description: Some routes are not in force. The plan's conditions and the controller's log have the API server's answer, and routing_claims_controller_apply_total counts it by kind. The usual causes are an object of somebody else with the same name, and a webhook that refuses.
   - alert: RoutingClaimsControllerSlow
-    expr: histogram_quantile(0.99, sum by (le) (rate(routing_claims_controller_reconcile_seconds_bucket[10m]))) > 5
+    expr: histogram_quantile(0.99, sum by (le) (rate(routing_claims_controller_reconcile_seconds_bucket[10m]))) > 3
     for: 15m
     labels: {severity: info}
     annotations:
-      summary: The controller takes more than 5 s to plan a change.
+      summary: The controller takes more than 3 s to compute the routes.
       description: Routes follow their Services late. Look at the CPU and memory that the controller may use, and at the latency of the API server.
 "#;

@@ -3,6 +3,7 @@
 
 mod helm;
 mod installed;
+mod readme;
 mod rendered;
 
 use std::{fs, path::Path};
@@ -15,7 +16,7 @@ use crate::world::World;
 
 use helm::{Helm, Kubectl};
 
-/// Installs the chart with each version of Helm, one after the other. `update` writes the kustomize base from the chart instead of
+/// Renders, installs, upgrades, rolls back and uninstalls the chart with each version of Helm, and types the README's commands. `update` writes the kustomize base from the chart instead of
 /// comparing both.
 pub(crate) async fn run(world: &World, tools: &Tools, update: bool, dir: &Path) -> Result<String> {
     fs::create_dir_all(dir)?;
@@ -30,19 +31,19 @@ pub(crate) async fn run(world: &World, tools: &Tools, update: bool, dir: &Path) 
     world.cluster.apply(&namespace()).await?;
 
     let objects = rendered::same(&helms, &kubectl, update).await?;
-    let (mut refused, mut settings) = (0, 0);
     for helm in &helms {
-        refused += rendered::typos_are_refused(helm).await?;
-        settings += rendered::settings_take_effect(helm, &world.cluster).await?;
+        rendered::typos_are_refused(helm).await.with_context(|| format!("with Helm {}", helm.version))?;
     }
+    let settings = rendered::settings_take_effect(&helms[1], &world.cluster).await?;
     let alerts = rendered::alerts(world, &helms[0], dir).await?;
     for helm in &helms {
         let with = || format!("with Helm {}", helm.version);
-        installed::lifecycle(world, helm, &kubectl, dir).await.with_context(with)?;
+        installed::lifecycle(&world.cluster, helm, &kubectl, dir).await.with_context(with)?;
     }
+    let typed = readme::readme(world, tools, &dir.join("readme")).await.context("the section of README.md")?;
     // Helm leaves them, and deleting them deletes all plans.
-    kubectl.run(&["delete", "-f", &definitions()], "").await?;
-    Ok(format!("{objects} objects, {settings} settings, {refused} typos, {alerts} alerts, installed twice"))
+    kubectl.run(&["delete", "-k", &definitions()], "").await?;
+    Ok(format!("{objects} objects, {settings} settings, {alerts} alerts, {typed} commands"))
 }
 
 /// The namespace of the release, in which only pods may run that are secure.

@@ -8,7 +8,7 @@ mod changes;
 mod monitoring;
 mod protocols;
 mod proxies;
-mod readme;
+pub(crate) mod readme;
 mod talk;
 mod telemetry;
 
@@ -19,7 +19,6 @@ use anyhow::Result;
 use crate::{column::Column, scene::Scene, world::Proxies};
 
 pub(crate) use proxies::examples;
-pub(crate) use readme::readme;
 
 /// One row of the results table.
 pub(crate) struct Scenario {

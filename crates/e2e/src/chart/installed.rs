@@ -1,37 +1,29 @@
 //! What the chart installs, upgrades, rolls back and leaves behind.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{Cluster, Program, Readiness, RunningController, tools, until};
+use e2e::Cluster;
+use manifest_gen::yaml::write;
 use serde_json::{Value, json};
-use testbed::client::Http1;
 
 use super::{
     NAMESPACE, RELEASE, chart, definitions,
     helm::{Helm, Kubectl},
     of_kind,
 };
-use crate::{
-    scene::bearer,
-    world::{A, PORT, World, host},
-};
-
 /// From `install` to `uninstall`.
-pub(super) async fn lifecycle(world: &World, helm: &Helm, kubectl: &Kubectl, dir: &Path) -> Result<()> {
-    let cluster = &world.cluster;
-    let image = ["--set", "image.repository=127.0.0.1:5000/routing-claims-controller", "--set", DIGEST];
+pub(super) async fn lifecycle(cluster: &Cluster, helm: &Helm, kubectl: &Kubectl, dir: &Path) -> Result<()> {
+    let digest = format!("image.digest={DIGEST}");
+    let image = ["--set", "image.repository=127.0.0.1:5000/routing-claims-controller", "--set", &digest];
     helm.release("install", &chart(), &image).await?;
     let objects = helm.template(&image).await?;
     exist(cluster, &objects).await?;
     let deployment = cluster.get(of_kind(&objects, "Deployment")?).await?.context("no Deployment")?;
     pods_are_secure(cluster, &deployment).await?;
-    runs(world, &deployment, dir).await?;
 
     let changes = ["--reuse-values", "--set", "replicas=3,drainSeconds=30"];
     helm.release("upgrade", &chart(), &changes).await?;
@@ -88,107 +80,31 @@ async fn pods_are_secure(cluster: &Cluster, deployment: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The controller with the arguments of the Deployment and the permissions of its service account: a labelled Service becomes a
-/// version that a token chooses, until the plan is deleted.
-async fn runs(world: &World, deployment: &Value, dir: &Path) -> Result<()> {
-    let cluster = &world.cluster;
-    let command = command(deployment)?;
-    let (name, arguments) = command.split_first().context("no command")?;
-    let path = tools::controller().await?;
-    // The image has it at the root.
-    ensure!(Path::new(name).file_name() == path.file_name(), "the Deployment runs {name}");
-    let program = Program {
-        path,
-        api: world.plane.api(),
-        arguments: arguments.iter().filter(|one| !one.starts_with("--listen=")).cloned().collect(),
-        environment: Vec::new(),
-    };
-    let mut controller = RunningController::spawn(&program, cluster, world.net.addr(CONTROLLER, 8080), dir).await?;
-    controller.ready().await?;
-
-    let plan = plan();
-    cluster.apply(&plan).await?;
-    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": A, "name": "pr-1"}});
-    let labels = json!({"routing-claims.dev/service": "microservice-A", "routing-claims.dev/variant": "PR-1"});
-    label(cluster, &service, &labels).await?;
-    let written = json!({
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": {"namespace": A, "name": "routing-claims-microservice-a"},
-    });
-    until("the route", PATIENCE, async || {
-        let route = cluster.get(&written).await?.unwrap_or_default().to_string();
-        Ok(Readiness::of(route.contains("\"PR-1\""), || format!("found {route}\n{}", controller.log_tail())))
-    })
-    .await?;
-    world.settle().await?;
-    let answers = [version(world, &json!({})).await?, version(world, &json!({"microservice-A": "PR-1"})).await?];
-    ensure!(answers == ["main", "PR-1"], "without and with a claim, {answers:?} answer");
-    let metrics = shown_metrics(&controller.get("/metrics").await?.1);
-
-    cluster.delete(&Cluster::id(&plan)).await?;
-    until("the deletion of the route", PATIENCE, async || {
-        Ok(Readiness::of(cluster.get(&written).await?.is_none(), || controller.log_tail()))
-    })
-    .await?;
-    label(cluster, &service, &json!({"routing-claims.dev/service": null, "routing-claims.dev/variant": null})).await?;
-    controller.stop().await?;
-    let missing: Vec<_> = named_in_rules()?.difference(&metrics).cloned().collect();
-    ensure!(missing.is_empty(), "the alerts ask for {missing:?}, which the controller does not show: {metrics:?}");
-    Ok(())
-}
-
-async fn label(cluster: &Cluster, service: &Value, labels: &Value) -> Result<()> {
-    let change = cluster.merge(service, &json!({"metadata": {"labels": labels}})).await?;
-    change.map_err(|refusal| anyhow::anyhow!("{} cannot be labelled: {refusal}", Cluster::id(service)))
-}
-
-/// The version of A that answers a request with these claims, sent through the client's sidecar.
-async fn version(world: &World, claims: &Value) -> Result<String> {
-    let token = ("authorization".into(), bearer(claims).into());
-    let answer = Http1::connect(world.client.addr(PORT)).await?.get(&host(A, A), "/", &[token]).await?;
-    let said: Value = serde_json::from_slice(&answer.body).with_context(|| answer.text())?;
-    Ok(said["version"].as_str().unwrap_or_default().to_owned())
-}
-
-/// The names of the metrics in Prometheus' text format, without what a histogram adds.
-fn shown_metrics(text: &str) -> BTreeSet<String> {
-    let names = text.lines().filter_map(|line| line.split(['{', ' ']).next());
-    names.filter(|name| name.starts_with(METRICS)).map(str::to_owned).collect()
-}
-
-/// The metrics of the controller that its alerts ask for.
-fn named_in_rules() -> Result<BTreeSet<String>> {
-    let rules = fs::read_to_string(Path::new(&chart()).join("files/controller-rules.yaml"))?;
-    let words = rules.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
-    Ok(words.filter(|word| word.starts_with(METRICS)).map(str::to_owned).collect())
-}
-
 /// Helm leaves the definitions as they are, and the command of the notes upgrades them.
 async fn definitions_are_upgraded(cluster: &Cluster, helm: &Helm, kubectl: &Kubectl, dir: &Path) -> Result<()> {
     let newer = dir.join(format!("chart-{}", helm.version));
     copy(Path::new(&chart()), &newer)?;
     let file = newer.join("crds/routingplans.yaml");
     let mut definition = read_definitions(&file.display().to_string())?.pop().context("no definition")?;
-    definition["spec"]["names"]["categories"] = json!(["newer"]);
-    fs::write(&file, definition.to_string())?;
+    definition["spec"]["names"]["shortNames"] = json!(["newer"]);
+    fs::write(&file, write::document(&definition))?;
     let newer = newer.display().to_string();
-    let categories = async || -> Result<Value> {
+    let short_names = async || -> Result<Value> {
         let live = cluster.get(&definition).await?.context("no definition")?;
-        Ok(live["spec"]["names"]["categories"].clone())
+        Ok(live["spec"]["names"]["shortNames"].clone())
     };
-    let before = categories().await?;
+    let before = short_names().await?;
     helm.release("upgrade", &newer, &["--reuse-values"]).await?;
-    ensure!(categories().await? == before, "Helm upgrades definitions");
+    ensure!(short_names().await? == before, "Helm upgrades definitions");
     let shown = helm.run(&["show", "crds", &newer]).await?;
     let apply = ["apply", "--server-side", "-f", "-"];
     let conflict = kubectl.error(&apply, &shown).await?;
     ensure!(conflict.contains("conflict"), "expected a conflict with what Helm wrote, found {conflict}");
     kubectl.run(&[&apply[..], &["--force-conflicts"]].concat(), &shown).await?;
-    ensure!(categories().await? == json!(["newer"]), "the command does not upgrade the definition");
+    ensure!(short_names().await? == json!(["newer"]), "the command does not upgrade the definition");
     let shown = helm.run(&["show", "crds", &chart()]).await?;
     kubectl.run(&[&apply[..], &["--force-conflicts"]].concat(), &shown).await?;
-    ensure!(categories().await? == before, "the command does not restore the definition");
+    ensure!(short_names().await? == before, "the command does not restore the definition");
     Ok(())
 }
 
@@ -209,7 +125,8 @@ fn read_definitions(path: &str) -> Result<Vec<Value>> {
     Ok(definitions)
 }
 
-fn command(deployment: &Value) -> Result<Vec<String>> {
+/// The command of the Deployment's container, and its arguments.
+pub(super) fn command(deployment: &Value) -> Result<Vec<String>> {
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     let words = ["command", "args"].into_iter().filter_map(|name| container[name].as_array()).flatten();
     words.map(|word| word.as_str().map(str::to_owned).context("an argument is text")).collect()
@@ -229,19 +146,4 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn plan() -> Value {
-    json!({
-        "apiVersion": "routing-claims.dev/v1alpha1",
-        "kind": "RoutingPlan",
-        "metadata": {"name": "chart", "namespace": "istio-system"},
-        "spec": {
-            "filter": {"engine": "lua", "istioVersion": "1.27"},
-            "services": [{"name": "microservice-A", "namespace": A}],
-        },
-    })
-}
-
-const DIGEST: &str = "image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-const METRICS: &str = "routing_claims_controller_";
-const CONTROLLER: u8 = 7;
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";

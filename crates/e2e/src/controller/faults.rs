@@ -227,8 +227,9 @@ pub(super) async fn older_definitions(stage: &mut Stage) -> Result<String> {
     stage.until_routed("a", WITH).await.context("with a field of a later version")?;
     stage.until_told(&stage.plan.clone(), "later").await?;
 
-    define(stage, |_| ()).await?;
     stage.cluster().apply(&stage.plan.clone()).await?;
+    define(stage, |_| ()).await?;
+    stage.merge(&stage.plan, &json!({"metadata": {"labels": {"a": "change"}}})).await?;
     stage.until_condition("Accepted", "True").await?;
     let sent = stage.unload(steady).await?;
     Ok(format!("3 definitions; {sent} requests, 0 failed, 0 misrouted"))

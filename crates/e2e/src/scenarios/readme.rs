@@ -19,38 +19,29 @@ use crate::{
 };
 
 /// A user's shell.
-struct Shell {
+pub(crate) struct Shell {
     home: PathBuf,
     path: std::ffi::OsString,
     kubeconfig: PathBuf,
 }
 
 /// A command, and the output that the README shows.
-struct Typed {
-    command: String,
-    output: String,
+pub(crate) struct Typed {
+    pub(crate) command: String,
+    pub(crate) output: String,
 }
 
 /// Installs `manifest-gen` as a plugin of kubectl, writes the plan, and applies what it gives: then a token decides.
 pub(crate) async fn readme(world: &World, tools: &Tools, dir: &Path) -> Result<String> {
     let workspace = testbed::workspace_dir();
     let readme = fs::read_to_string(workspace.join("README.md"))?;
-    let bin = dir.join(".local/bin");
-    fs::create_dir_all(&bin)?;
-    fs::copy(world.dist.join("manifest-gen"), bin.join("manifest-gen"))?;
-    symlink(&tools.kubectl, bin.join("kubectl"))?;
-    let path = env::join_paths([bin].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())))?;
-    let shell = Shell { home: dir.to_owned(), path, kubeconfig: world.plane.kubeconfig.clone() };
+    let shell = Shell::of(world, &[("kubectl", &tools.kubectl)], dir)?;
 
     let install = section(&readme, "### `manifest-gen`")?;
     let plugin: Vec<_> = typed(install).into_iter().filter(|one| one.command.contains("kubectl")).collect();
     ensure!(plugin.len() == 2, "expected the two commands of the plugin, found {}", plugin.len());
     let istio = section(&readme, "## Use it with Istio")?;
-    for (name, text) in files(istio) {
-        let file = dir.join(name);
-        fs::create_dir_all(file.parent().context("a file in a folder")?)?;
-        fs::write(file, text)?;
-    }
+    write_files(istio, dir)?;
     // The user's own manifests.
     fs::create_dir_all(dir.join("apps"))?;
     for name in ["microservice-a.yaml", "microservice-b.yaml"] {
@@ -76,8 +67,21 @@ pub(crate) async fn readme(world: &World, tools: &Tools, dir: &Path) -> Result<S
 }
 
 impl Shell {
+    /// A shell whose home is a folder, with `manifest-gen` and these programs on its path.
+    pub(crate) fn of(world: &World, programs: &[(&str, &Path)], home: &Path) -> Result<Self> {
+        let bin = home.join(".local/bin");
+        fs::create_dir_all(&bin)?;
+        fs::copy(world.dist.join("manifest-gen"), bin.join("manifest-gen"))?;
+        for (name, program) in programs {
+            symlink(program, bin.join(name))?;
+        }
+        let path = env::var_os("PATH").unwrap_or_default();
+        let path = env::join_paths([bin].into_iter().chain(env::split_paths(&path)))?;
+        Ok(Self { home: home.to_owned(), path, kubeconfig: world.plane.kubeconfig.clone() })
+    }
+
     /// Runs a command, and returns what it prints. It must succeed.
-    async fn run(&self, command: &str) -> Result<String> {
+    pub(crate) async fn run(&self, command: &str) -> Result<String> {
         let mut bash = Command::new("bash");
         bash.args(["-o", "pipefail", "-c", command]).current_dir(&self.home).stdin(Stdio::null());
         bash.env("HOME", &self.home).env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig);
@@ -89,7 +93,7 @@ impl Shell {
 }
 
 /// The version of A that answers a request with these claims, sent through the client's sidecar.
-async fn version(world: &World, claims: &[(&str, &str)]) -> Result<String> {
+pub(crate) async fn version(world: &World, claims: &[(&str, &str)]) -> Result<String> {
     let claims: serde_json::Map<_, _> = claims.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
     let token = ("authorization".into(), bearer(&json!(claims)).into());
     let answer = Http1::connect(world.client.addr(PORT)).await?.get(&host(A, A), "/", &[token]).await?;
@@ -98,7 +102,7 @@ async fn version(world: &World, claims: &[(&str, &str)]) -> Result<String> {
 }
 
 /// A section, without the next one of its level.
-fn section<'r>(readme: &'r str, heading: &str) -> Result<&'r str> {
+pub(crate) fn section<'r>(readme: &'r str, heading: &str) -> Result<&'r str> {
     let (_, section) = readme.split_once(&format!("\n{heading}\n")).with_context(|| format!("no section {heading}"))?;
     let level = heading.split(' ').next().unwrap_or_default();
     Ok(section.split(&format!("\n{level} ")).next().unwrap_or_default())
@@ -110,13 +114,20 @@ fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
     text.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).collect()
 }
 
-/// The YAML files, which begin with their path as a comment.
-fn files(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    blocks(text, "yaml").into_iter().filter_map(|block| Some((block.strip_prefix("# ")?.split('\n').next()?, block)))
+/// Writes the YAML files, which begin with their path as a comment, below a folder.
+pub(crate) fn write_files(text: &str, dir: &Path) -> Result<()> {
+    for block in blocks(text, "yaml") {
+        let name =
+            block.strip_prefix("# ").and_then(|block| block.split('\n').next()).context("a file without a name")?;
+        let file = dir.join(name);
+        fs::create_dir_all(file.parent().context("a file in a folder")?)?;
+        fs::write(file, block)?;
+    }
+    Ok(())
 }
 
 /// The commands of the consoles.
-fn typed(text: &str) -> Vec<Typed> {
+pub(crate) fn typed(text: &str) -> Vec<Typed> {
     let mut commands: Vec<Typed> = Vec::new();
     for block in blocks(text, "console") {
         for line in block.lines() {
