@@ -17,7 +17,6 @@ pub(super) async fn drift(stage: &mut Stage) -> Result<String> {
         "kind": "EnvoyFilter",
         "metadata": {"name": "routing-claims-qa", "namespace": "istio-system"},
     });
-    let steady = stage.load(&[(None, [(); 3].map(|()| vec!["main>main".to_owned()]))]);
     let mut longest = 0;
     for (what, object, change) in [
         ("removes the rules", &routes, Some(json!({"spec": {"http": [default_rule()]}}))),
@@ -41,9 +40,6 @@ pub(super) async fn drift(stage: &mut Stage) -> Result<String> {
         .await?;
         longest = longest.max(begin.elapsed().as_millis());
     }
-    stage.world.settle().await?;
-    let sent = stage.unload(steady).await?;
-
     // A field of somebody else stays, because an apply has no word for it.
     let plan = stage.plan.clone();
     stage.merge(&routes, &json!({"spec": {"exportTo": ["."]}})).await?;
@@ -55,7 +51,7 @@ pub(super) async fn drift(stage: &mut Stage) -> Result<String> {
         Ok(Readiness::of(!status.contains("exportTo"), || status))
     })
     .await?;
-    Ok(format!("6 edits and deletions, each repaired within {longest} ms; {sent} requests, 0 failed"))
+    Ok(format!("6 edits and deletions, each repaired within {longest} ms; an added field is told"))
 }
 
 /// An object that has the name of a generated one stays as it is, until its owner gives it away by a label.

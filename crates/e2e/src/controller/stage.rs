@@ -132,7 +132,9 @@ impl Stage {
     /// Starts a controller besides the running one.
     pub(super) async fn another(&self, port: u16) -> Result<RunningController> {
         let mut program = self.program.clone();
-        program.arguments.splice(0..0, ["--settle-seconds".to_owned(), "1".to_owned()]);
+        if !program.arguments.iter().any(|argument| argument == "--settle-seconds") {
+            program.arguments.extend(["--settle-seconds".to_owned(), "1".to_owned()]);
+        }
         RunningController::spawn(&program, self.cluster(), self.world.net.addr(WAY, port), &self.dir).await
     }
 
