@@ -12,12 +12,13 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
 };
 use routing_plan::{
-    diagnostic::{Document, Location},
+    diagnostic::{Document, FieldPath, Location},
     diff::{Diff, diff},
     manifests::Manifest,
     resources::{PLAN_LABEL, Resource},
 };
 use serde_json::Value;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::{
@@ -50,6 +51,8 @@ pub(crate) struct Difference {
     pub(crate) diff: Diff,
     /// Objects that the plan wants to write, but that are not its own.
     pub(crate) foreign: Vec<String>,
+    /// Fields that others have added to objects of the plan.
+    additions: Vec<String>,
 }
 
 enum Step {
@@ -62,7 +65,7 @@ enum Step {
 /// Compares what a plan wants with what it owns in the cluster.
 pub(crate) fn difference(plan: &ObjectName, wanted: &[Resource], observed: &Observed) -> Difference {
     let mut changes = Changes::default();
-    let mut foreign = Vec::new();
+    let (mut foreign, mut additions) = (Vec::new(), Vec::new());
     let mut kept = BTreeSet::new();
     for resource in wanted {
         let Some(id) = id_of(resource) else { continue };
@@ -72,7 +75,11 @@ pub(crate) fn difference(plan: &ObjectName, wanted: &[Resource], observed: &Obse
                  `{OWNER_LABEL}={}` and `{PLAN_LABEL}={}`",
                 plan.namespace, plan.name
             )),
-            Some(live) if is_current(&resource.value, &live.value) => {}
+            Some(live) if is_current(&resource.value, &live.value) => {
+                let added = added_field(&live.value, &resource.value, &FieldPath::default());
+                additions
+                    .extend(added.map(|path| format!("{id}: somebody added `{path}`, which the plan does not have")));
+            }
             live => changes.apply(&id, resource, live.map(|live| &live.value)),
         }
         kept.insert(id);
@@ -85,7 +92,7 @@ pub(crate) fn difference(plan: &ObjectName, wanted: &[Resource], observed: &Obse
             }
         }
     }
-    changes.into_difference(foreign)
+    Difference { foreign, additions, ..changes.into_difference() }
 }
 
 /// What has to be written, before it is in order.
@@ -119,7 +126,7 @@ impl Changes {
         }
     }
 
-    fn into_difference(self, foreign: Vec<String>) -> Difference {
+    fn into_difference(self) -> Difference {
         let Self { old, new, independent, mut values } = self;
         let of_independent = |one: &Manifest| independent.iter().any(|other| other.id() == one.id());
         let rest: Vec<_> = old.iter().filter(|one| !of_independent(one)).cloned().collect();
@@ -133,7 +140,7 @@ impl Changes {
         });
         let steps = steps.collect();
         let all: Vec<_> = new.into_iter().chain(independent).collect();
-        Difference { steps, diff: diff(&old, &all), foreign }
+        Difference { steps, diff: diff(&old, &all), foreign: Vec::new(), additions: Vec::new() }
     }
 }
 
@@ -190,6 +197,30 @@ fn contains(live: &Value, wanted: &Value) -> bool {
     }
 }
 
+/// The first field of the `spec` that nobody wanted. Routes of the Gateway API have many, which the API server adds.
+fn added_field(live: &Value, wanted: &Value, path: &FieldPath) -> Option<FieldPath> {
+    if wanted["kind"] == "HTTPRoute" {
+        return None;
+    }
+    let is_root = path.segments().is_empty();
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            live.iter().filter(|(field, _)| !is_root || *field == "spec").find_map(|(field, value)| {
+                let path = path.clone().field(field.clone());
+                match wanted.get(field) {
+                    Some(wanted) => added_field(value, wanted, &path),
+                    None => Some(path),
+                }
+            })
+        }
+        (Value::Array(live), Value::Array(wanted)) => {
+            let items = live.iter().zip(wanted).enumerate();
+            items.into_iter().find_map(|(index, (live, wanted))| added_field(live, wanted, &path.clone().index(index)))
+        }
+        _ => None,
+    }
+}
+
 /// Writes, and remembers what has to wait.
 pub(crate) struct Applier {
     client: Client,
@@ -213,6 +244,8 @@ struct Failure {
 pub(crate) struct Applied {
     /// Objects that could not be written, and why.
     pub(crate) failures: Vec<String>,
+    /// Fields that others have added, which may change what the objects do.
+    pub(crate) additions: Vec<String>,
     /// How many objects wait for proxies to have an earlier change.
     pub(crate) waiting: usize,
 }
@@ -237,9 +270,9 @@ impl Applier {
     pub(crate) async fn apply(&mut self, difference: Difference, shared: &Shared) -> Applied {
         let now = Instant::now();
         self.held.retain(|_, until| *until > now);
-        let mut applied = Applied::default();
-        applied.failures.extend(difference.foreign);
-        let mut steps = difference.steps.into_iter().peekable();
+        let Difference { steps, foreign, additions, .. } = difference;
+        let mut applied = Applied { failures: foreign, additions, waiting: 0 };
+        let mut steps = steps.into_iter().peekable();
         let mut blocked = false;
         while let Some(step) = steps.next() {
             let why = match &step {
@@ -289,7 +322,8 @@ impl Applier {
         let client = &self.client;
         let mut results = stream::iter(steps)
             .map(|step| async move {
-                let result = write(client, &step, shared).await;
+                let result = timeout(WRITE_TIMEOUT, write(client, &step, shared)).await;
+                let result = result.unwrap_or(Err(WriteError::NoAnswer));
                 (step, result)
             })
             .buffer_unordered(CONCURRENT_WRITES);
@@ -375,11 +409,14 @@ async fn write(client: &Client, step: &Step, shared: &Shared) -> Result<(), Writ
 enum WriteError {
     #[error("the API server has no {0}: install its definition")]
     NoSuchKind(&'static str),
+    #[error("the API server did not answer within {} s", WRITE_TIMEOUT.as_secs())]
+    NoAnswer,
     #[error("{0}")]
     Api(#[from] kube::Error),
 }
 
 const CONCURRENT_WRITES: usize = 16;
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause is a minute.
 const MAX_DOUBLINGS: u32 = 6;

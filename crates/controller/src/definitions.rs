@@ -46,7 +46,7 @@ fn plan() -> Value {
     definition(
         kinds::PLAN,
         "rplan",
-        schema,
+        &schema,
         &[
             column("Services", "integer", ".status.counts.services"),
             column("Variants", "integer", ".status.counts.variants"),
@@ -68,7 +68,7 @@ fn variant() -> Value {
     definition(
         kinds::VARIANT,
         "rvariant",
-        schema,
+        &schema,
         &[
             column("Service", "string", ".spec.service"),
             column("Variant", "string", ".spec.variant"),
@@ -89,7 +89,8 @@ fn object<Spec: JsonSchema, Status: JsonSchema>(description: &str) -> Value {
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
-            "metadata": {"type": "object"},
+            // A rule's `fieldPath` needs the field.
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
             "spec": schema::structural::<Spec>(),
             "status": schema::structural::<Status>(),
         },
@@ -97,7 +98,7 @@ fn object<Spec: JsonSchema, Status: JsonSchema>(description: &str) -> Value {
     })
 }
 
-fn definition(Kind { group, kind, plural }: Kind, short: &str, schema: Value, columns: &[Value]) -> Value {
+fn definition(Kind { group, kind, plural }: Kind, short: &str, schema: &Value, columns: &[Value]) -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

@@ -5,18 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Service;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::{
     NAME,
     objects::VariantPhase,
-    observed::{FINALIZER, ObjectName, Observed},
+    observed::{Collection, FINALIZER, ObjectName, Observed},
     reconcile::{Reconciled, Source},
 };
 
@@ -52,12 +53,11 @@ impl Drain {
         without.map(|(name, service)| Change::Add(name.clone(), service.identity.uid.clone())).collect()
     }
 
-    /// The Services to let go, once everything is written. A Service whose plan could not be written stays.
+    /// The Services to let go: those that no route has had for a while, and those that are no longer variants.
     pub(crate) fn services_to_release(
         &mut self,
         observed: &Observed,
         reconciled: &Reconciled,
-        is_written: bool,
         now: Instant,
     ) -> Vec<Change> {
         let held: BTreeMap<_, _> = observed.services.iter().filter(|(_, service)| service.has_finalizer).collect();
@@ -70,16 +70,16 @@ impl Drain {
         let mut changes = Vec::new();
         for (name, service) in held {
             let uid = &service.identity.uid;
-            let release = if self.delay.is_zero() {
+            let may_go = if self.delay.is_zero() {
                 true
             } else if !service.identity.is_deleting {
-                is_written && !wanted.contains(name)
-            } else if is_written {
-                now.duration_since(*self.gone.entry(uid.clone()).or_insert(now)) >= self.delay
-            } else {
+                !wanted.contains(name)
+            } else if is_routed(name, observed) {
                 false
+            } else {
+                now.duration_since(*self.gone.entry(uid.clone()).or_insert(now)) >= self.delay
             };
-            if release {
+            if may_go {
                 changes.push(Change::Remove(name.clone(), uid.clone()));
             }
         }
@@ -91,26 +91,52 @@ impl Drain {
         self.gone.values().map(|since| *since + self.delay).min()
     }
 
-    pub(crate) async fn write(&self, changes: Vec<Change>) {
-        for change in changes {
-            let (verb, name, uid, finalizers) = match &change {
-                Change::Add(name, uid) => ("hold", name, uid, &[FINALIZER][..]),
-                Change::Remove(name, uid) => ("release", name, uid, &[][..]),
-            };
-            let services: Api<Service> = Api::namespaced(self.client.clone(), &name.namespace);
-            // The UID keeps a Service that is gone from being created again.
-            let patch = json!({
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": {"name": name.name, "uid": uid, "finalizers": finalizers},
-            });
-            match services.patch(&name.name, &PatchParams::apply(NAME).force(), &Patch::Apply(&patch)).await {
-                Ok(_) => info!(verb, service = %name, "finalizer written"),
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => warn!(verb, service = %name, %error, "cannot write the finalizer"),
+    /// Returns whether everything was written.
+    pub(crate) async fn write(&self, changes: Vec<Change>) -> bool {
+        let writes = stream::iter(changes).map(|change| self.write_one(change)).buffer_unordered(CONCURRENT_WRITES);
+        writes.fold(true, async |all, is_written| all && is_written).await
+    }
+
+    async fn write_one(&self, change: Change) -> bool {
+        let (verb, name, uid, finalizers) = match &change {
+            Change::Add(name, uid) => ("hold", name, uid, &[FINALIZER][..]),
+            Change::Remove(name, uid) => ("release", name, uid, &[][..]),
+        };
+        let services: Api<Service> = Api::namespaced(self.client.clone(), &name.namespace);
+        // The UID keeps a Service that is gone from being created again.
+        let patch = json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name.name, "uid": uid, "finalizers": finalizers},
+        });
+        match services.patch(&name.name, &PatchParams::apply(NAME).force(), &Patch::Apply(&patch)).await {
+            Ok(_) => info!(verb, service = %name, "finalizer written"),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => {
+                warn!(verb, service = %name, %error, "cannot write the finalizer");
+                return false;
             }
         }
+        true
     }
+}
+
+/// Whether a route of the controller in the cluster goes to the Service.
+fn is_routed(service: &ObjectName, observed: &Observed) -> bool {
+    let host = format!("{}.{}.svc.cluster.local", service.name, service.namespace);
+    let list = |value: &Value, field: &str| value[field].as_array().cloned().unwrap_or_default();
+    let of_istio = |rule: &Value| list(rule, "route").iter().any(|to| to["destination"]["host"] == *host);
+    let of_gateway_api = |rule: &Value, namespace: &str| {
+        list(rule, "backendRefs")
+            .iter()
+            .any(|to| to["name"] == *service.name && to["namespace"].as_str().unwrap_or(namespace) == service.namespace)
+    };
+    let all = observed.resources.values().flat_map(Collection::iter);
+    all.filter(|(_, object)| object.plan.is_some()).any(|(name, object)| {
+        let spec = &object.value["spec"];
+        list(spec, "http").iter().any(of_istio)
+            || list(spec, "rules").iter().any(|rule| of_gateway_api(rule, &name.namespace))
+    })
 }
 
 /// The variants that are Services.
@@ -121,3 +147,5 @@ fn variants(reconciled: &Reconciled) -> impl Iterator<Item = (&ObjectName, Varia
         _ => None,
     })
 }
+
+const CONCURRENT_WRITES: usize = 16;

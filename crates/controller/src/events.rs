@@ -73,7 +73,7 @@ impl Events {
             let now = Told { phase: state.phase, problem: state.problem.clone() };
             let before =
                 if self.is_first { references.in_status(plan, state) } else { self.told.get(&subject).cloned() };
-            let is_known = self.is_first && plan.is_some_and(|plan| references.has_status(plan)) && before.is_none();
+            let is_known = self.is_first && before.is_none() && references.has_been_told(plan);
             if !is_known && before.as_ref() != Some(&now) {
                 news.extend(of_variant(plan, state, before.as_ref(), references));
             }
@@ -194,9 +194,10 @@ impl References {
         self.objects.get(source).cloned()
     }
 
-    /// Whether a plan has been decided about before.
-    fn has_status(&self, plan: &ObjectName) -> bool {
-        self.plans.get(plan).is_some_and(|one| one.plan.status.counts.is_some())
+    /// Whether an earlier run has decided about the plan; about any, for strays.
+    fn has_been_told(&self, plan: Option<&ObjectName>) -> bool {
+        let mut plans = self.plans.iter().filter(|(name, _)| plan.is_none_or(|plan| plan == *name));
+        plans.any(|(_, one)| one.plan.status.counts.is_some())
     }
 
     /// Whether the plan's status says that it is accepted.

@@ -154,4 +154,4 @@ pub const ROLE: &[Rule] = &[
 pub const LEASE: &str = "routing-claims-controller";
 const LEASES: &str = "coordination.k8s.io";
 const READ: &[&str] = &["list", "watch"];
-const WRITE: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+const WRITE: &[&str] = &["list", "watch", "create", "patch", "delete"];

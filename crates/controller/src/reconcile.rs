@@ -225,7 +225,8 @@ fn own(resource: &mut Resource, plan: &ObjectName) {
     let metadata = &mut resource.value["metadata"];
     metadata["labels"][OWNER_LABEL] = json!(plan.namespace);
     let digest = Sha256::digest(resource.value.to_string());
-    resource.value["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(URL_SAFE_NO_PAD.encode(&digest[..HASH_BYTES]));
+    resource.value["metadata"]["annotations"][APPLIED_ANNOTATION] =
+        json!(URL_SAFE_NO_PAD.encode(&digest[..HASH_BYTES]));
 }
 
 /// The plans that owned objects name, but that do not exist: their objects are no longer wanted.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use jiff::Timestamp;
 use kube::{
     Api, Client,
@@ -58,7 +58,7 @@ pub struct Options {
 /// # Errors
 ///
 /// If it cannot listen, or the lease cannot be used.
-pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()>) -> Result<()> {
+pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()> + Send) -> Result<()> {
     let shared = Arc::new(Shared::default());
     let (heartbeat, metrics) = (Arc::new(Heartbeat::new()), Metrics::new());
     let _server = server::serve(options.listen, Arc::clone(&shared), Arc::clone(&heartbeat), metrics.clone()).await?;
@@ -69,10 +69,10 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due = true;
-    tokio::pin!(stop);
+    let stop = stop.boxed().shared();
     loop {
         tokio::select! {
-            () = &mut stop => break,
+            () = stop.clone() => break,
             () = shared.changed.notified() => {
                 due = true;
                 // Changes come in groups.
@@ -89,7 +89,11 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
         heartbeat.beat();
         if due && lease.is_held() && shared.is_complete() {
             due = false;
-            controller.reconcile().await;
+            tokio::select! {
+                () = controller.reconcile() => {}
+                // What is being written may be written or not: the next replica looks.
+                () = stop.clone().then(|()| sleep(FINISH)) => break,
+            }
         }
     }
     info!("stopping");
@@ -192,6 +196,8 @@ struct Controller {
     /// When the status of a plan may be written again.
     status_after: HashMap<ObjectName, Instant>,
     status_waits: bool,
+    /// When what could not be told or held is tried again.
+    retry: Option<Instant>,
 }
 
 impl Controller {
@@ -208,6 +214,7 @@ impl Controller {
             wake_at: None,
             status_after: HashMap::new(),
             status_waits: false,
+            retry: None,
         }
     }
 
@@ -220,7 +227,7 @@ impl Controller {
     /// waited or failed.
     fn is_due(&self) -> bool {
         let (now, clock) = (Instant::now(), Timestamp::now());
-        let deadlines = [self.applier.next(), self.drain.as_ref().and_then(Drain::next)];
+        let deadlines = [self.applier.next(), self.drain.as_ref().and_then(Drain::next), self.retry];
         self.wake_at.is_some_and(|time| time <= clock)
             || clock < self.last_time
             || deadlines.into_iter().flatten().any(|deadline| deadline <= now)
@@ -240,14 +247,15 @@ impl Controller {
         self.metrics.reconciled(start.elapsed().as_secs_f64());
         (self.last_time, self.wake_at) = (now, reconciled.wake_at);
         self.remember_valid(&reconciled);
-        if let (Some(drain), Some(changes)) = (&self.drain, hold) {
-            drain.write(changes).await;
-        }
+        let mut is_written = match (&self.drain, hold) {
+            (Some(drain), Some(changes)) => drain.write(changes).await,
+            _ => true,
+        };
         let results = self.apply(&reconciled).await;
-        let is_written = results.values().all(Applied::is_complete);
-        self.release(&reconciled, is_written).await;
+        is_written &= self.release(&reconciled).await;
         self.events.publish(&reconciled, &references).await;
-        self.write_status(&reconciled, &results, now).await;
+        is_written &= self.write_status(&reconciled, &results, now).await;
+        self.retry = (!is_written).then(|| Instant::now() + RETRY);
     }
 
     fn remember_valid(&mut self, reconciled: &Reconciled) {
@@ -278,13 +286,19 @@ impl Controller {
         results
     }
 
-    async fn release(&mut self, reconciled: &Reconciled, is_written: bool) {
-        let Some(drain) = &mut self.drain else { return };
-        let changes = drain.services_to_release(&self.shared.observed(), reconciled, is_written, Instant::now());
-        drain.write(changes).await;
+    async fn release(&mut self, reconciled: &Reconciled) -> bool {
+        let Some(drain) = &mut self.drain else { return true };
+        let changes = drain.services_to_release(&self.shared.observed(), reconciled, Instant::now());
+        drain.write(changes).await
     }
 
-    async fn write_status(&mut self, reconciled: &Reconciled, results: &BTreeMap<ObjectName, Applied>, now: Timestamp) {
+    /// Returns whether everything was written.
+    async fn write_status(
+        &mut self,
+        reconciled: &Reconciled,
+        results: &BTreeMap<ObjectName, Applied>,
+        now: Timestamp,
+    ) -> bool {
         let (mut plans, mut variants) = (Vec::new(), Vec::new());
         self.status_waits = false;
         {
@@ -311,11 +325,12 @@ impl Controller {
                 variants.extend(new.map(|status| (name.clone(), status)));
             }
         }
+        let mut all_written = true;
         for (name, status) in plans {
             self.status_after.insert(name.clone(), Instant::now() + STATUS_PAUSE);
-            if patch_status(&self.client, &self.shared, PLAN, &name, &status).await
-                && let Some(plan) = self.shared.observed().plans.get_mut(&name)
-            {
+            let is_written = patch_status(&self.client, &self.shared, PLAN, &name, &status).await;
+            all_written &= is_written;
+            if is_written && let Some(plan) = self.shared.observed().plans.get_mut(&name) {
                 plan.status = status;
             }
         }
@@ -327,12 +342,14 @@ impl Controller {
             })
             .buffer_unordered(CONCURRENT_WRITES);
         while let Some(one) = written.next().await {
+            all_written &= one.is_some();
             if let Some((name, status)) = one
                 && let Some(variant) = shared.observed().variants.get_mut(&name)
             {
                 variant.status = status;
             }
         }
+        all_written
     }
 }
 
@@ -348,6 +365,8 @@ async fn patch_status(
     let patch = json!({"apiVersion": resource.api_version, "kind": resource.kind, "status": status});
     match api.patch_status(&name.name, &PatchParams::apply(NAME).force(), &Patch::Apply(&patch)).await {
         Ok(_) => true,
+        // It was deleted meanwhile.
+        Err(kube::Error::Api(status)) if status.code == 404 => true,
         Err(error) => {
             warn!(kind = kind.kind, %name, %error, "cannot write the status");
             false
@@ -361,6 +380,10 @@ const TICK: Duration = Duration::from_millis(500);
 const GROUPING: Duration = Duration::from_millis(50);
 /// The status of a plan is written at most once in this time.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
+/// When a status or a finalizer that could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// How long a round may go on when the program shall stop: less than the 30 s that Kubernetes gives a pod.
+const FINISH: Duration = Duration::from_secs(10);
 const READ_ALL: Duration = Duration::from_secs(60);
 const CONCURRENT_WRITES: usize = 16;
 /// A lease that is not renewed for this long is free.

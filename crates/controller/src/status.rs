@@ -21,11 +21,12 @@ pub(crate) fn of_plan(plan: &Plan, outcome: &PlanOutcome, applied: &Applied, now
     let problems = outcome.variants.iter().filter(|state| has_problem(state)).count()
         + outcome.faults.len()
         + outcome.warnings.len()
+        + applied.additions.len()
         + applied.failures.len();
     let services = outcome.valid.as_ref().map_or(0, |valid| valid.spec.services.len());
     let routed = outcome.variants.iter().filter(|state| state.phase == VariantPhase::Routed).count();
     let mut conditions = vec![accepted(outcome), in_cluster(outcome, applied)];
-    conditions.extend(warned(outcome));
+    conditions.extend(warned(outcome, applied));
     let status = PlanStatus {
         observed_generation: Some(plan.generation),
         conditions: conditions.into_iter().map(|new| new.into_condition(plan, now)).collect(),
@@ -157,14 +158,11 @@ fn in_cluster(outcome: &PlanOutcome, applied: &Applied) -> NewCondition {
 }
 
 /// Only if there is something to warn of.
-fn warned(outcome: &PlanOutcome) -> Option<NewCondition> {
-    let message = list(&outcome.warnings);
-    (!outcome.warnings.is_empty()).then_some(NewCondition {
-        kind: "Effective",
-        is_true: false,
-        reason: "BaseInForce",
-        message,
-    })
+fn warned(outcome: &PlanOutcome, applied: &Applied) -> Option<NewCondition> {
+    let reason = if outcome.warnings.is_empty() { "ChangedByOthers" } else { "BaseInForce" };
+    let warnings = [&*outcome.warnings, &applied.additions].concat();
+    let message = list(&warnings);
+    (!warnings.is_empty()).then_some(NewCondition { kind: "Effective", is_true: false, reason, message })
 }
 
 fn list(texts: &[String]) -> String {

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use backon::ExponentialBuilder;
 use futures_util::{Stream, TryStreamExt as _};
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use kube::{
@@ -153,7 +154,7 @@ async fn follow<K, T>(
     K: kube::Resource,
     T: From<K> + PartialEq,
 {
-    let objects = objects.default_backoff();
+    let objects = objects.backoff(watcher::ExponentialBackoff::from(pauses()));
     tokio::pin!(objects);
     loop {
         let event = match objects.try_next().await {
@@ -186,5 +187,14 @@ async fn follow<K, T>(
     }
 }
 
+/// The pauses after a watch broke off. The default of kube goes up to 30 s, which is how long the routes would then be those of
+/// the time before an outage.
+fn pauses() -> ExponentialBuilder {
+    let builder = ExponentialBuilder::default().with_min_delay(SHORTEST_PAUSE).with_max_delay(LONGEST_PAUSE);
+    builder.with_factor(2.0).with_jitter().without_max_times()
+}
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// How long a kind that is missing is left alone.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);

@@ -233,7 +233,10 @@ fn a_refusal_names_the_field_and_what_was_found() {
     let unlabelled = of(&|service| {
         service["metadata"]["labels"].as_object_mut().unwrap().remove("routing-claims.dev/variant");
     });
-    assert_eq!(unlabelled, "the Service has the label `routing-claims.dev/service`, but not `routing-claims.dev/variant`");
+    assert_eq!(
+        unlabelled,
+        "the Service has the label `routing-claims.dev/service`, but not `routing-claims.dev/variant`"
+    );
 }
 
 #[test]

@@ -29,6 +29,15 @@ use serde_json::{Value, json};
 
 use crate::{Readiness, until};
 
+/// Whether something changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Apply {
+    /// It does.
+    ForReal,
+    /// The API server only says what would be.
+    DryRun,
+}
+
 /// A connection to the API.
 #[derive(Clone)]
 pub struct Cluster {
@@ -60,7 +69,11 @@ impl Cluster {
     }
 
     /// Applies the resource definitions of a file or a folder, and waits until the API serves them.
-    pub(crate) async fn define(&self, path: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// If a file can't be read, or the API server refuses a definition or does not serve it in time.
+    pub async fn define(&self, path: &Path) -> Result<()> {
         let files: Vec<_> = if path.is_dir() {
             fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<_>>()?
         } else {
@@ -143,6 +156,26 @@ impl Cluster {
         Ok(applied)
     }
 
+    /// Creates or updates a resource as somebody who takes no field from others, without remembering it. The inner result is
+    /// what the API server has then, or each reason why it refuses, with the field.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer.
+    pub async fn apply_as(&self, manager: &str, resource: &Value, how: Apply) -> Result<Result<Value, Vec<String>>> {
+        let (api, name) = self.api(resource)?;
+        let params = PatchParams { dry_run: how == Apply::DryRun, ..PatchParams::apply(manager) };
+        match api.patch(&name, &params, &Patch::Apply(resource)).await {
+            Ok(applied) => Ok(Ok(serde_json::to_value(applied)?)),
+            Err(kube::Error::Api(status)) => {
+                let causes = status.details.iter().flat_map(|details| &details.causes);
+                let causes: Vec<_> = causes.map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+                Ok(Err(if causes.is_empty() { vec![status.message] } else { causes }))
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot apply {}", Self::id(resource))),
+        }
+    }
+
     /// Why the API server refuses a resource of a `kubectl create`, which asks for unknown fields as errors. Nothing changes.
     ///
     /// # Errors
@@ -187,6 +220,18 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(error).with_context(|| format!("cannot delete {}", Self::id(resource))),
         }
+    }
+
+    /// Deletes all resources of a kind in a namespace, without waiting until they are gone.
+    ///
+    /// # Errors
+    ///
+    /// If the API server does not answer, or refuses.
+    pub async fn delete_all(&self, api_version: &str, kind: &str, namespace: &str) -> Result<()> {
+        let any = json!({"apiVersion": api_version, "kind": kind, "metadata": {"namespace": namespace, "name": "any"}});
+        let (api, _) = self.api(&any)?;
+        let deleted = api.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
+        deleted.map(drop).with_context(|| format!("cannot delete each {kind} of {namespace}"))
     }
 
     /// Deletes the resource that was applied under that name (`Kind namespace/name`), and waits until it is gone.

@@ -25,7 +25,7 @@ mod wait;
 
 pub use agent::{Agent, AgentProgram};
 pub use audit::{Audit, Call, Entry};
-pub use cluster::Cluster;
+pub use cluster::{Apply, Cluster};
 pub use control_plane::{ACCESS_LOG_PROVIDER, AUDITED, ControlPlane};
 pub use forwarder::Forwarder;
 pub use load::{Load, Phase, Steady, Tally};

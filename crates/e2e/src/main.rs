@@ -3,6 +3,7 @@
 mod chart;
 mod column;
 mod controller;
+mod definitions;
 mod distribution;
 mod lints;
 mod record;
@@ -120,15 +121,17 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     ensure!(
         !controllers.is_empty()
             || !columns.is_empty()
-                && (!rows.is_empty() || [TRUTH, LINTS, README, CHART, DISTRIBUTION].into_iter().any(alone)),
+                && (!rows.is_empty()
+                    || [TRUTH, LINTS, README, CHART, DEFINITIONS, DISTRIBUTION].into_iter().any(alone)),
         "no column or scenario has a name that contains the given text"
     );
     let begin = Instant::now();
     let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
     let (mut results, mut others, mut explained, mut under_load) = (Vec::new(), Vec::new(), 0, 0);
-    for (proxies, folder, scenarios_alone) in
-        [(Proxies::Bare, "bare", &[TRUTH, LINTS, README, CHART][..]), (Proxies::Agents, "agents", &[DISTRIBUTION])]
-    {
+    for (proxies, folder, scenarios_alone) in [
+        (Proxies::Bare, "bare", &[DEFINITIONS, CHART, TRUTH, LINTS, README][..]),
+        (Proxies::Agents, "agents", &[DISTRIBUTION]),
+    ] {
         let of_mesh = |column: &&Column| column.proxies == proxies && !rows.is_empty();
         let columns: Vec<_> = columns.iter().filter(of_mesh).copied().collect();
         let scenarios_alone: Vec<_> = scenarios_alone.iter().copied().filter(|name| alone(name)).collect();
@@ -150,6 +153,10 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
                 LINTS => {
                     println!("fixtures of the lints");
                     shown(name, lints::run(&world, which, dir.join("lints"))).await
+                }
+                DEFINITIONS => {
+                    println!("the definitions of plans and variants");
+                    shown(name, definitions::run(&world.cluster)).await
                 }
                 README => {
                     println!("README.md");
@@ -269,6 +276,8 @@ const LINTS: &str = "every lint is proven";
 const README: &str = "README";
 /// The scenario of the chart and the kustomize base.
 const CHART: &str = "chart";
+/// The scenario of the definitions of plans and variants, which needs only the API server.
+const DEFINITIONS: &str = "definitions";
 /// The scenario of modules from a registry, which has sidecars of its own.
 const DISTRIBUTION: &str = "distribution";
 
@@ -280,6 +289,7 @@ Examples:
   cargo xtask e2e --column agents                  the scenarios with Istio's own agents, a registry and mutual TLS
   cargo xtask e2e --scenario distribution          what each failStrategy does when a module is pulled
   cargo xtask e2e --scenario controller            the controller, with faults around it
+  cargo xtask e2e --scenario definitions           what the API server refuses of plans and variants
   cargo xtask e2e --scenario README                what README.md says to type, with a real kubectl
   cargo xtask e2e --scenario chart                 the chart with Helm 3 and 4, and the kustomize base
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000

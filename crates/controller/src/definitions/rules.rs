@@ -61,7 +61,8 @@ pub(super) fn add(object: &mut Value, rules: &[Rule]) {
 /// The rules of a plan.
 pub(super) fn plan() -> Vec<Rule> {
     let mut rules = vec![
-        Rule::new("", matches("self.metadata.name", LABEL), expected(EXPECTED_LABEL, "self.metadata.name")),
+        Rule::new("", matches("self.metadata.name", LABEL), expected(EXPECTED_LABEL, "self.metadata.name"))
+            .of(".metadata.name"),
         Rule::new("spec.policy", "!has(self.services)", text("the policy's services come from `spec.services`"))
             .of(".services"),
     ];
@@ -166,12 +167,12 @@ fn wasm() -> Vec<Rule> {
             format!("size({sources}) < 2"),
             text("expected only one of `image`, `url` and `inline`, found more"),
         ),
-        Rule::new(at, "!has(self.inline)", unreadable("self.inline")).of(".inline"),
+        Rule::new(at, "!has(self.inline) || has(self.image) || has(self.url)", unreadable("self.inline")).of(".inline"),
         Rule::new(at, "!has(self.sha256) || has(self.url)", text("expected `sha256` beside a `url`, found no `url`"))
             .of(".sha256"),
         Rule::new(
             at,
-            "!has(self.pullPolicy) || !has(self.digest)",
+            "!has(self.pullPolicy) || !has(self.digest) || !has(self.image)",
             text("`pullPolicy` has no effect with `digest`, which always names the same image"),
         )
         .of(".pullPolicy"),

@@ -1,4 +1,4 @@
-//! Schemas of Rust types, in the form that an API server takes: a structural schema of OpenAPI 3.0.
+//! Schemas of Rust types, in the form that an API server takes: a structural schema of `OpenAPI` 3.0.
 
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::{Map, Value, json};

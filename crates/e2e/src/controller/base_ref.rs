@@ -17,10 +17,8 @@ pub(super) async fn base_ref(stage: &mut Stage) -> Result<String> {
     let plan = stage.plan.clone();
 
     let always = |versions: &str| [(); 3].map(|()| vec![versions.to_owned()]);
-    let steady = stage.load(&[
-        (None, always("main>main")),
-        (Some(json!({"microservice-A": "PR-1"})), always("PR-1>main")),
-    ]);
+    let steady =
+        stage.load(&[(None, always("main>main")), (Some(json!({"microservice-A": "PR-1"})), always("PR-1>main"))]);
     stage.change_plan(|spec| spec["services"][1]["baseRef"] = json!({"name": "own"})).await?;
     stage.until_routed("b", &["PR-1", "PR-2"]).await?;
     stage.until_told(&plan, "exportTo").await.context("it is told that the user's own is in force")?;
@@ -51,7 +49,8 @@ pub(super) async fn base_ref(stage: &mut Stage) -> Result<String> {
     stage.quiet().await?;
     stage.until_routed("b", &["PR-1", "PR-2"]).await?;
     let sent = stage.unload(steady).await?;
-    let touched: Vec<_> = stage.audit.since(0)?.into_iter().filter(|one| one.object.1 == "own" && one.writes()).collect();
+    let touched: Vec<_> =
+        stage.audit.since(0)?.into_iter().filter(|one| one.object.1 == "own" && one.writes()).collect();
     ensure!(touched.is_empty(), "the controller writes the user's own: {touched:?}");
     Ok(format!("{sent} requests, 0 failed, 0 misrouted"))
 }

@@ -83,7 +83,12 @@ pub(super) async fn without_the_api(stage: &mut Stage) -> Result<String> {
     let tally = steady.stop().await;
     stage.under_load += tally.sent;
     ensure!(tally.failed == 0, "{} of {} requests failed: {:?}", tally.failed, tally.sent, tally.first);
-    Ok(format!("gone for {} s, settled {:.1} s later; {} requests, 0 failed", outage.as_secs(), took.as_secs_f32(), tally.sent))
+    Ok(format!(
+        "gone for {} s, settled {:.1} s later; {} requests, 0 failed",
+        outage.as_secs(),
+        took.as_secs_f32(),
+        tally.sent
+    ))
 }
 
 /// Istiod is gone: the controller writes, and the proxies keep what they have.
@@ -118,14 +123,17 @@ pub(super) async fn watches_expire(stage: &mut Stage) -> Result<String> {
     tokio::time::sleep(Duration::from_secs(if stage.long { 60 } else { 0 })).await;
     stage.world.plane.start_kube_apiserver().await?;
     let begin = stage.audit.now()?;
+    let opened = Instant::now();
     stage.way.open();
     stage.until_routed("a", WITHOUT).await?;
+    let took = opened.elapsed();
     stage.quiet().await?;
     let lists = stage.audit.since(begin)?.iter().filter(|entry| entry.call.verb == "list").count();
     ensure!(lists > 0, "the watches were resumed, so this proves nothing");
     stage.world.settle().await?;
     let sent = stage.unload(steady).await?;
-    Ok(format!("{lists} lists after the restart; {sent} requests, 0 failed, 0 misrouted"))
+    let took = took.as_secs_f32();
+    Ok(format!("settled {took:.1} s after the restart, with {lists} lists; {sent} requests, 0 failed, 0 misrouted"))
 }
 
 /// An admission policy refuses what the controller writes. It says so, does not hurry, and goes on when it may.
@@ -135,7 +143,8 @@ pub(super) async fn refused(stage: &mut Stage) -> Result<String> {
     }
     let mut probe = routes_of("a");
     probe["metadata"]["name"] = json!("probe");
-    probe["spec"] = json!({"hosts": ["probe.example"], "http": [{"route": [{"destination": {"host": "probe.example"}}]}]});
+    probe["spec"] =
+        json!({"hosts": ["probe.example"], "http": [{"route": [{"destination": {"host": "probe.example"}}]}]});
     until("the policy", PATIENCE, async || {
         let refusal = stage.cluster().refusal(&probe).await?.unwrap_or_default();
         Ok(Readiness::of(refusal.contains(REFUSAL), || refusal))
@@ -191,7 +200,8 @@ pub(super) async fn older_definitions(stage: &mut Stage) -> Result<String> {
     let (service, instance, _) = pull_request(stage);
     let steady = stage.steady();
     // All of the status is dropped.
-    define(stage, |version| version["schema"]["openAPIV3Schema"]["properties"]["status"] = json!({"type": "object"})).await?;
+    define(stage, |version| version["schema"]["openAPIV3Schema"]["properties"]["status"] = json!({"type": "object"}))
+        .await?;
     stage.apply(&service).await?;
     stage.apply(&instance).await?;
     stage.until_routed("a", WITH).await.context("without the fields of the status")?;
@@ -208,7 +218,8 @@ pub(super) async fn older_definitions(stage: &mut Stage) -> Result<String> {
 
     // A field of a later version.
     define(stage, |version| {
-        version["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-preserve-unknown-fields"] = json!(true);
+        version["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-preserve-unknown-fields"] =
+            json!(true);
     })
     .await?;
     stage.change_plan(|spec| spec["later"] = json!(1)).await?;

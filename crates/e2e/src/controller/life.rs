@@ -21,46 +21,53 @@ pub(super) async fn with_drain(stage: &mut Stage) -> Result<String> {
     let steady = stage.steady();
     let mut sent = 0;
 
-    sent += stage.changes(["main>main", "PR-4>main"], async |stage| {
-        stage.apply(&service).await?;
-        stage.apply(&first).await?;
-        stage.until_routed("a", WITH).await
-    })
-    .await?;
-    sent += stage.changes(["PR-4>main", "PR-4>main"], async |stage| {
-        stage.apply(&second).await?;
-        stage.world.settle().await?;
-        stage.delete(&first).await
-    })
-    .await?;
-    let to_zero = stage.loses(async |stage| {
-        stage.delete(&second).await?;
-        stage.until_routed("a", WITHOUT).await
-    })
-    .await?;
-    sent += stage.changes(["main>main", "PR-4>main"], async |stage| {
-        stage.apply(&first).await?;
-        stage.until_routed("a", WITH).await
-    })
-    .await?;
-    sent += stage.changes(["PR-4>main", "main>main"], async |stage| {
-        let end = Timestamp::now() + Duration::from_secs(1);
-        stage.annotate(&service, &json!({"routing-claims.dev/expires-at": end.to_string()})).await?;
-        stage.until_routed("a", WITHOUT).await
-    })
-    .await?;
-    sent += stage.changes(["main>main", "PR-4>main"], async |stage| {
-        stage.annotate(&service, &json!({"routing-claims.dev/expires-at": null})).await?;
-        stage.until_routed("a", WITH).await
-    })
-    .await?;
-    sent += stage.changes(["PR-4>main", "main>main"], async |stage| {
-        stage.delete(&service).await?;
-        stage.until_gone(&service).await?;
-        ensure!(stage.routed("a").await?.len() == WITHOUT.len(), "the Service went before its route");
-        Ok(())
-    })
-    .await?;
+    sent += stage
+        .changes(["main>main", "PR-4>main"], async |stage| {
+            stage.apply(&service).await?;
+            stage.apply(&first).await?;
+            stage.until_routed("a", WITH).await
+        })
+        .await?;
+    sent += stage
+        .changes(["PR-4>main", "PR-4>main"], async |stage| {
+            stage.apply(&second).await?;
+            stage.world.settle().await?;
+            stage.delete(&first).await
+        })
+        .await?;
+    let to_zero = stage
+        .loses(async |stage| {
+            stage.delete(&second).await?;
+            stage.until_routed("a", WITHOUT).await
+        })
+        .await?;
+    sent += stage
+        .changes(["main>main", "PR-4>main"], async |stage| {
+            stage.apply(&first).await?;
+            stage.until_routed("a", WITH).await
+        })
+        .await?;
+    sent += stage
+        .changes(["PR-4>main", "main>main"], async |stage| {
+            let end = Timestamp::now() + Duration::from_secs(1);
+            stage.annotate(&service, &json!({"routing-claims.dev/expires-at": end.to_string()})).await?;
+            stage.until_routed("a", WITHOUT).await
+        })
+        .await?;
+    sent += stage
+        .changes(["main>main", "PR-4>main"], async |stage| {
+            stage.annotate(&service, &json!({"routing-claims.dev/expires-at": null})).await?;
+            stage.until_routed("a", WITH).await
+        })
+        .await?;
+    sent += stage
+        .changes(["PR-4>main", "main>main"], async |stage| {
+            stage.delete(&service).await?;
+            stage.until_gone(&service).await?;
+            ensure!(stage.routed("a").await?.len() == WITHOUT.len(), "the Service went before its route");
+            Ok(())
+        })
+        .await?;
     sent += stage.unload(steady).await?;
     Ok(format!("{sent} requests, 0 failed, 0 misrouted; when its last instance goes, {} ms fail", to_zero.as_millis()))
 }
@@ -145,8 +152,7 @@ pub(super) fn pull_request(stage: &Stage) -> (Value, Value, Value) {
 
 /// The mesh has only one app of pull request 4.
 async fn second_instance(stage: &Stage) -> Result<App> {
-    let call =
-        Call { host: host(B, B), sidecar: stage.world.sidecar_a.addr(PORT), forwarding: Forwarding::default() };
+    let call = Call { host: host(B, B), sidecar: stage.world.sidecar_a.addr(PORT), forwarding: Forwarding::default() };
     App::http(stage.second_instance(), A, "PR-4", Some(call)).await
 }
 

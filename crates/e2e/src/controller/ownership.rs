@@ -60,7 +60,9 @@ pub(super) async fn stranger(stage: &mut Stage) -> Result<String> {
         "name": "microservice-other", "namespace": "microservice-other", "port": PORT,
         "variants": [{"name": "PR-1", "host": "elsewhere.example"}],
     });
-    stage.change_plan(|spec| spec["services"].as_array_mut().into_iter().for_each(|all| all.push(other.clone()))).await?;
+    stage
+        .change_plan(|spec| spec["services"].as_array_mut().into_iter().for_each(|all| all.push(other.clone())))
+        .await?;
     stage.until_told(&plan, "routing-claims-microservice-other").await?;
     stage.quiet().await?;
     ensure!(stage.cluster().get(&strangers).await? == before, "the stranger's object was touched");

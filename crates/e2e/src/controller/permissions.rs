@@ -12,14 +12,21 @@ use super::stage::Stage;
 /// No request was refused, and no permission was left unused.
 pub(super) async fn permissions(stage: &mut Stage) -> Result<String> {
     let entries = stage.audit.since(0)?;
-    let forbidden: BTreeSet<_> =
-        entries.iter().filter(|entry| !entry.allowed || entry.code == 403).filter(|entry| !is_of_the_policy(entry)).map(|entry| entry.call.to_string()).collect();
+    let forbidden: BTreeSet<_> = entries
+        .iter()
+        .filter(|entry| !entry.allowed || entry.code == 403)
+        .filter(|entry| !is_of_the_policy(entry))
+        .map(|entry| entry.call.to_string())
+        .collect();
     ensure!(forbidden.is_empty(), "forbidden: {forbidden:?}");
     let granted: BTreeSet<_> = granted(&rbac::cluster_role(true)).chain(granted(&rbac::role())).collect();
     let used: BTreeSet<_> = entries.iter().flat_map(used).collect();
     ensure!(used.is_subset(&granted), "used without a rule: {:?}", shown(used.difference(&granted)));
     if !stage.all_parts {
-        return Ok(format!("{} requests, none forbidden; unused permissions are found only after all parts", entries.len()));
+        return Ok(format!(
+            "{} requests, none forbidden; unused permissions are found only after all parts",
+            entries.len()
+        ));
     }
     let unused = shown(granted.difference(&used));
     ensure!(unused.is_empty(), "granted but never used: {unused:?}");

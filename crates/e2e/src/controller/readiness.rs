@@ -26,7 +26,11 @@ pub(super) async fn readiness(stage: &mut Stage) -> Result<String> {
         ("a ready endpoint", slice("one", "IPv4", is(json!(true))), WITH),
         ("it is no longer ready", slice("one", "IPv4", is(json!(false))), WITHOUT),
         ("a ready one in another slice", slice("two", "IPv6", json!([{"addresses": ["fd00::1"]}])), WITH),
-        ("it is not ready either", slice("two", "IPv6", json!([{"addresses": ["fd00::1"], "conditions": {"ready": false}}])), WITHOUT),
+        (
+            "it is not ready either",
+            slice("two", "IPv6", json!([{"addresses": ["fd00::1"], "conditions": {"ready": false}}])),
+            WITHOUT,
+        ),
         ("a name", slice("name", "FQDN", json!([{"addresses": ["pr-4.example"]}])), WITHOUT),
         ("nothing is known about it", slice("one", "IPv4", json!([{"addresses": ["10.1.1.1"]}])), WITH),
     ];

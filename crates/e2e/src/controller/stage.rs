@@ -51,12 +51,8 @@ impl Stage {
         fs::create_dir_all(dir)?;
         let (net, plane) = (world.net, &world.plane);
         let way = Forwarder::start(net.addr(WAY, 6443), plane.api()).await?;
-        let program = Program {
-            path: tools::controller().await?,
-            api: way.addr,
-            arguments: Vec::new(),
-            environment: Vec::new(),
-        };
+        let program =
+            Program { path: tools::controller().await?, api: way.addr, arguments: Vec::new(), environment: Vec::new() };
         let audit = Audit::of(&plane.audit_log);
         let (plan, fragments) = scene::plan(&world, COLUMN, dir);
         let variants = fragments.into_values().map(|mut variant| {

@@ -53,15 +53,15 @@ impl<'p> Resolver<'p> {
     fn live_base(&mut self, index: usize, base_ref: &BaseRef, written: &ServiceSpec) -> Option<&'p Value> {
         let location = service(index).field("baseRef");
         let BaseRef { name } = base_ref;
+        if !self.check(location.clone().field("name"), name, names::host) {
+            return None;
+        }
         let Some(objects) = &self.files.base_refs else {
             let message = "`baseRef` names an object of a cluster, and here are only files";
             let help = "it is for the controller; without it, give a file with the VirtualService as `base`";
             self.report(Diagnostic::new(location, message).with_help(help));
             return None;
         };
-        if !self.check(location.clone().field("name"), name, names::host) {
-            return None;
-        }
         let namespace = &written.namespace;
         let Some(value) = objects.get(&(namespace.clone(), name.clone())) else {
             let message = format!("the namespace `{namespace}` has no VirtualService `{name}`");
