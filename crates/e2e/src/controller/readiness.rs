@@ -21,18 +21,18 @@ pub(super) async fn readiness(stage: &mut Stage) -> Result<String> {
     };
     let is = |ready: Value| json!([{"addresses": ["10.1.1.1"], "conditions": {"ready": ready}}]);
     let states: Vec<(&str, Value, &[&str])> = vec![
-        ("a slice without endpoints", slice("one", "IPv4", json!([])), WITHOUT),
-        ("an endpoint that is not ready", slice("one", "IPv4", is(json!(false))), WITHOUT),
-        ("a ready endpoint", slice("one", "IPv4", is(json!(true))), WITH),
-        ("it is no longer ready", slice("one", "IPv4", is(json!(false))), WITHOUT),
-        ("a ready one in another slice", slice("two", "IPv6", json!([{"addresses": ["fd00::1"]}])), WITH),
+        ("a slice without endpoints", slice("one", "IPv4", &json!([])), WITHOUT),
+        ("an endpoint that is not ready", slice("one", "IPv4", &is(json!(false))), WITHOUT),
+        ("a ready endpoint", slice("one", "IPv4", &is(json!(true))), WITH),
+        ("it is no longer ready", slice("one", "IPv4", &is(json!(false))), WITHOUT),
+        ("a ready one in another slice", slice("two", "IPv6", &json!([{"addresses": ["fd00::1"]}])), WITH),
         (
             "it is not ready either",
-            slice("two", "IPv6", json!([{"addresses": ["fd00::1"], "conditions": {"ready": false}}])),
+            slice("two", "IPv6", &json!([{"addresses": ["fd00::1"], "conditions": {"ready": false}}])),
             WITHOUT,
         ),
-        ("a name", slice("name", "FQDN", json!([{"addresses": ["pr-4.example"]}])), WITHOUT),
-        ("nothing is known about it", slice("one", "IPv4", json!([{"addresses": ["10.1.1.1"]}])), WITH),
+        ("a name", slice("name", "FQDN", &json!([{"addresses": ["pr-4.example"]}])), WITHOUT),
+        ("nothing is known about it", slice("one", "IPv4", &json!([{"addresses": ["10.1.1.1"]}])), WITH),
     ];
     stage.apply(&service).await?;
     stage.until_told(&stage.plan.clone(), "\"variant\":\"PR-4\"").await?;
@@ -46,7 +46,7 @@ pub(super) async fn readiness(stage: &mut Stage) -> Result<String> {
         }
     }
     for name in ["one", "two", "name"] {
-        stage.delete(&slice(name, "IPv4", json!([]))).await?;
+        stage.delete(&slice(name, "IPv4", &json!([]))).await?;
     }
     stage.until_routed("a", WITHOUT).await.context("no slices")?;
 
@@ -56,13 +56,13 @@ pub(super) async fn readiness(stage: &mut Stage) -> Result<String> {
     stage.apply(&instance).await?;
     stage.until_routed("a", WITH).await.context("a workload")?;
     for (healthy, wanted) in [("False", WITHOUT), ("True", WITH)] {
-        let status = json!({"status": {"conditions": [{"type": "Healthy", "status": healthy}]}});
-        stage.cluster().merge_status(&instance, &status).await?.map_err(anyhow::Error::msg)?;
+        let health = json!({"status": {"conditions": [{"type": "Healthy", "status": healthy}]}});
+        stage.cluster().merge_status(&instance, &health).await?.map_err(anyhow::Error::msg)?;
         stage.until_routed("a", wanted).await.with_context(|| format!("a workload with Healthy: {healthy}"))?;
     }
-    stage.apply(&slice("one", "IPv4", is(json!(false)))).await?;
+    stage.apply(&slice("one", "IPv4", &is(json!(false)))).await?;
     stage.until_routed("a", WITHOUT).await.context("endpoints that are not ready, beside a workload")?;
-    stage.delete(&slice("one", "IPv4", json!([]))).await?;
+    stage.delete(&slice("one", "IPv4", &json!([]))).await?;
     stage.until_routed("a", WITH).await.context("a workload again")?;
     stage.delete(&service).await?;
     stage.until_routed("a", WITHOUT).await.context("the Service is gone")?;
@@ -108,7 +108,7 @@ pub(super) fn variant(name: &str) -> Value {
     })
 }
 
-fn slice(name: &str, kind: &str, endpoints: Value) -> Value {
+fn slice(name: &str, kind: &str, endpoints: &Value) -> Value {
     let service = &claim(A, "pr-4", "", "")["metadata"]["name"];
     json!({
         "apiVersion": "discovery.k8s.io/v1",

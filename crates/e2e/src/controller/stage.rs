@@ -249,7 +249,8 @@ impl Stage {
                 _ => regarding[field] == about["metadata"][field],
             });
             if fields == [true; 3] {
-                told.push_str(&format!("\n{} {}", event["reason"], event["note"].as_str().unwrap_or_default()));
+                let note = event["note"].as_str().unwrap_or_default();
+                told.extend(["\n", note]);
             }
         }
         Ok(told)
