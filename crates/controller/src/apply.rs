@@ -526,7 +526,7 @@ mod tests {
         for labels in [json!({}), json!({OWNER_LABEL: "elsewhere", PLAN_LABEL: "qa"}), json!({PLAN_LABEL: "qa"})] {
             let mut other = cart.clone();
             other.value["metadata"]["labels"] = labels;
-            let difference = difference(&plan(), &[cart.clone()], &observed(&[&other]));
+            let difference = difference(&plan(), std::slice::from_ref(&cart), &observed(&[&other]));
             assert!(difference.is_empty());
             let told = "VirtualService shop/cart exists and is not the plan's: delete it, or hand it over with the labels \
                         `routing-claims.dev/plan-namespace=istio-system` and `routing-claims.dev/plan=qa`";
