@@ -435,7 +435,7 @@ mod tests {
     }
 
     /// What a plan wants, with a hash that depends on the `spec` alone.
-    fn wanted(kind: &str, name: &str, spec: Value) -> Resource {
+    fn wanted(kind: &str, name: &str, spec: &Value) -> Resource {
         let value = json!({
             "apiVersion": "networking.istio.io/v1",
             "kind": kind,
@@ -470,8 +470,9 @@ mod tests {
     }
 
     /// The steps as text.
-    fn steps(wanted: &[Resource], live: &[&Resource]) -> Vec<String> {
-        let steps = difference(&plan(), wanted, &observed(live)).steps;
+    fn steps(wanted: &[&Resource], live: &[&Resource]) -> Vec<String> {
+        let wanted: Vec<_> = wanted.iter().map(|one| (*one).clone()).collect();
+        let steps = difference(&plan(), &wanted, &observed(live)).steps;
         steps
             .iter()
             .map(|step| format!("{} {}", step.verb(), step.id().map(|id| &*id.name.name).unwrap_or_default()))
@@ -480,49 +481,52 @@ mod tests {
 
     #[test]
     fn what_is_current_is_not_written() {
-        let route = wanted("VirtualService", "cart", route(&["cart"]));
-        assert_eq!(steps(&[route.clone()], &[&route]), Vec::<String>::new());
+        let route = wanted("VirtualService", "cart", &route(&["cart"]));
+        assert_eq!(steps(&[&route], &[&route]), Vec::<String>::new());
         let mut with_defaults = route.clone();
         with_defaults.value["spec"]["more"] = json!("a default");
         with_defaults.value["apiVersion"] = json!("networking.istio.io/v1beta1");
-        assert_eq!(steps(&[route.clone()], &[&with_defaults]), Vec::<String>::new());
+        assert_eq!(steps(&[&route], &[&with_defaults]), Vec::<String>::new());
         let mut edited = route.clone();
         edited.value["spec"]["http"][0]["route"] = json!([]);
-        assert_eq!(steps(&[route.clone()], &[&edited]), ["apply cart"]);
+        assert_eq!(steps(&[&route], &[&edited]), ["apply cart"]);
         // A field that is no longer wanted is seen by the hash alone.
-        let more =
-            wanted("VirtualService", "cart", json!({"hosts": ["cart"], "http": route.value["spec"]["http"], "old": 1}));
-        assert_eq!(steps(&[route], &[&more]), ["apply cart"]);
+        let more = wanted(
+            "VirtualService",
+            "cart",
+            &json!({"hosts": ["cart"], "http": route.value["spec"]["http"], "old": 1}),
+        );
+        assert_eq!(steps(&[&route], &[&more]), ["apply cart"]);
     }
 
     #[test]
     fn a_route_waits_for_the_filter_only_if_it_matches_on_a_new_header() {
-        let filter = wanted("EnvoyFilter", "filter", json!({"configPatches": []}));
-        let cart = wanted("VirtualService", "cart", route(&["cart"]));
-        let stock = wanted("VirtualService", "stock", route(&["stock"]));
-        assert_eq!(steps(&[filter.clone(), cart.clone()], &[]), ["apply filter", "wait ", "apply cart"]);
+        let filter = wanted("EnvoyFilter", "filter", &json!({"configPatches": []}));
+        let cart = wanted("VirtualService", "cart", &route(&["cart"]));
+        let stock = wanted("VirtualService", "stock", &route(&["stock"]));
+        assert_eq!(steps(&[&filter, &cart], &[]), ["apply filter", "wait ", "apply cart"]);
         let mut old = cart.clone();
         old.value["spec"] = route(&["cart", "cart"]);
-        let all = [filter, cart.clone(), stock];
+        let all = [&filter, &cart, &stock];
         assert_eq!(steps(&all, &[&old]), ["apply cart", "apply filter", "wait ", "apply stock"]);
-        let renamed = wanted("VirtualService", "cart", route(&["basket"]));
-        assert_eq!(steps(&[all[0].clone(), renamed], &[&cart]), ["apply filter", "wait ", "apply cart"]);
+        let renamed = wanted("VirtualService", "cart", &route(&["basket"]));
+        assert_eq!(steps(&[&filter, &renamed], &[&cart]), ["apply filter", "wait ", "apply cart"]);
     }
 
     #[test]
     fn what_is_no_longer_wanted_goes_in_order() {
-        let filter = wanted("EnvoyFilter", "filter", json!({"configPatches": []}));
-        let cart = wanted("VirtualService", "cart", route(&["cart"]));
+        let filter = wanted("EnvoyFilter", "filter", &json!({"configPatches": []}));
+        let cart = wanted("VirtualService", "cart", &route(&["cart"]));
         assert_eq!(steps(&[], &[&filter, &cart]), ["delete cart", "wait ", "delete filter"]);
     }
 
     #[test]
     fn the_objects_of_others_are_left_alone() {
-        let cart = wanted("VirtualService", "cart", route(&["cart"]));
+        let cart = wanted("VirtualService", "cart", &route(&["cart"]));
         for labels in [json!({}), json!({OWNER_LABEL: "elsewhere", PLAN_LABEL: "qa"}), json!({PLAN_LABEL: "qa"})] {
             let mut other = cart.clone();
             other.value["metadata"]["labels"] = labels;
-            let difference = difference(&plan(), &[cart.clone()], &observed(&[&other]));
+            let difference = difference(&plan(), std::slice::from_ref(&cart), &observed(&[&other]));
             assert!(difference.is_empty());
             let told = "VirtualService shop/cart exists and is not the plan's: delete it, or hand it over with the labels \
                         `routing-claims.dev/plan-namespace=istio-system` and `routing-claims.dev/plan=qa`";
@@ -533,7 +537,7 @@ mod tests {
 
     #[test]
     fn what_others_added_is_named() {
-        let cart = wanted("VirtualService", "cart", route(&["cart"]));
+        let cart = wanted("VirtualService", "cart", &route(&["cart"]));
         let mut live = cart.clone();
         live.value["spec"]["http"][0]["fault"] = json!({});
         let difference = difference(&plan(), &[cart], &observed(&[&live]));

@@ -186,7 +186,8 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         let world = World::start(tools, envoy, dist, Proxies::Bare, &dir).await?;
         println!("the controller");
         let report = async |name: &str, part: Running<'_>| others.push(shown(name, part).await);
-        under_load += controller::run(world, &controllers, args.long, &dir.join("stage"), report).await?;
+        let stage = dir.join("stage");
+        under_load += Box::pin(controller::run(world, &controllers, args.long, &stage, report)).await?;
     }
     if !results.is_empty() {
         println!("\n{}\n", table(&columns, &rows, &results));
