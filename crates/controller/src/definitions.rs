@@ -41,6 +41,7 @@ fn plan() -> Value {
         schema::merge_by(&mut schema, path, &keys);
     }
     bounds::limit(schema::at(&mut schema, "spec"), "spec");
+    schema::open_enum(&mut schema, "status.variants[].state");
     schema::at(&mut schema, "status.variants")["maxItems"] = json!(MAX_LISTED);
     rules::add(&mut schema, &rules::plan());
     rules::add_forms(&mut schema);
@@ -65,6 +66,7 @@ fn variant() -> Value {
     let description = "One variant of one service, so that two pull requests never edit the same object.";
     let mut schema = object::<VariantSpec, VariantStatus>(description);
     bounds::limit(schema::at(&mut schema, "spec"), "spec");
+    schema::open_enum(&mut schema, "status.state");
     rules::add(&mut schema, &rules::variant());
     definition(
         kinds::VARIANT,
