@@ -425,3 +425,128 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause is a minute.
 const MAX_DOUBLINGS: u32 = 6;
 const FORGET: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::observed;
+
+    fn plan() -> ObjectName {
+        ObjectName::new("istio-system", "qa")
+    }
+
+    /// What a plan wants, with a hash that depends on the `spec` alone.
+    fn wanted(kind: &str, name: &str, spec: &Value) -> Resource {
+        let value = json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": kind,
+            "metadata": {
+                "name": name,
+                "namespace": "shop",
+                "labels": {OWNER_LABEL: "istio-system", PLAN_LABEL: "qa"},
+                "annotations": {APPLIED_ANNOTATION: spec.to_string()},
+            },
+            "spec": spec,
+        });
+        let origin = Location::root(Document::Plan);
+        Resource { kind: kind.into(), namespace: "shop".into(), name: name.into(), value, origin }
+    }
+
+    fn route(headers: &[&str]) -> Value {
+        let rules = headers.iter().map(|header| {
+            json!({"match": [{"headers": {*header: {"exact": "PR-1"}}}], "route": [{"destination": {"host": "pr-1"}}]})
+        });
+        json!({"hosts": ["cart"], "http": rules.collect::<Value>()})
+    }
+
+    /// A cluster that has these objects.
+    fn observed(objects: &[&Resource]) -> Observed {
+        let mut observed = Observed::default();
+        for one in objects {
+            let id = id_of(one).unwrap();
+            let object: DynamicObject = serde_json::from_value(one.value.clone()).unwrap();
+            observed.resources.entry(id.kind).or_default().insert(id.name, observed::Resource::from(object));
+        }
+        observed
+    }
+
+    /// The steps as text.
+    fn steps(wanted: &[&Resource], live: &[&Resource]) -> Vec<String> {
+        let wanted: Vec<_> = wanted.iter().map(|one| (*one).clone()).collect();
+        let steps = difference(&plan(), &wanted, &observed(live)).steps;
+        steps
+            .iter()
+            .map(|step| format!("{} {}", step.verb(), step.id().map(|id| &*id.name.name).unwrap_or_default()))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_current_is_not_written() {
+        let route = wanted("VirtualService", "cart", &route(&["cart"]));
+        assert_eq!(steps(&[&route], &[&route]), Vec::<String>::new());
+        let mut with_defaults = route.clone();
+        with_defaults.value["spec"]["more"] = json!("a default");
+        with_defaults.value["apiVersion"] = json!("networking.istio.io/v1beta1");
+        assert_eq!(steps(&[&route], &[&with_defaults]), Vec::<String>::new());
+        let mut edited = route.clone();
+        edited.value["spec"]["http"][0]["route"] = json!([]);
+        assert_eq!(steps(&[&route], &[&edited]), ["apply cart"]);
+        // A field that is no longer wanted is seen by the hash alone.
+        let more = wanted(
+            "VirtualService",
+            "cart",
+            &json!({"hosts": ["cart"], "http": route.value["spec"]["http"], "old": 1}),
+        );
+        assert_eq!(steps(&[&route], &[&more]), ["apply cart"]);
+    }
+
+    #[test]
+    fn a_route_waits_for_the_filter_only_if_it_matches_on_a_new_header() {
+        let filter = wanted("EnvoyFilter", "filter", &json!({"configPatches": []}));
+        let cart = wanted("VirtualService", "cart", &route(&["cart"]));
+        let stock = wanted("VirtualService", "stock", &route(&["stock"]));
+        assert_eq!(steps(&[&filter, &cart], &[]), ["apply filter", "wait ", "apply cart"]);
+        let mut old = cart.clone();
+        old.value["spec"] = route(&["cart", "cart"]);
+        let all = [&filter, &cart, &stock];
+        assert_eq!(steps(&all, &[&old]), ["apply cart", "apply filter", "wait ", "apply stock"]);
+        let renamed = wanted("VirtualService", "cart", &route(&["basket"]));
+        assert_eq!(steps(&[&filter, &renamed], &[&cart]), ["apply filter", "wait ", "apply cart"]);
+    }
+
+    #[test]
+    fn what_is_no_longer_wanted_goes_in_order() {
+        let filter = wanted("EnvoyFilter", "filter", &json!({"configPatches": []}));
+        let cart = wanted("VirtualService", "cart", &route(&["cart"]));
+        assert_eq!(steps(&[], &[&filter, &cart]), ["delete cart", "wait ", "delete filter"]);
+    }
+
+    #[test]
+    fn the_objects_of_others_are_left_alone() {
+        let cart = wanted("VirtualService", "cart", &route(&["cart"]));
+        for labels in [json!({}), json!({OWNER_LABEL: "elsewhere", PLAN_LABEL: "qa"}), json!({PLAN_LABEL: "qa"})] {
+            let mut other = cart.clone();
+            other.value["metadata"]["labels"] = labels;
+            let difference = difference(&plan(), std::slice::from_ref(&cart), &observed(&[&other]));
+            assert!(difference.is_empty());
+            let told = "VirtualService shop/cart exists and is not the plan's: delete it, or hand it over with the labels \
+                        `routing-claims.dev/plan-namespace=istio-system` and `routing-claims.dev/plan=qa`";
+            assert_eq!(difference.foreign, [told]);
+            assert!(steps(&[], &[&other]).is_empty(), "and not deleted");
+        }
+    }
+
+    #[test]
+    fn what_others_added_is_named() {
+        let cart = wanted("VirtualService", "cart", &route(&["cart"]));
+        let mut live = cart.clone();
+        live.value["spec"]["http"][0]["fault"] = json!({});
+        let difference = difference(&plan(), &[cart], &observed(&[&live]));
+        assert!(difference.is_empty());
+        let told = "VirtualService shop/cart: somebody added `spec.http[0].fault`, which the plan does not have";
+        assert_eq!(difference.additions, [told]);
+    }
+}

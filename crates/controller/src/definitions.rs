@@ -1,7 +1,8 @@
 //! The custom resource definitions: the types of plans and variant files, as an API server checks them.
 //!
-//! What an API server refuses, `manifest-gen` refuses too, with the same words. What takes more than one field of one object
-//! to judge stays with the controller, which says it in the object's status.
+//! What an API server refuses, `manifest-gen` refuses too, with the same words, but for three things that are only for
+//! clusters: the sizes in [`bounds`], files, and the older form of `authentication`. What is more than a look at a few fields
+//! stays with the controller, which says it in the object's status.
 
 mod bounds;
 mod rules;
@@ -40,6 +41,7 @@ fn plan() -> Value {
         schema::merge_by(&mut schema, path, &keys);
     }
     bounds::limit(schema::at(&mut schema, "spec"), "spec");
+    schema::open_enum(&mut schema, "status.variants[].state");
     schema::at(&mut schema, "status.variants")["maxItems"] = json!(MAX_LISTED);
     rules::add(&mut schema, &rules::plan());
     rules::add_forms(&mut schema);
@@ -64,6 +66,7 @@ fn variant() -> Value {
     let description = "One variant of one service, so that two pull requests never edit the same object.";
     let mut schema = object::<VariantSpec, VariantStatus>(description);
     bounds::limit(schema::at(&mut schema, "spec"), "spec");
+    schema::open_enum(&mut schema, "status.state");
     rules::add(&mut schema, &rules::variant());
     definition(
         kinds::VARIANT,

@@ -40,7 +40,7 @@ struct Told {
     problem: Option<String>,
 }
 
-/// An event that is to be published.
+/// An event to publish.
 struct News {
     regarding: ObjectReference,
     is_warning: bool,

@@ -12,11 +12,11 @@ mod plans;
 mod readiness;
 mod stage;
 
-use std::{path::Path, pin::Pin};
+use std::path::Path;
 
 use anyhow::Result;
 
-use crate::world::World;
+use crate::{scenarios::Running, world::World};
 
 pub(crate) use stage::Stage;
 
@@ -26,8 +26,10 @@ pub(crate) struct Part {
     /// Whether it is too long for each run.
     long: bool,
     /// Returns what was counted.
-    run: for<'s> fn(&'s mut Stage) -> Pin<Box<dyn Future<Output = Result<String>> + 's>>,
+    run: Run,
 }
+
+type Run = for<'s> fn(&'s mut Stage) -> Running<'s>;
 
 /// The parts of a run whose names contain a text.
 pub(crate) fn parts(text: &str, long: bool) -> Vec<&'static Part> {
@@ -40,13 +42,16 @@ pub(crate) async fn run(
     parts: &[&Part],
     long: bool,
     dir: &Path,
-    mut report: impl AsyncFnMut(&str, Pin<Box<dyn Future<Output = Result<String>> + '_>>),
+    mut report: impl AsyncFnMut(&str, Running<'_>),
 ) -> Result<u64> {
     let all_parts = parts.len() == self::parts("", long).len();
     let mut stage = Stage::set(world, long, all_parts, dir).await?;
     for part in parts {
         report(part.name, (part.run)(&mut stage)).await;
-        stage.reset().await?;
+        if let Err(error) = stage.reset().await {
+            report("controller: as before it", Box::pin(std::future::ready(Err(error)))).await;
+            break;
+        }
     }
     Ok(stage.under_load)
 }
@@ -75,12 +80,9 @@ const PARTS: &[Part] = &[
     part("controller: older definitions", |stage| Box::pin(faults::older_definitions(stage))),
     Part { long: true, ..part("controller: clock jumps", |stage| Box::pin(faults::clock(stage))) },
     part("controller: equals render", |stage| Box::pin(equality::equality(stage))),
-    part("controller: permissions", |stage| Box::pin(permissions::permissions(stage))),
+    part("controller: permissions", |stage| Box::pin(std::future::ready(permissions::permissions(stage)))),
 ];
 
-const fn part(
-    name: &'static str,
-    run: for<'s> fn(&'s mut Stage) -> Pin<Box<dyn Future<Output = Result<String>> + 's>>,
-) -> Part {
+const fn part(name: &'static str, run: Run) -> Part {
     Part { name, long: false, run }
 }

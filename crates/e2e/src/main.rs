@@ -129,7 +129,7 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
     let dist = args.dist.clone().unwrap_or_else(|| testbed::target_dir().join("dist"));
     let (mut results, mut others, mut explained, mut under_load) = (Vec::new(), Vec::new(), 0, 0);
     for (proxies, folder, scenarios_alone) in [
-        (Proxies::Bare, "bare", &[DEFINITIONS, CHART, TRUTH, LINTS, README][..]),
+        (Proxies::Bare, "bare", &[TRUTH, LINTS, README, CHART, DEFINITIONS][..]),
         (Proxies::Agents, "agents", &[DISTRIBUTION]),
     ] {
         let of_mesh = |column: &&Column| column.proxies == proxies && !rows.is_empty();
@@ -156,7 +156,7 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
                 }
                 DEFINITIONS => {
                     println!("the definitions of plans and variants");
-                    shown(name, definitions::run(&world.cluster)).await
+                    shown(name, definitions::run(&world, tools)).await
                 }
                 README => {
                     println!("README.md");
@@ -186,7 +186,8 @@ async fn on_mesh(args: &Args, tools: &Tools, envoy: &EnvoyBinary, dir: &Path) ->
         let world = World::start(tools, envoy, dist, Proxies::Bare, &dir).await?;
         println!("the controller");
         let report = async |name: &str, part: Running<'_>| others.push(shown(name, part).await);
-        under_load += controller::run(world, &controllers, args.long, &dir.join("stage"), report).await?;
+        let stage = dir.join("stage");
+        under_load += Box::pin(controller::run(world, &controllers, args.long, &stage, report)).await?;
     }
     if !results.is_empty() {
         println!("\n{}\n", table(&columns, &rows, &results));
@@ -277,7 +278,7 @@ const README: &str = "README";
 /// The scenario of the chart and the kustomize base.
 const CHART: &str = "chart";
 /// The scenario of the definitions of plans and variants, which needs only the API server.
-const DEFINITIONS: &str = "definitions";
+const DEFINITIONS: &str = "CRDs";
 /// The scenario of modules from a registry, which has sidecars of its own.
 const DISTRIBUTION: &str = "distribution";
 
@@ -289,7 +290,7 @@ Examples:
   cargo xtask e2e --column agents                  the scenarios with Istio's own agents, a registry and mutual TLS
   cargo xtask e2e --scenario distribution          what each failStrategy does when a module is pulled
   cargo xtask e2e --scenario controller            the controller, with faults around it
-  cargo xtask e2e --scenario definitions           what the API server refuses of plans and variants
+  cargo xtask e2e --scenario CRDs                  what the API server refuses of plans and variants
   cargo xtask e2e --scenario README                what README.md says to type, with a real kubectl
   cargo xtask e2e --scenario chart                 the chart with Helm 3 and 4, and the kustomize base
   cargo xtask e2e --scenario 'explain is true' --seed 1 --sets 2000

@@ -32,9 +32,13 @@ const MAX_ITEMS: u32 = 16;
 
 /// What has another limit.
 const EXCEPTIONS: &[(&str, u32)] = &[
+    ("spec.authentication[].audiences[]", 1024),
+    ("spec.authentication[].cluster", 512),
+    ("spec.authentication[].issuer", 1024),
     ("spec.authentication[].jwks", 65_536),
     ("spec.authentication[].jwksUri", 2048),
     ("spec.filter.istioVersion", 16),
+    ("spec.filter.module.cluster", 512),
     ("spec.filter.module.path", 1024),
     ("spec.filter.module.url", 2048),
     ("spec.filter.wasm.image", 512),

@@ -431,5 +431,5 @@ const EXPECTED_HOST: &str =
     "a DNS name in lower case (labels of `a-z 0-9 -`, separated by dots, at most 253 characters)";
 const VERSION: &str = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$";
 const EXPECTED_VERSION: &str = "a version (1 to 63 of `A-Z a-z 0-9 . _ -`, with a letter or digit at its ends)";
-const TIMESTAMP: &str = "^[0-9-]{10}T[0-9:.]{8,}(Z|[+-][0-9:]{5})$";
+const TIMESTAMP: &str = "^[0-9-]{10}[Tt ][0-9:.]{8,}([Zz]|[+-][0-9:]{5})$";
 const ISTIO_VERSION: &str = "^[0-9]{1,4}[.][0-9]{1,4}([.][0-9]{1,4})?$";

@@ -25,7 +25,7 @@ pub(super) async fn lifecycle(cluster: &Cluster, helm: &Helm, kubectl: &Kubectl,
     let deployment = cluster.get(of_kind(&objects, "Deployment")?).await?.context("no Deployment")?;
     pods_are_secure(cluster, &deployment).await?;
 
-    let changes = ["--reuse-values", "--set", "replicas=3,drainSeconds=30"];
+    let changes = ["--reset-then-reuse-values", "--set", "replicas=3,drainSeconds=30"];
     helm.release("upgrade", &chart(), &changes).await?;
     ensure!(state(cluster, &objects).await? == (json!(3), true), "the upgrade changes nothing");
     helm.run(&["rollback", RELEASE, "1", "--namespace", NAMESPACE]).await?;
@@ -94,7 +94,7 @@ async fn definitions_are_upgraded(cluster: &Cluster, helm: &Helm, kubectl: &Kube
         Ok(live["spec"]["names"]["shortNames"].clone())
     };
     let before = short_names().await?;
-    helm.release("upgrade", &newer, &["--reuse-values"]).await?;
+    helm.release("upgrade", &newer, &["--reset-then-reuse-values"]).await?;
     ensure!(short_names().await? == before, "Helm upgrades definitions");
     let shown = helm.run(&["show", "crds", &newer]).await?;
     let apply = ["apply", "--server-side", "-f", "-"];

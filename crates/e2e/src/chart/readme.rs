@@ -119,12 +119,7 @@ async fn start(world: &World, dir: &Path) -> Result<RunningController> {
     // The address is that of this run, and the Envoys have each change in less than a second.
     let own = |argument: &&String| !["--listen=", "--settle-seconds="].iter().any(|own| argument.starts_with(own));
     let arguments = arguments.iter().filter(own).cloned().chain(["--settle-seconds=1".to_owned()]);
-    let program = Program {
-        path,
-        api: world.plane.api(),
-        arguments: arguments.collect(),
-        environment: Vec::new(),
-    };
+    let program = Program { path, api: world.plane.api(), arguments: arguments.collect(), environment: Vec::new() };
     let addr = world.net.addr(CONTROLLER, 8080);
     let mut controller = RunningController::spawn(&program, &world.cluster, addr, dir).await?;
     controller.ready().await?;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::stage::Stage;
 
 /// No request was refused, and no permission was left unused.
-pub(super) async fn permissions(stage: &mut Stage) -> Result<String> {
+pub(super) fn permissions(stage: &Stage) -> Result<String> {
     let entries = stage.audit.since(0)?;
     let forbidden: BTreeSet<_> = entries
         .iter()
@@ -45,8 +45,8 @@ fn used(entry: &Entry) -> Vec<Call> {
         return Vec::new();
     }
     // An apply that creates an object needs both permissions, and the log names one.
-    let creates = call.verb == "patch" && entry.code == 201;
-    let created = creates.then(|| Call { verb: "create".to_owned(), ..call.clone() });
+    let is_new = call.verb == "patch" && entry.code == 201;
+    let created = is_new.then(|| Call { verb: "create".to_owned(), ..call.clone() });
     [call.clone()].into_iter().chain(created).collect()
 }
 

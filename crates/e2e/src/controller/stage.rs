@@ -132,7 +132,9 @@ impl Stage {
     /// Starts a controller besides the running one.
     pub(super) async fn another(&self, port: u16) -> Result<RunningController> {
         let mut program = self.program.clone();
-        program.arguments.splice(0..0, ["--settle-seconds".to_owned(), "1".to_owned()]);
+        if !program.arguments.iter().any(|argument| argument == "--settle-seconds") {
+            program.arguments.extend(["--settle-seconds".to_owned(), "1".to_owned()]);
+        }
         RunningController::spawn(&program, self.cluster(), self.world.net.addr(WAY, port), &self.dir).await
     }
 
@@ -249,7 +251,8 @@ impl Stage {
                 _ => regarding[field] == about["metadata"][field],
             });
             if fields == [true; 3] {
-                told.push_str(&format!("\n{} {}", event["reason"], event["note"].as_str().unwrap_or_default()));
+                let note = event["note"].as_str().unwrap_or_default();
+                told.extend(["\n", note]);
             }
         }
         Ok(told)

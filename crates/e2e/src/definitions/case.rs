@@ -1,8 +1,8 @@
 //! A plan or a variant that is wrong, as the API server and `manifest-gen` see it.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, fs, io, path::Path, sync::Arc};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use e2e::{Apply, Cluster};
 use manifest_gen::{diagnostic::FileDiagnostic, documents::Documents, yaml::File};
 use routing_plan::resolve::Expiry;
@@ -10,19 +10,29 @@ use serde_json::{Value, json};
 
 /// A plan or a variant that is wrong.
 pub(super) struct Case {
-    fields: &'static str,
+    name: String,
     object: Value,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.fields)
+        f.write_str(&self.name)
     }
 }
 
 impl Case {
+    /// The plans and variants of a file.
+    pub(super) fn of_file(file: &Path) -> Result<Vec<Self>> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        // What is not valid YAML is neither.
+        let objects = Cluster::documents(&text).unwrap_or_default().into_iter();
+        let objects =
+            objects.filter(|object| ["RoutingPlan", "RoutingVariant"].iter().any(|kind| object["kind"] == *kind));
+        Ok(objects.map(|object| Self { name: file.display().to_string(), object }).collect())
+    }
+
     /// The smallest plan with other fields, in YAML: those of `spec`, and `metadata`.
-    pub(super) fn plan(fields: &'static str) -> Result<Self> {
+    pub(super) fn plan(fields: &str) -> Result<Self> {
         let mut plan = smallest_plan();
         for (name, value) in mapping(fields)? {
             match &*name {
@@ -30,11 +40,11 @@ impl Case {
                 _ => plan["spec"][name] = value,
             }
         }
-        Ok(Self { fields, object: plan })
+        Ok(Self { name: fields.to_owned(), object: plan })
     }
 
     /// A variant with other fields of `spec`, in YAML.
-    pub(super) fn variant(fields: &'static str) -> Result<Self> {
+    pub(super) fn variant(fields: &str) -> Result<Self> {
         let mut variant = json!({
             "apiVersion": "routing-claims.dev/v1alpha1",
             "kind": "RoutingVariant",
@@ -44,21 +54,19 @@ impl Case {
         for (name, value) in mapping(fields)? {
             variant["spec"][name] = value;
         }
-        Ok(Self { fields, object: variant })
+        Ok(Self { name: fields.to_owned(), object: variant })
     }
 
-    /// Why the API server refuses it.
+    /// Why the API server refuses it. Empty: it accepts it.
     pub(super) async fn causes(&self, cluster: &Cluster) -> Result<Vec<String>> {
         let mut object = self.object.clone();
         object["metadata"]["namespace"] = json!("default");
-        match cluster.apply_as(super::US, &object, Apply::DryRun).await? {
-            Ok(_) => bail!("{self}: the API server accepts it"),
-            Err(causes) => Ok(causes),
-        }
+        let applied = cluster.apply_as(super::US, &object, Apply::DryRun).await?;
+        Ok(applied.err().unwrap_or_default())
     }
 
-    /// Why `manifest-gen` refuses it.
-    pub(super) fn manifest_gen(&self) -> Result<Vec<String>> {
+    /// Why `manifest-gen` refuses it. Empty: it accepts it.
+    pub(super) fn faults(&self) -> Vec<String> {
         let file = |name: &str, object: &Value| Arc::new(File { name: name.to_owned(), text: object.to_string() });
         let mut files = vec![file("case", &self.object)];
         if self.object["kind"] == "RoutingVariant" {
@@ -69,8 +77,12 @@ impl Case {
         let read = documents.read_plan(&files, &|_| Err(io::Error::other("the file was not given")));
         let resolved = read.and_then(|input| documents.resolve(&input, Expiry::Keep));
         let diagnostics = resolved.err().unwrap_or_default();
-        ensure!(!diagnostics.is_empty(), "{self}: manifest-gen accepts it");
-        Ok(diagnostics.into_iter().map(|FileDiagnostic { message, .. }| message).collect())
+        diagnostics.into_iter().map(|FileDiagnostic { message, .. }| message).collect()
+    }
+
+    /// Whether it has the form of before there were lists of issuers, which no cluster takes.
+    pub(super) fn is_old(&self) -> bool {
+        self.object["spec"]["authentication"].is_object()
     }
 }
 

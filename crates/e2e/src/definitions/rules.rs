@@ -10,7 +10,7 @@ use serde_json::Value;
 pub(super) struct Definitions {
     /// Every rule.
     pub(super) rules: Vec<Rule>,
-    /// Kinds with the paths of their fields, such as `spec.services[].name`.
+    /// Kinds with the paths of their fields, such as `.spec.services[].name`.
     fields: BTreeSet<(String, String)>,
 }
 
@@ -35,7 +35,9 @@ impl Definitions {
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let mut definitions = Self { rules: Vec::new(), fields: BTreeSet::new() };
         for entry in fs::read_dir(folder)? {
-            for definition in Cluster::documents(&fs::read_to_string(entry?.path())?)? {
+            // Beside them is a kustomization.
+            let documents = Cluster::documents(&fs::read_to_string(entry?.path())?)?;
+            for definition in documents.iter().filter(|one| one["kind"] == "CustomResourceDefinition") {
                 let kind = definition["spec"]["names"]["kind"].as_str().context("a definition has a kind")?;
                 let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
                 definitions.walk(kind, schema, "")?;
@@ -57,7 +59,7 @@ impl Definitions {
         }
         for (name, field) in schema["properties"].as_object().into_iter().flatten() {
             let path = format!("{path}.{name}");
-            if path.starts_with(".spec.") {
+            if path.starts_with(".spec.") || path.starts_with(".status.") {
                 self.fields.insert((kind.to_owned(), path.clone()));
             }
             self.walk(kind, field, &path)?;
@@ -68,14 +70,14 @@ impl Definitions {
         }
     }
 
-    /// The fields that none of the objects has, but for those that are refused.
-    pub(super) fn fields_without_example(&self, objects: &[Value]) -> Vec<&str> {
-        let mut found = BTreeSet::new();
+    /// The fields of `spec` or `status` that none of the objects has, but for those that are refused.
+    pub(super) fn fields_without_example(&self, part: &str, objects: &[Value]) -> Vec<&str> {
+        let (mut found, start) = (BTreeSet::new(), format!(".{part}."));
         for object in objects {
             let kind = object["kind"].as_str().unwrap_or_default();
-            collect(kind, &object["spec"], ".spec", &mut found);
+            collect(kind, &object[part], &format!(".{part}"), &mut found);
         }
-        let missing = self.fields.iter().filter(|field| !found.contains(field));
+        let missing = self.fields.iter().filter(|field| field.1.starts_with(&start) && !found.contains(field));
         missing.map(|(_, path)| &**path).filter(|path| !REFUSED.contains(path)).collect()
     }
 }
