@@ -475,7 +475,7 @@ mod tests {
 
     /// The steps as text.
     fn steps(wanted: &[&Resource], live: &[&Resource]) -> Vec<String> {
-        let wanted: Vec<_> = wanted.iter().map(|one| (*one).clone()).collect();
+        let wanted: Vec<_> = wanted.iter().map(|one| Arc::new((*one).clone())).collect();
         let steps = difference(&plan(), &wanted, &observed(live)).steps;
         steps
             .iter()
@@ -530,7 +530,7 @@ mod tests {
         for labels in [json!({}), json!({OWNER_LABEL: "elsewhere", PLAN_LABEL: "qa"}), json!({PLAN_LABEL: "qa"})] {
             let mut other = cart.clone();
             other.value["metadata"]["labels"] = labels;
-            let difference = difference(&plan(), std::slice::from_ref(&cart), &observed(&[&other]));
+            let difference = difference(&plan(), &[Arc::new(cart.clone())], &observed(&[&other]));
             assert!(difference.is_empty());
             let told = "VirtualService shop/cart exists and is not the plan's: delete it, or hand it over with the labels \
                         `routing-claims.dev/plan-namespace=istio-system` and `routing-claims.dev/plan=qa`";
@@ -544,7 +544,7 @@ mod tests {
         let cart = wanted("VirtualService", "cart", &route(&["cart"]));
         let mut live = cart.clone();
         live.value["spec"]["http"][0]["fault"] = json!({});
-        let difference = difference(&plan(), &[cart], &observed(&[&live]));
+        let difference = difference(&plan(), &[Arc::new(cart)], &observed(&[&live]));
         assert!(difference.is_empty());
         let told = "VirtualService shop/cart: somebody added `spec.http[0].fault`, which the plan does not have";
         assert_eq!(difference.additions, [told]);

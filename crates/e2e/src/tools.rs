@@ -208,8 +208,8 @@ pub async fn optimized_controller() -> Result<PathBuf> {
 
 async fn build_controller(arguments: &[&str], folder: &str) -> Result<PathBuf> {
     let mut build = testbed::cargo(&["build", "--quiet", "--package", "controller"]);
-    let built = Group::spawn(build.args(arguments))?.wait().await?.success();
-    ensure!(built, "the controller does not compile (see above)");
+    let succeeded = Group::spawn(build.args(arguments))?.wait().await?.success();
+    ensure!(succeeded, "the controller does not compile (see above)");
     Ok(testbed::target_dir().join(folder).join("routing-claims-controller"))
 }
 
