@@ -48,7 +48,10 @@ pub(crate) async fn run(
     let mut stage = Stage::set(world, long, all_parts, dir).await?;
     for part in parts {
         report(part.name, (part.run)(&mut stage)).await;
-        stage.reset().await?;
+        if let Err(error) = stage.reset().await {
+            report("controller: as before it", Box::pin(std::future::ready(Err(error)))).await;
+            break;
+        }
     }
     Ok(stage.under_load)
 }
