@@ -88,7 +88,7 @@ const FILTER_ALERTS: &str = r#"- name: routing-claims-alerts
 "#;
 
 /// The controller's groups of rules.
-pub(crate) const CONTROLLER_RULES: &str = r#"- name: routing-claims-controller-alerts
+pub(crate) const CONTROLLER_RULES: &str = r"- name: routing-claims-controller-alerts
   rules:
   - alert: RoutingClaimsControllerMissing
     expr: absent(routing_claims_controller_leader == 1)
@@ -118,4 +118,4 @@ pub(crate) const CONTROLLER_RULES: &str = r#"- name: routing-claims-controller-a
     annotations:
       summary: The controller takes more than 3 s to compute the routes.
       description: Routes follow their Services late. Look at the CPU and memory that the controller may use, and at the latency of the API server.
-"#;
+";

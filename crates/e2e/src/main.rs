@@ -37,6 +37,7 @@ use world::{Proxies, World};
 /// cache folder (or into `ROUTING_CLAIMS_TOOLS`), where pip and npm install OpenTelemetry's SDKs too.
 #[derive(Parser)]
 #[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e", after_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Args {
     /// Version of Istio to run.
     #[arg(long, value_enum, default_value_t)]

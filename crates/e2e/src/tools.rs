@@ -116,30 +116,20 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
         version: &["version", "--client"],
         recent: "Client Version: v1.3",
     };
-    let pilot_discovery = Program {
-        name: "pilot-discovery",
-        variable: "PILOT_DISCOVERY_BIN",
+    let of_istio = |name, variable, package, version| Program {
+        name,
+        variable,
         module: istio_module,
-        package: "istio.io/istio/pilot/cmd/pilot-discovery",
-        version: &["version", "--short"],
+        package,
+        version,
         recent: line,
     };
-    let istioctl = Program {
-        name: "istioctl",
-        variable: "ISTIOCTL_BIN",
-        module: istio_module,
-        package: "istio.io/istio/istioctl/cmd/istioctl",
-        version: &["version", "--remote=false", "--short"],
-        recent: line,
-    };
-    let pilot_agent = Program {
-        name: "pilot-agent",
-        variable: "PILOT_AGENT_BIN",
-        module: istio_module,
-        package: "istio.io/istio/pilot/cmd/pilot-agent",
-        version: &["version", "--short"],
-        recent: line,
-    };
+    let version = &["version", "--short"];
+    let pilot_discovery =
+        of_istio("pilot-discovery", "PILOT_DISCOVERY_BIN", "istio.io/istio/pilot/cmd/pilot-discovery", version);
+    let pilot_agent = of_istio("pilot-agent", "PILOT_AGENT_BIN", "istio.io/istio/pilot/cmd/pilot-agent", version);
+    let version = &["version", "--remote=false", "--short"];
+    let istioctl = of_istio("istioctl", "ISTIOCTL_BIN", "istio.io/istio/istioctl/cmd/istioctl", version);
     let helm = |variable, package, recent| Program {
         name: "helm",
         variable,
