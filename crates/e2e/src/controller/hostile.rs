@@ -56,8 +56,14 @@ pub(super) async fn one_of_each(stage: &mut Stage) -> Result<String> {
     Ok(format!("{} refused and told, {by_the_api} more by the API, others unchanged", refused.len()))
 }
 
-/// Thousands of Services of a namespace that may serve A.
+/// Thousands of Services of a namespace that may serve A. Whatever happens, they do not stay.
 pub(super) async fn many(stage: &mut Stage) -> Result<String> {
+    let result = crowd(stage).await;
+    stage.cluster().delete_all("v1", "Service", PREVIEW).await?;
+    result
+}
+
+async fn crowd(stage: &mut Stage) -> Result<String> {
     let count = if stage.long { 2000 } else { 550 };
     stage.apply(&namespace(PREVIEW)).await?;
     stage.apply(&workload(PREVIEW, "w", "w", stage.world.net.ip(14).into())).await?;
