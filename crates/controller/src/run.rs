@@ -387,7 +387,7 @@ const FINISH: Duration = Duration::from_secs(10);
 const READ_ALL: Duration = Duration::from_secs(60);
 const CONCURRENT_WRITES: usize = 16;
 /// A lease that is not renewed for this long is free.
-const LEASE_SECONDS: u64 = 15;
+const LEASE_SECONDS: u64 = 8;
 /// It is renewed this long before.
-const LEASE_GRACE_SECONDS: u64 = 5;
+const LEASE_GRACE_SECONDS: u64 = 3;
 const RELEASE: Duration = Duration::from_secs(5);
