@@ -40,7 +40,7 @@ enum Command {
     Build(build::Args),
     /// Packs what ships as OCI images and archives, and pushes the images to a registry.
     Package(program::Args),
-    /// Measures what the filter costs, compared with other ways to do the same job.
+    /// Measures what the filter costs, compared with other ways to do the same job, and the controller.
     Bench(program::Args),
     /// Updates the files that are generated from the code.
     Gen(program::Args),
@@ -100,7 +100,7 @@ const HOSTILE: Program = Program {
 const BENCH: Program = Program {
     cargo: &["--release", "--package", "bench"],
     build: Some(&["--filters"]),
-    unless: &["-h", "--help", "core", "instructions"],
+    unless: &["-h", "--help", "core", "instructions", "controller"],
     shared: &[],
 };
 
@@ -132,4 +132,5 @@ Examples:
   cargo xtask bench core          time decisions of the core and other ways to read a token
   cargo xtask bench instructions  check that no decision costs more than recorded
   cargo xtask bench envoy         measure CPU time per request in a real Envoy
+  cargo xtask bench controller    measure the controller with 20,000 variants
   cargo xtask gen --check         check that the generated files are up to date";

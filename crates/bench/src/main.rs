@@ -1,5 +1,6 @@
-//! `cargo xtask bench`: measures what the filter costs, compared with other ways to do the same job.
+//! `cargo xtask bench`: measures what the filter costs, compared with other ways to do the same job, and the controller.
 
+mod controller;
 mod core;
 mod envoy;
 mod instructions;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-/// Measures what the filter costs, compared with other ways to do the same job.
+/// Measures what the filter costs, compared with other ways to do the same job, and the controller.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 enum Bench {
@@ -19,6 +20,8 @@ enum Bench {
     Instructions(instructions::Args),
     /// Measures CPU time, latency and memory of both filters in a real Envoy, next to naive filters and Envoy's own `jwt_authn`.
     Envoy(envoy::Args),
+    /// Measures the controller and what a mesh pays for its routes, with thousands of variants on a real control plane. Needs Go.
+    Controller(controller::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,5 +39,6 @@ async fn run(bench: Bench) -> Result<ExitCode> {
         Bench::Core => core::run().await,
         Bench::Instructions(args) => instructions::run(&args).await,
         Bench::Envoy(args) => envoy::run(&args).await,
+        Bench::Controller(args) => controller::run(&args).await,
     }
 }

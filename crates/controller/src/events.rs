@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client,
@@ -90,16 +91,14 @@ impl Events {
         }
         self.plans.retain(|name, _| reconciled.plans.contains_key(name));
         self.is_first = false;
-        for one in news {
-            self.send(one).await;
-        }
+        news.retain(|one| {
+            let namespace = one.regarding.namespace.clone().unwrap_or_default();
+            self.budgets.entry(namespace).or_insert_with(Budget::full).take()
+        });
+        stream::iter(news).for_each_concurrent(CONCURRENT, |one| self.send(one)).await;
     }
 
-    async fn send(&mut self, news: News) {
-        let namespace = news.regarding.namespace.clone().unwrap_or_default();
-        if !self.budgets.entry(namespace).or_insert_with(Budget::full).take() {
-            return;
-        }
+    async fn send(&self, news: News) {
         let event = Event {
             type_: if news.is_warning { EventType::Warning } else { EventType::Normal },
             reason: news.reason.to_owned(),
@@ -255,6 +254,8 @@ impl Budget {
 const API_VERSION: &str = "routing-claims.dev/v1alpha1";
 /// The longest note that Kubernetes takes, in bytes, is 1,024; a character has at most four.
 const MAX_NOTE_CHARS: usize = 250;
+/// Events that are sent at a time.
+const CONCURRENT: usize = 16;
 /// Events of a namespace at once.
 const BURST: f64 = 50.0;
 /// Then one in this time.

@@ -1,6 +1,7 @@
 //! From the objects of the cluster to the objects that should be there: a pure function.
 
 mod candidates;
+mod generated;
 mod judge;
 mod readiness;
 
@@ -24,21 +25,26 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     kinds::WRITTEN,
     objects::VariantPhase,
-    observed::{OWNER_LABEL, ObjectName, Observed},
+    observed::{OWNER_LABEL, ObjectName, Observed, Plan},
 };
 use candidates::{Assignment, assign};
+use generated::Generated;
 use judge::{Judged, judge};
 use readiness::Readiness;
 
 /// The state in which a plan was valid.
 #[derive(Debug, Clone)]
 pub struct ValidPlan {
+    /// The UID and the generation of the plan.
+    version: (String, i64),
     /// The plan's `spec`.
     pub spec: Arc<PlanSpec>,
     /// The `VirtualServices` that it is woven into.
     pub bases: Arc<Bases>,
     /// What it means.
     pub without_variants: Arc<ResolvedPlan>,
+    /// The routes that were generated from it last.
+    generated: Generated,
 }
 
 /// The objects that plans name with `baseRef`, by namespace and name.
@@ -65,7 +71,7 @@ pub struct PlanOutcome {
     /// What does not keep the plan from being in force, but from having an effect.
     pub warnings: Vec<String>,
     /// The objects that should be there; none if no valid state is known: then nothing is changed.
-    pub wanted: Option<Vec<Resource>>,
+    pub wanted: Option<Vec<Arc<Resource>>>,
     /// Its variants, in order of service, variant and source.
     pub variants: Vec<VariantState>,
 }
@@ -123,7 +129,8 @@ pub fn reconcile(observed: &Observed, last_valid: &BTreeMap<ObjectName, ValidPla
     // In force, and why today's state is not, if an earlier one is.
     let mut in_force: BTreeMap<&ObjectName, (ValidPlan, Vec<String>)> = BTreeMap::new();
     for (name, plan) in observed.plans.iter() {
-        match (today(name, plan.spec.as_ref(), observed), last_valid.get(name)) {
+        let last = last_valid.get(name);
+        match (today(name, plan, observed, last), last) {
             (Ok(valid), _) => {
                 in_force.insert(name, (valid, Vec::new()));
             }
@@ -145,32 +152,38 @@ pub fn reconcile(observed: &Observed, last_valid: &BTreeMap<ObjectName, ValidPla
     let mut wake_at = None;
     for (name, (valid, faults)) in &in_force {
         let candidates = of_plans.remove(name).unwrap_or_default();
-        let Judged { mut resources, variants, warnings, wake_at: end } =
-            judge(valid, name, candidates, &readiness, now);
+        let Judged { plan, variants, warnings, wake_at: end } = judge(valid, name, candidates, &readiness, now);
         wake_at = wake_at.into_iter().chain(end).min();
-        for resource in &mut resources {
-            own(resource, name);
-        }
-        let (valid, faults) = (Some(valid.clone()), faults.clone());
-        let outcome = PlanOutcome { valid, faults, warnings, wanted: Some(resources), variants };
+        let (wanted, generated) = valid.generated.renew(&plan, |resource| own(resource, name));
+        let (valid, faults) = (Some(ValidPlan { generated, ..valid.clone() }), faults.clone());
+        let outcome = PlanOutcome { valid, faults, warnings, wanted: Some(wanted), variants };
         plans.insert((*name).clone(), outcome);
     }
     Reconciled { plans, strays, wake_at }
 }
 
-/// Today's state of a plan, if it is valid.
+/// Today's state of a plan, if it is valid: the last one while neither the plan nor what it is woven into has changed.
 fn today(
     name: &ObjectName,
-    spec: Result<&Arc<PlanSpec>, &String>,
+    plan: &Plan,
     observed: &Observed,
+    last: Option<&ValidPlan>,
 ) -> Result<ValidPlan, Vec<String>> {
-    let spec = spec.map_err(|fault| vec![fault.clone()])?;
+    let spec = plan.spec.as_ref().map_err(|fault| vec![fault.clone()])?;
     let bases = bases(spec, observed);
+    let version = (plan.identity.uid.clone(), plan.generation);
+    if let Some(last) = last.filter(|last| last.version == version && *last.bases == bases) {
+        return Ok(last.clone());
+    }
     let plan = without_variants(name, spec);
     match resolve(&plan, &[], &files(&bases), Expiry::Keep) {
-        Ok(resolved) => {
-            Ok(ValidPlan { spec: Arc::clone(spec), bases: Arc::new(bases), without_variants: Arc::new(resolved) })
-        }
+        Ok(resolved) => Ok(ValidPlan {
+            version,
+            spec: Arc::clone(spec),
+            bases: Arc::new(bases),
+            without_variants: Arc::new(resolved),
+            generated: Generated::default(),
+        }),
         Err(diagnostics) => Err(diagnostics.iter().map(|one| text(one, &plan)).collect()),
     }
 }

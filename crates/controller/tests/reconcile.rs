@@ -321,6 +321,7 @@ fn an_invalid_plan_keeps_the_last_valid_one_in_force() {
     let valid: BTreeMap<ObjectName, ValidPlan> =
         [(qa(), outcome(&[plan(&cart())]).valid.unwrap())].into_iter().collect();
     let mut invalid = plan(&cart());
+    invalid["metadata"]["generation"] = json!(2);
     invalid["spec"]["filter"]["istioVersion"] = json!("latest");
     let objects = [invalid.clone(), service, endpoints];
     let kept = reconcile(&observed(&objects), &valid, noon()).plans.remove(&qa()).unwrap();
@@ -332,6 +333,29 @@ fn an_invalid_plan_keeps_the_last_valid_one_in_force() {
     invalid["spec"] = json!({"filter": {"engine": "perl", "istioVersion": "1.27"}, "services": []});
     let fault = &outcome(&[invalid]).faults[0];
     assert!(fault.starts_with("spec.filter.engine: unknown variant `perl`"), "{fault}");
+}
+
+#[test]
+fn what_an_earlier_round_left_changes_nothing() {
+    let cart_and_menu = json!([{"name": "cart", "namespace": "shop"}, {"name": "menu", "namespace": "shop"}]);
+    let [service, ready] = service("shop", "pr-1", "PR-1", 60);
+    let mut unready = ready.clone();
+    unready["endpoints"][0]["conditions"]["ready"] = json!(false);
+    let mut second = plan(&cart_and_menu);
+    second["metadata"]["generation"] = json!(2);
+    second["spec"]["services"][0]["port"] = json!(80);
+    let rounds = [
+        vec![plan(&cart_and_menu), service.clone(), ready.clone()],
+        vec![plan(&cart_and_menu), service.clone(), unready],
+        vec![plan(&cart_and_menu), service.clone(), ready.clone()],
+        vec![second, service, ready],
+    ];
+    let mut last = BTreeMap::new();
+    for objects in rounds {
+        let kept = reconcile(&observed(&objects), &last, noon()).plans.remove(&qa()).unwrap();
+        assert_eq!(kept.wanted, outcome(&objects).wanted);
+        last = [(qa(), kept.valid.unwrap())].into_iter().collect();
+    }
 }
 
 #[test]

@@ -60,6 +60,12 @@ impl Cluster {
         Ok(Self { client: Client::try_from(config)?, applied: Arc::default() })
     }
 
+    /// The connection itself, for what this type does not do.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Whether it serves, and knows all roles.
     pub(crate) async fn is_ready(&self) -> bool {
         match Request::get("/readyz").body(Vec::new()) {

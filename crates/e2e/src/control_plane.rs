@@ -133,6 +133,18 @@ impl ControlPlane {
         self.net.addr(HOST, XDS_PORT)
     }
 
+    /// The address of istiod's metrics.
+    #[must_use]
+    pub fn istiod_metrics(&self) -> SocketAddr {
+        self.net.addr(HOST, METRICS_PORT)
+    }
+
+    /// The process of istiod, unless it was stopped.
+    #[must_use]
+    pub fn istiod_pid(&self) -> Option<u32> {
+        self.istiod.as_ref().map(|daemon| daemon.child.id())
+    }
+
     /// The version that proxies tell istiod.
     pub(crate) fn istio_version(&self) -> String {
         format!("{}.0", self.tools.istio)
@@ -225,7 +237,7 @@ fn istiod(tools: &Tools, net: Net, mutual_tls: bool, dir: &Path, kubernetes: &st
         .arg(kubeconfig)
         .arg("--meshConfig")
         .arg(mesh)
-        .args(["--grpcAddr", &address(XDS_PORT), "--httpAddr", &address(8080), "--monitoringAddr", &address(15014)])
+        .args(["--grpcAddr", &address(XDS_PORT), "--httpAddr", &address(8080), "--monitoringAddr", &address(METRICS_PORT)])
         .args(["--secureGRPCAddr", &if mutual_tls { address(SECURE_XDS_PORT) } else { String::new() }])
         .args(["--httpsAddr", "", "--ctrlz_port", "0"])
         .env("ENABLE_CA_SERVER", mutual_tls.to_string())
@@ -316,6 +328,7 @@ const HOST: u8 = 1;
 const API_PORT: u16 = 6443;
 const XDS_PORT: u16 = 15010;
 const SECURE_XDS_PORT: u16 = 15012;
+const METRICS_PORT: u16 = 15014;
 /// The token of an administrator, valid on loopback for the minutes of a run.
 const TOKEN: &str = "e2e";
 const READY: Duration = Duration::from_secs(60);

@@ -34,5 +34,5 @@ pub use opentelemetry::{Propagator, Sdk};
 pub use prometheus::{Prometheus, Target};
 pub use proxy::{HttpFilters, Kind, MARKER_HOST, Proxy, Workload, settle};
 pub use registry::{Image, PasswordGate, Registry};
-pub use running_controller::{Program, RunningController, SERVICE_ACCOUNT};
+pub use running_controller::{Program, RunningController, SERVICE_ACCOUNT, installation};
 pub use wait::{Readiness, until};

@@ -179,7 +179,12 @@ impl Proxy {
         Ok(Readiness::of(has, || format!("{} does not mention {text}", self.name)))
     }
 
-    async fn admin_get(&self, path: &str) -> Result<Vec<u8>> {
+    /// What its admin listener answers to `GET path`.
+    ///
+    /// # Errors
+    ///
+    /// If Envoy does not answer, or not with status 200.
+    pub async fn admin_get(&self, path: &str) -> Result<Vec<u8>> {
         match &self.running {
             Running::Bare(envoy) => envoy.admin_get(path).await,
             Running::Agent(agent) => agent.admin_get(path).await,

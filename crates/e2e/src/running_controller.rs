@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use controller::rbac;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testbed::client::Http1;
@@ -60,6 +61,12 @@ impl RunningController {
             .spawn()
             .with_context(|| format!("cannot run {}", program.path.display()))?;
         Ok(Self { addr, log, child })
+    }
+
+    /// Its process, until it has exited.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Waits until it says that it is ready.
@@ -153,6 +160,37 @@ impl Program {
             .kill_on_drop(true);
         Ok(command)
     }
+}
+
+/// The service account [`SERVICE_ACCOUNT`] with its roles, with permission to drain.
+#[must_use]
+pub fn installation() -> Vec<Value> {
+    let subjects = json!([{"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": AUDITED}]);
+    let binding = |kind: &str, role: &str, namespace: Option<&str>| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": format!("{kind}Binding"),
+            "metadata": {"name": SERVICE_ACCOUNT, "namespace": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+            "subjects": subjects,
+        })
+    };
+    let role = |kind: &str, rules: Value, namespace: Option<&str>| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": kind,
+            "metadata": {"name": SERVICE_ACCOUNT, "namespace": namespace},
+            "rules": rules,
+        })
+    };
+    vec![
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AUDITED}}),
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": SERVICE_ACCOUNT, "namespace": AUDITED}}),
+        role("ClusterRole", rbac::cluster_role(true), None),
+        role("Role", rbac::role(), Some(AUDITED)),
+        binding("ClusterRole", SERVICE_ACCOUNT, None),
+        binding("Role", SERVICE_ACCOUNT, Some(AUDITED)),
+    ]
 }
 
 fn config(api: SocketAddr, token: &str) -> Value {

@@ -184,9 +184,23 @@ pub async fn locate(istio: Istio) -> Result<Tools> {
 ///
 /// If it does not compile.
 pub async fn controller() -> Result<PathBuf> {
+    build_controller(&[], "debug").await
+}
+
+/// The controller as [`controller`], but optimized, for measurements.
+///
+/// # Errors
+///
+/// If it does not compile.
+pub async fn optimized_controller() -> Result<PathBuf> {
+    build_controller(&["--release"], "release").await
+}
+
+async fn build_controller(arguments: &[&str], folder: &str) -> Result<PathBuf> {
     let mut build = testbed::cargo(&["build", "--quiet", "--package", "controller"]);
-    ensure!(Group::spawn(&mut build)?.wait().await?.success(), "the controller does not compile (see above)");
-    Ok(testbed::target_dir().join("debug/routing-claims-controller"))
+    let succeeded = Group::spawn(build.args(arguments))?.wait().await?.success();
+    ensure!(succeeded, "the controller does not compile (see above)");
+    Ok(testbed::target_dir().join(folder).join("routing-claims-controller"))
 }
 
 /// A program, and how to find it.

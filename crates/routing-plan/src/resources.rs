@@ -20,7 +20,7 @@ use crate::{
     diagnostic::Location,
     names,
     plan::{RouteResource, Verify},
-    resolve::{FilterCarrier, ResolvedPlan, ResolvedService},
+    resolve::{FilterCarrier, ResolvedBase, ResolvedPlan, ResolvedService},
 };
 
 /// A generated resource.
@@ -41,12 +41,22 @@ pub struct Resource {
 /// Every resource of a plan, in order of namespace, kind and name.
 #[must_use]
 pub fn generate(plan: &ResolvedPlan) -> Vec<Resource> {
+    generate_without(plan, |_| false)
+}
+
+/// As [`generate`], but without the routes of some services, for a caller that has them already.
+#[must_use]
+pub fn generate_without(plan: &ResolvedPlan, is_known: impl Fn(&ResolvedService) -> bool) -> Vec<Resource> {
     let mut resources = filters(plan);
     resources.extend(request_authentication::generate(plan));
     resources.extend(jwt_authn::generate(plan));
     resources.extend(telemetry::generate(plan));
     let mut names = Names::default();
     for service in &plan.services {
+        if is_known(service) {
+            names.keep(service);
+            continue;
+        }
         match plan.routes {
             RouteResource::VirtualService => resources.push(virtual_service::generate(plan, service, &mut names)),
             RouteResource::HttpRoute => resources.extend(http_route::generate(plan, service, &mut names)),
@@ -181,6 +191,14 @@ impl Names {
             number += 1;
         }
         unique
+    }
+
+    /// The name of a service whose routes are not generated stays taken.
+    fn keep(&mut self, service: &ResolvedService) {
+        // The routes in a file keep their name.
+        if !matches!(service.base, Some(ResolvedBase::File(_))) {
+            self.service(service);
+        }
     }
 }
 

@@ -7,7 +7,6 @@ use routing_plan::{
     diagnostic::{Diagnostic, Document},
     plan::{ApiVersion, RoutingVariant, VariantKind, VariantMetadata, VariantSpec},
     resolve::{Expiry, ResolvedBase, ResolvedPlan, resolve},
-    resources::{self, Resource},
 };
 
 use super::{
@@ -21,7 +20,8 @@ use crate::{objects::VariantPhase, observed::ObjectName};
 
 /// A plan with its candidates.
 pub(super) struct Judged {
-    pub(super) resources: Vec<Resource>,
+    /// With the variants that have a route.
+    pub(super) plan: ResolvedPlan,
     pub(super) variants: Vec<VariantState>,
     pub(super) warnings: Vec<String>,
     /// When the next variant expires.
@@ -51,8 +51,8 @@ pub(super) fn judge(
     let wake_at = ends.filter_map(|(candidate, _)| candidate.expires_at).filter(|end| *end > now).min();
     let states = candidates.into_iter().zip(verdicts);
     Judged {
-        resources: resources::generate(&plan),
         warnings: warnings(&plan),
+        plan,
         variants: states.map(|(candidate, verdict)| state(candidate, verdict)).collect(),
         wake_at,
     }

@@ -9,10 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use controller::{definitions, rbac};
+use controller::definitions;
 use e2e::{
-    AUDITED, Audit, Cluster, Forwarder, Load, Program, Readiness, RunningController, SERVICE_ACCOUNT, Steady, Tally,
-    load::Allowed, tools, until,
+    Audit, Cluster, Forwarder, Load, Program, Readiness, RunningController, Steady, Tally, installation, load::Allowed,
+    tools, until,
 };
 use serde_json::{Value, json};
 use testbed::client::Http1;
@@ -351,36 +351,6 @@ pub(super) fn workload(namespace: &str, name: &str, app: &str, address: std::net
 
 pub(super) fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-}
-
-/// The service account with its roles.
-fn installation() -> Vec<Value> {
-    let subjects = json!([{"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": AUDITED}]);
-    let binding = |kind: &str, role: &str, namespace: Option<&str>| {
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": format!("{kind}Binding"),
-            "metadata": {"name": SERVICE_ACCOUNT, "namespace": namespace},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
-            "subjects": subjects,
-        })
-    };
-    let role = |kind: &str, rules: Value, namespace: Option<&str>| {
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": kind,
-            "metadata": {"name": SERVICE_ACCOUNT, "namespace": namespace},
-            "rules": rules,
-        })
-    };
-    vec![
-        namespace(AUDITED),
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": SERVICE_ACCOUNT, "namespace": AUDITED}}),
-        role("ClusterRole", rbac::cluster_role(true), None),
-        role("Role", rbac::role(), Some(AUDITED)),
-        binding("ClusterRole", SERVICE_ACCOUNT, None),
-        binding("Role", SERVICE_ACCOUNT, Some(AUDITED)),
-    ]
 }
 
 const COLUMN: Column =
