@@ -237,7 +237,14 @@ fn istiod(tools: &Tools, net: Net, mutual_tls: bool, dir: &Path, kubernetes: &st
         .arg(kubeconfig)
         .arg("--meshConfig")
         .arg(mesh)
-        .args(["--grpcAddr", &address(XDS_PORT), "--httpAddr", &address(8080), "--monitoringAddr", &address(METRICS_PORT)])
+        .args([
+            "--grpcAddr",
+            &address(XDS_PORT),
+            "--httpAddr",
+            &address(8080),
+            "--monitoringAddr",
+            &address(METRICS_PORT),
+        ])
         .args(["--secureGRPCAddr", &if mutual_tls { address(SECURE_XDS_PORT) } else { String::new() }])
         .args(["--httpsAddr", "", "--ctrlz_port", "0"])
         .env("ENABLE_CA_SERVER", mutual_tls.to_string())

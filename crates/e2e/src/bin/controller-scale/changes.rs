@@ -74,7 +74,8 @@ async fn phase(
     }
     let begun: Vec<(Variant, Instant)> = changes.join_all().await.into_iter().collect::<Result<_>>()?;
     let is_routed = matches!(kind, Kind::Ready | Kind::Created);
-    let ends = || begun.iter().map(|(variant, begin)| Some(routes.first(*variant, is_routed, *begin)?.duration_since(*begin)));
+    let ends =
+        || begun.iter().map(|(variant, begin)| Some(routes.first(*variant, is_routed, *begin)?.duration_since(*begin)));
     until("the routes of all changes", PATIENCE, async || {
         let missing = ends().filter(Option::is_none).count();
         Ok(Readiness::of(missing == 0, || format!("{missing} are missing")))

@@ -60,7 +60,10 @@ impl Inventory {
         while created.try_next().await?.is_some() {
             done += 1;
             if done % of.div_ceil(10) == 0 || done == of {
-                println!("{done} of {of} Services and EndpointSlices exist after {:.0} s", begin.elapsed().as_secs_f32());
+                println!(
+                    "{done} of {of} Services and EndpointSlices exist after {:.0} s",
+                    begin.elapsed().as_secs_f32()
+                );
             }
         }
         Ok(())

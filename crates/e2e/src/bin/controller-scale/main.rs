@@ -145,11 +145,7 @@ async fn measure(
     let changes = phases.iter().map(|phase| phase.latencies.len()).sum::<usize>();
     let calls = Calls::since(&audit, from)?;
 
-    let mesh = if args.no_mesh {
-        Vec::new()
-    } else {
-        mesh::measure(&mut plane, envoy, net, inventory, dir).await?
-    };
+    let mesh = if args.no_mesh { Vec::new() } else { mesh::measure(&mut plane, envoy, net, inventory, dir).await? };
     controller.stop().await?;
     Ok(Results {
         inventory,

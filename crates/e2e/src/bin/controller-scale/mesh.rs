@@ -102,8 +102,10 @@ impl Sidecar<'_> {
         let wire_bytes = self.changes(cluster, &proxy, near).await?;
         let (after, cpu) = (self.metrics().await?, Usage::of(pid)?.cpu_seconds - cpu);
         let last = self.inventory.services - 1;
-        let far = (0..CHANGES).map(|number| Variant { service: last - number % self.inventory.services.min(50), number: 0 });
-        let wire_bytes_elsewhere = if self.inventory.namespaces() > 1 { self.changes(cluster, &proxy, far).await? } else { f64::NAN };
+        let far =
+            (0..CHANGES).map(|number| Variant { service: last - number % self.inventory.services.min(50), number: 0 });
+        let wire_bytes_elsewhere =
+            if self.inventory.namespaces() > 1 { self.changes(cluster, &proxy, far).await? } else { f64::NAN };
         let memory: Value = serde_json::from_slice(&proxy.admin_get("/memory").await?)?;
         let change = after.since(&before).into_iter().map(|(kind, pushed)| {
             let Pushed { bytes, milliseconds } = pushed;

@@ -55,7 +55,10 @@ impl Results {
             self.istio,
             self.envoy
         )?;
-        writeln!(out, "| controller | seconds | CPU seconds | writes | memory, MiB | peak, MiB |\n|---|---|---|---|---|---|")?;
+        writeln!(
+            out,
+            "| controller | seconds | CPU seconds | writes | memory, MiB | peak, MiB |\n|---|---|---|---|---|---|"
+        )?;
         for (name, start) in [("first start", &self.start), ("restart", &self.restart)] {
             let Start { seconds, calls, cpu_seconds, rss_kib, peak_kib } = start;
             let (writes, rss, peak) = (calls.writes(), mib(*rss_kib), mib(*peak_kib));
@@ -69,7 +72,10 @@ impl Results {
             self.cpu_per_change * 1e3,
             mib(self.peak_kib)
         )?;
-        writeln!(out, "| change, {PER_SECOND} a second | count | p50, ms | p99, ms | max, ms |\n|---|---|---|---|---|")?;
+        writeln!(
+            out,
+            "| change, {PER_SECOND} a second | count | p50, ms | p99, ms | max, ms |\n|---|---|---|---|---|"
+        )?;
         let mut all: Vec<_> = self.phases.iter().flat_map(|phase| phase.latencies.clone()).collect();
         all.sort();
         let rows = self.phases.iter().map(|phase| (phase.name, &phase.latencies)).chain([("all", &all)]);
@@ -77,7 +83,11 @@ impl Results {
             let [p50, p99, max] = [0.5, 0.99, 1.0].map(|part| quantile(latencies, part).as_millis());
             writeln!(out, "| {name} | {} | {p50} | {p99} | {max} |", latencies.len())?;
         }
-        writeln!(out, "\n| API call | first start | restart | {} changes | a change |\n|---|---|---|---|---|", self.changes)?;
+        writeln!(
+            out,
+            "\n| API call | first start | restart | {} changes | a change |\n|---|---|---|---|---|",
+            self.changes
+        )?;
         let all = [&self.start.calls, &self.restart.calls, &self.calls];
         let mut names: Vec<_> = all.iter().flat_map(|calls| calls.0.keys()).filter(|call| is_write(call)).collect();
         names.sort();
