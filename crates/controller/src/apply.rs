@@ -79,8 +79,7 @@ pub(crate) fn difference(plan: &ObjectName, wanted: &[Arc<Resource>], observed: 
             Some(live) if is_current(&resource.value, &live.value) => {
                 // Seldom: the path costs more than the question.
                 let is_more = !contains(&resource.value["spec"], &live.value["spec"]);
-                let added =
-                    is_more.then(|| added_field(&live.value, &resource.value, &FieldPath::default())).flatten();
+                let added = is_more.then(|| added_field(&live.value, &resource.value, &FieldPath::default())).flatten();
                 additions
                     .extend(added.map(|path| format!("{id}: somebody added `{path}`, which the plan does not have")));
             }

@@ -31,9 +31,9 @@ impl Generated {
             new.entry(resource.origin.clone()).or_default().push(Arc::new(resource));
         }
         let routes = plan.services.iter().map(|service| {
-            let routes = known(service).cloned().unwrap_or_else(|| {
-                Arc::new(Routes::new(service, new.remove(&service.location).unwrap_or_default()))
-            });
+            let routes = known(service)
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Routes::new(service, new.remove(&service.location).unwrap_or_default())));
             (service.location.clone(), routes)
         });
         let routes: BTreeMap<_, _> = routes.collect();

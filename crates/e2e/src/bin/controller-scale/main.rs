@@ -75,12 +75,11 @@ async fn run(args: &Args) -> Result<ExitCode> {
     let begin = Instant::now();
     let inventory = Inventory { services: args.services, variants: args.variants };
     ensure!(args.changes / 4 <= inventory.total(), "expected at most 4 changes for each variant");
-    let program = match &args.controller {
-        Some(program) => program.clone(),
-        None => {
-            println!("building the controller with --release");
-            tools::optimized_controller().await?
-        }
+    let program = if let Some(program) = &args.controller {
+        program.clone()
+    } else {
+        println!("building the controller with --release");
+        tools::optimized_controller().await?
     };
     let tools = tools::locate(args.istio).await?;
     let envoy = testbed::locate(|line| println!("  {line}")).await?;
@@ -188,12 +187,12 @@ impl Bench<'_> {
         })
         .await?;
         let seconds = begin.elapsed().as_secs_f64();
-        let usage = Usage::of(pid)?;
+        let cpu_seconds = Usage::of(pid)?.cpu_seconds;
         self.inventory.until_told(&self.plane.cluster).await?;
         tokio::time::sleep(AFTERWARDS).await;
         let calls = Calls::since(self.audit, from)?;
-        let rss_kib = Usage::of(pid)?.resident_kib;
-        Ok((controller, Start { seconds, calls, cpu_seconds: usage.cpu_seconds, rss_kib, peak_kib: usage.peak_kib }))
+        let Usage { resident_kib: rss_kib, peak_kib, .. } = Usage::of(pid)?;
+        Ok((controller, Start { seconds, calls, cpu_seconds, rss_kib, peak_kib }))
     }
 }
 

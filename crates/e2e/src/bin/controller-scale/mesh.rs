@@ -224,6 +224,6 @@ const ADDRESS: u8 = 20;
 /// Pairs of changes.
 const CHANGES: u32 = 2;
 /// Longer than the controller and istiod collect changes.
-const DEBOUNCE: Duration = Duration::from_millis(1_000);
+const DEBOUNCE: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(700);
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -136,7 +136,7 @@ impl Results {
         row(out, "10,000 such sidecars, one change: sent, GB", &|mesh| {
             format!("{:.1}", mesh.wire_bytes * SIDECARS / 1e9)
         })?;
-        row(out, "10,000 such sidecars, one change: CPU time of pushes, s", &|mesh| {
+        row(out, "10,000 such sidecars, one change: time of all pushes, s", &|mesh| {
             let milliseconds = mesh.change.values().map(|pushed| pushed.milliseconds).sum::<f64>();
             format!("{:.0}", milliseconds * SIDECARS / 1e3)
         })
