@@ -28,6 +28,7 @@ use crate::{
     metrics::Metrics,
     observed::{OWNER_LABEL, ObjectName, Observed},
     reconcile::APPLIED_ANNOTATION,
+    routes::{destinations, matched_headers},
     watch::Shared,
 };
 
@@ -54,6 +55,8 @@ pub(crate) struct Difference {
     pub(crate) foreign: Vec<String>,
     /// Fields that others have added to objects of the plan.
     additions: Vec<String>,
+    /// Routes that get a new destination, whose endpoints istiod may not know yet.
+    arrivals: HashSet<ObjectId>,
 }
 
 enum Step {
@@ -106,6 +109,7 @@ struct Changes {
     /// Routes that match on no header on which they do not match today. The filter strips their headers already, so they wait
     /// for nothing.
     independent: Vec<Manifest>,
+    arrivals: HashSet<ObjectId>,
     values: BTreeMap<String, (ObjectId, Value)>,
 }
 
@@ -113,6 +117,9 @@ impl Changes {
     fn apply(&mut self, id: &ObjectId, resource: &Resource, live: Option<&Value>) {
         let manifest = Manifest::from(resource.clone());
         self.values.insert(manifest.id(), (id.clone(), resource.value.clone()));
+        if live.is_some_and(|live| !destinations(&resource.value).is_subset(&destinations(live))) {
+            self.arrivals.insert(id.clone());
+        }
         let headers = matched_headers(&resource.value);
         if !headers.is_empty() && live.is_some_and(|live| headers.is_subset(&matched_headers(live))) {
             self.independent.push(manifest.clone());
@@ -130,7 +137,7 @@ impl Changes {
     }
 
     fn into_difference(self) -> Difference {
-        let Self { old, new, independent, mut values } = self;
+        let Self { old, new, independent, arrivals, mut values } = self;
         let of_independent: HashSet<_> = independent.iter().map(Manifest::id).collect();
         let rest: Vec<_> = old.iter().filter(|one| !of_independent.contains(&one.id())).cloned().collect();
         let steps = diff(&[], &independent).steps.into_iter().chain(diff(&rest, &new).steps);
@@ -143,21 +150,8 @@ impl Changes {
         });
         let steps = steps.collect();
         let all: Vec<_> = new.into_iter().chain(independent).collect();
-        Difference { steps, diff: diff(&old, &all), foreign: Vec::new(), additions: Vec::new() }
+        Difference { steps, diff: diff(&old, &all), foreign: Vec::new(), additions: Vec::new(), arrivals }
     }
-}
-
-/// The names of the headers that a route matches on.
-fn matched_headers(route: &Value) -> BTreeSet<&str> {
-    fn list(value: &Value) -> &[Value] {
-        value.as_array().map(Vec::as_slice).unwrap_or_default()
-    }
-    let of_istio = list(&route["spec"]["http"]).iter().flat_map(|rule| list(&rule["match"]));
-    let of_istio = of_istio.flat_map(|one| one["headers"].as_object().into_iter().flatten());
-    let of_gateway_api = list(&route["spec"]["rules"]).iter().flat_map(|rule| list(&rule["matches"]));
-    let of_gateway_api = of_gateway_api.flat_map(|one| list(&one["headers"]));
-    let names = of_gateway_api.filter_map(|header| header["name"].as_str());
-    of_istio.map(|(name, _)| name.as_str()).chain(names).collect()
 }
 
 impl Difference {
@@ -232,6 +226,8 @@ pub(crate) struct Applier {
     settle: Duration,
     /// Objects that must not change before proxies have an earlier change.
     held: HashMap<ObjectId, Instant>,
+    /// Routes with a new destination, and when they are written.
+    arriving: HashMap<ObjectId, Instant>,
     failed: HashMap<ObjectId, Failure>,
 }
 
@@ -261,19 +257,20 @@ impl Applied {
 
 impl Applier {
     pub(crate) fn new(client: Client, metrics: Metrics, settle: Duration) -> Self {
-        Self { client, metrics, settle, held: HashMap::new(), failed: HashMap::new() }
+        Self { client, metrics, settle, held: HashMap::new(), arriving: HashMap::new(), failed: HashMap::new() }
     }
 
     /// When something that waits may be written, or is tried again.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.held.values().copied().chain(self.failed.values().map(|failure| failure.next)).min()
+        let waiting = self.held.values().chain(self.arriving.values()).copied();
+        waiting.chain(self.failed.values().map(|failure| failure.next)).min()
     }
 
     /// Writes as much of a difference as may be written now.
     pub(crate) async fn apply(&mut self, difference: Difference, shared: &Shared) -> Applied {
         let now = Instant::now();
         self.held.retain(|_, until| *until > now);
-        let Difference { steps, foreign, additions, .. } = difference;
+        let Difference { steps, foreign, additions, arrivals, .. } = difference;
         let mut applied = Applied { failures: foreign, additions, waiting: 0 };
         let mut steps = steps.into_iter().peekable();
         let mut blocked = false;
@@ -296,6 +293,7 @@ impl Applier {
                 applied.waiting += group.len();
                 continue;
             }
+            group.retain(|step| !step.id().is_some_and(|id| arrivals.contains(id) && self.arrives_later(id, now)));
             let (ready, waiting): (Vec<_>, Vec<_>) = group.into_iter().partition(|step| self.may(step, now));
             for step in &waiting {
                 if let Some(failure) = step.id().and_then(|id| self.failed.get(id)) {
@@ -313,6 +311,12 @@ impl Applier {
         for id in steps.iter().filter_map(Step::id) {
             self.held.entry(id.clone()).or_insert(until);
         }
+    }
+
+    /// Istiod hears of a new endpoint and of its route separately. The endpoint gets a head start, so that no proxy has the
+    /// route first.
+    fn arrives_later(&mut self, id: &ObjectId, now: Instant) -> bool {
+        *self.arriving.entry(id.clone()).or_insert(now + HEAD_START) > now
     }
 
     fn may(&self, step: &Step, now: Instant) -> bool {
@@ -337,6 +341,7 @@ impl Applier {
                 Ok(()) => {
                     info!(verb, object = %id, "written");
                     self.failed.remove(id);
+                    self.arriving.remove(id);
                 }
                 Err(error) => {
                     let message = format!("cannot {verb} {id}: {error}");
@@ -352,10 +357,18 @@ impl Applier {
         }
     }
 
-    /// Forgets failures of objects that nobody wants written any more.
-    pub(crate) fn forget_old_failures(&mut self) {
-        let now = Instant::now();
-        self.failed.retain(|_, failure| failure.next + FORGET > now);
+    /// Forgets everything that waits or failed: another replica writes.
+    pub(crate) fn forget_all(&mut self) {
+        self.held.clear();
+        self.arriving.clear();
+        self.failed.clear();
+    }
+
+    /// Forgets what was due before a round and is still here after it: nobody wants it written any more.
+    pub(crate) fn forget_until(&mut self, round: Instant) {
+        self.held.retain(|_, until| *until > round);
+        self.arriving.retain(|_, due| *due > round);
+        self.failed.retain(|_, failure| failure.next > round);
     }
 }
 
@@ -418,12 +431,13 @@ enum WriteError {
     Api(#[from] kube::Error),
 }
 
+/// Several times what istiod needs to hear of an endpoint.
+const HEAD_START: Duration = Duration::from_millis(300);
 const CONCURRENT_WRITES: usize = 16;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause is a minute.
 const MAX_DOUBLINGS: u32 = 6;
-const FORGET: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]

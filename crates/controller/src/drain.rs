@@ -11,7 +11,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::{info, warn};
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     objects::VariantPhase,
     observed::{Collection, FINALIZER, ObjectName, Observed},
     reconcile::{Reconciled, Source},
+    routes::destinations,
 };
 
 /// Adds and removes the finalizers of Services.
@@ -124,19 +125,8 @@ impl Drain {
 /// Whether a route of the controller in the cluster goes to the Service.
 fn is_routed(service: &ObjectName, observed: &Observed) -> bool {
     let host = format!("{}.{}.svc.cluster.local", service.name, service.namespace);
-    let list = |value: &Value, field: &str| value[field].as_array().cloned().unwrap_or_default();
-    let of_istio = |rule: &Value| list(rule, "route").iter().any(|to| to["destination"]["host"] == *host);
-    let of_gateway_api = |rule: &Value, namespace: &str| {
-        list(rule, "backendRefs")
-            .iter()
-            .any(|to| to["name"] == *service.name && to["namespace"].as_str().unwrap_or(namespace) == service.namespace)
-    };
     let all = observed.resources.values().flat_map(Collection::iter);
-    all.filter(|(_, object)| object.plan.is_some()).any(|(name, object)| {
-        let spec = &object.value["spec"];
-        list(spec, "http").iter().any(of_istio)
-            || list(spec, "rules").iter().any(|rule| of_gateway_api(rule, &name.namespace))
-    })
+    all.filter(|(_, object)| object.plan.is_some()).any(|(_, object)| destinations(&object.value).contains(&host))
 }
 
 /// The variants that are Services.

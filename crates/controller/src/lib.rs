@@ -7,6 +7,7 @@ mod apply;
 mod drain;
 mod events;
 mod metrics;
+mod routes;
 mod server;
 mod status;
 mod watch;

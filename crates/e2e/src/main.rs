@@ -33,7 +33,9 @@ use world::{Proxies, World};
 
 /// Runs the scenarios on etcd, kube-apiserver, istiod and Envoys on loopback, and prints a table of the results.
 ///
-/// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `KUBECTL_BIN`, `PILOT_DISCOVERY_BIN`, X `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones are built once with Go into the user's
+/// The programs come from variables (`ETCD_BIN`, `KUBE_APISERVER_BIN`, `KUBECTL_BIN`, `HELM_3_BIN`, `HELM_4_BIN`,
+/// `PILOT_DISCOVERY_BIN`, `ISTIOCTL_BIN`, `PILOT_AGENT_BIN`, `PROMETHEUS_BIN`, `CRANE_BIN`, `ENVOY_BIN`) or from `PATH`. Missing ones
+/// are built once with Go into the user's
 /// cache folder (or into `ROUTING_CLAIMS_TOOLS`), where pip and npm install OpenTelemetry's SDKs too.
 #[derive(Parser)]
 #[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e", after_help = EXAMPLES)]

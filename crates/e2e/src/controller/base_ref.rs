@@ -33,7 +33,7 @@ pub(super) async fn base_ref(stage: &mut Stage) -> Result<String> {
     ensure!(timeouts(&woven).iter().all(|timeout| timeout == "7s"), "timeouts {:?}", timeouts(&woven));
 
     // An edit of the user's own is followed.
-    let edited = super::base_ref::own("8s");
+    let edited = self::own("8s");
     stage.merge(&own, &json!({"spec": {"http": edited["spec"]["http"]}})).await?;
     e2e::until("the user's edit", PATIENCE, async || {
         let woven = stage.cluster().get(&routes_of("b")).await?.unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The plan: an invalid one, one that goes, a restart, and `--dry-run`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::Cluster;
@@ -61,7 +61,8 @@ pub(super) async fn goes(stage: &mut Stage) -> Result<String> {
 
 /// A controller that starts finds what it wrote.
 pub(super) async fn restart(stage: &mut Stage) -> Result<String> {
-    stage.quiet().await?;
+    // The last status of a plan follows within this time.
+    tokio::time::sleep(Duration::from_secs(4)).await;
     let before = (owned(stage).await?, stage.live_plan().await?["metadata"]["resourceVersion"].clone());
     let running = stage.controller.take().context("the controller runs")?;
     let stopped = running.stop().await?;
