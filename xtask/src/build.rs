@@ -22,6 +22,7 @@ use program::{CONTROLLER, MANIFEST_GEN};
 
 /// What to build.
 #[derive(Clone, Copy, clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Args {
     /// Build only the filters, not `manifest-gen`, and the native module only for this machine.
     #[arg(long)]

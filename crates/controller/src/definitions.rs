@@ -1,7 +1,7 @@
 //! The custom resource definitions: the types of plans and variant files, as an API server checks them.
 //!
 //! What an API server refuses, `manifest-gen` refuses too, with the same words, but for three things that are only for
-//! clusters: the sizes in [`bounds`], files, and the older form of `authentication`. What is more than a look at a few fields
+//! clusters: the sizes in `bounds.rs`, files, and the older form of `authentication`. What is more than a look at a few fields
 //! stays with the controller, which says it in the object's status.
 
 mod bounds;

@@ -187,7 +187,7 @@ pub async fn controller() -> Result<PathBuf> {
     build_controller(&[], "debug").await
 }
 
-/// The controller as [`controller`], but optimized, for measurements.
+/// The controller as [`controller()`], but optimized, for measurements.
 ///
 /// # Errors
 ///
