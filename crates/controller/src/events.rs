@@ -17,31 +17,23 @@ use crate::{
     NAME,
     kinds::{Kind, PLAN, SERVICE, VARIANT},
     objects::VariantPhase,
-    observed::{ObjectName, Observed, Plan},
+    observed::{ObjectName, Observed},
     reconcile::{PlanOutcome, Reconciled, Source, VariantState},
 };
 
 /// Publishes what is new, once.
 pub(crate) struct Events {
     recorder: Recorder,
-    /// What was said last about each variant, by plan, service, variant and source. The plan is empty for strays.
-    told: HashMap<Subject, Told>,
-    /// Whether each plan was accepted, with the message.
-    plans: HashMap<ObjectName, (bool, String)>,
-    is_first: bool,
+    /// What was published last.
+    last: Option<Reconciled>,
     budgets: HashMap<String, Budget>,
 }
 
-type Subject = (Option<ObjectName>, String, String, Source);
-
-#[derive(Clone, PartialEq, Eq)]
-struct Told {
-    phase: VariantPhase,
-    problem: Option<String>,
-}
+/// What an event says about a variant: what becomes of it, and why.
+type Told<'r> = (VariantPhase, Option<&'r str>);
 
 /// An event to publish.
-struct News {
+pub(crate) struct News {
     regarding: ObjectReference,
     is_warning: bool,
     reason: &'static str,
@@ -51,50 +43,51 @@ struct News {
 impl Events {
     pub(crate) fn new(client: Client, instance: String) -> Self {
         let reporter = Reporter { controller: NAME.into(), instance: Some(instance) };
-        Self {
-            recorder: Recorder::new(client, reporter),
-            told: HashMap::new(),
-            plans: HashMap::new(),
-            is_first: true,
-            budgets: HashMap::new(),
-        }
+        Self { recorder: Recorder::new(client, reporter), last: None, budgets: HashMap::new() }
     }
 
-    /// Publishes what differs from the last time. The first time, what the status of a plan already says is not news, nor
-    /// is what it has no room for.
-    pub(crate) async fn publish(&mut self, reconciled: &Reconciled, references: &References) {
+    /// What differs from the last time, as far as the budgets go. The first time, what the status of a plan already says is not
+    /// news, nor is what it has no room for.
+    pub(crate) fn news(&mut self, reconciled: &Reconciled, observed: &Observed) -> Vec<News> {
+        let last: Option<HashMap<_, _>> = self
+            .last
+            .as_ref()
+            .map(|last| states(last).map(|(plan, state)| (subject(plan, state), told(state))).collect());
         let mut news = Vec::new();
-        let mut told = HashMap::with_capacity(self.told.len());
-        let of_plans = reconciled
-            .plans
-            .iter()
-            .flat_map(|(name, outcome)| outcome.variants.iter().map(move |state| (Some(name), state)));
-        for (plan, state) in of_plans.chain(reconciled.strays.iter().map(|state| (None, state))) {
-            let subject: Subject = (plan.cloned(), state.service.clone(), state.variant.clone(), state.source.clone());
-            let now = Told { phase: state.phase, problem: state.problem.clone() };
-            let before =
-                if self.is_first { references.in_status(plan, state) } else { self.told.get(&subject).cloned() };
-            let is_known = self.is_first && before.is_none() && references.has_been_told(plan);
-            if !is_known && before.as_ref() != Some(&now) {
-                news.extend(of_variant(plan, state, before.as_ref(), references));
+        for (plan, state) in states(reconciled) {
+            let (before, is_known) = match &last {
+                Some(last) => (last.get(&subject(plan, state)).copied(), false),
+                None => {
+                    let before = in_status(plan, state, observed);
+                    (before, before.is_none() && has_been_told(plan, observed))
+                }
+            };
+            if !is_known && before != Some(told(state)) {
+                news.extend(of_variant(plan, state, before, observed));
             }
-            told.insert(subject, now);
         }
-        self.told = told;
         for (name, outcome) in &reconciled.plans {
-            let now = (outcome.faults.is_empty(), outcome.faults.join("; "));
-            let before = self.plans.insert(name.clone(), now.clone());
-            let before = before.or_else(|| references.accepted(name).map(|is| (is, now.1.clone())));
-            if before.as_ref() != Some(&now) {
-                news.extend(of_plan(name, outcome, references));
+            let before = match &self.last {
+                Some(last) => last.plans.get(name).map(|last| last.faults == outcome.faults),
+                None => accepted(name, observed).map(|is_accepted| is_accepted == outcome.faults.is_empty()),
+            };
+            if before != Some(true) {
+                news.extend(of_plan(name, outcome, observed));
             }
         }
-        self.plans.retain(|name, _| reconciled.plans.contains_key(name));
-        self.is_first = false;
         news.retain(|one| {
             let namespace = one.regarding.namespace.clone().unwrap_or_default();
             self.budgets.entry(namespace).or_insert_with(Budget::full).take()
         });
+        news
+    }
+
+    /// Notes what has been published.
+    pub(crate) fn remember(&mut self, reconciled: Reconciled) {
+        self.last = Some(reconciled);
+    }
+
+    pub(crate) async fn publish(&self, news: Vec<News>) {
         stream::iter(news).for_each_concurrent(CONCURRENT, |one| self.send(one)).await;
     }
 
@@ -112,18 +105,37 @@ impl Events {
     }
 }
 
+/// All variants, with the plan of each; strays have none.
+fn states(reconciled: &Reconciled) -> impl Iterator<Item = (Option<&ObjectName>, &VariantState)> {
+    let of_plans = reconciled.plans.iter();
+    let of_plans = of_plans.flat_map(|(name, outcome)| outcome.variants.iter().map(move |state| (Some(name), state)));
+    of_plans.chain(reconciled.strays.iter().map(|state| (None, state)))
+}
+
+/// What tells a variant from others.
+fn subject<'r>(
+    plan: Option<&'r ObjectName>,
+    state: &'r VariantState,
+) -> (Option<&'r ObjectName>, &'r str, &'r str, &'r Source) {
+    (plan, &state.service, &state.variant, &state.source)
+}
+
+fn told(state: &VariantState) -> Told<'_> {
+    (state.phase, state.problem.as_deref())
+}
+
 fn of_variant(
     plan: Option<&ObjectName>,
     state: &VariantState,
-    before: Option<&Told>,
-    references: &References,
+    before: Option<Told<'_>>,
+    observed: &Observed,
 ) -> Option<News> {
-    let regarding = references.of(&state.source)?;
+    let regarding = regarding(&state.source, observed)?;
     let version = format!("{}: {}", state.service, state.variant);
     let of_plan = plan.map(|plan| format!(" (plan {plan})")).unwrap_or_default();
     let problem = || state.problem.clone().unwrap_or_default();
     let (is_warning, reason, note) = match state.phase {
-        VariantPhase::Routed if before.is_some_and(|before| before.phase == VariantPhase::Routed) => {
+        VariantPhase::Routed if before.is_some_and(|(phase, _)| phase == VariantPhase::Routed) => {
             let problem = state.problem.clone()?;
             (true, "Conflict", format!("`{version}`: {problem}{of_plan}"))
         }
@@ -148,8 +160,8 @@ fn of_variant(
     Some(News { regarding, is_warning, reason, note })
 }
 
-fn of_plan(name: &ObjectName, outcome: &PlanOutcome, references: &References) -> Option<News> {
-    let regarding = references.plans.get(name)?.reference.clone();
+fn of_plan(name: &ObjectName, outcome: &PlanOutcome, observed: &Observed) -> Option<News> {
+    let regarding = reference(PLAN, API_VERSION, name, &observed.plans.get(name)?.identity.uid);
     let (is_warning, reason, note) = if outcome.faults.is_empty() {
         (false, "Accepted", "the plan is in force".to_owned())
     } else {
@@ -158,62 +170,35 @@ fn of_plan(name: &ObjectName, outcome: &PlanOutcome, references: &References) ->
     Some(News { regarding, is_warning, reason, note })
 }
 
-/// The objects that events are about, as they were when it was decided what becomes of them.
-pub(crate) struct References {
-    objects: HashMap<Source, ObjectReference>,
-    plans: HashMap<ObjectName, PlanReference>,
+/// The object that a variant comes from, if it still exists.
+fn regarding(source: &Source, observed: &Observed) -> Option<ObjectReference> {
+    Some(match source {
+        Source::Plan => return None,
+        Source::Variant(name) => reference(VARIANT, API_VERSION, name, &observed.variants.get(name)?.identity.uid),
+        Source::Service(name) => reference(SERVICE, "v1", name, &observed.services.get(name)?.identity.uid),
+    })
 }
 
-struct PlanReference {
-    reference: ObjectReference,
-    plan: Plan,
+/// Whether an earlier run has decided about the plan; about any, for strays.
+fn has_been_told(plan: Option<&ObjectName>, observed: &Observed) -> bool {
+    let mut plans = observed.plans.iter().filter(|(name, _)| plan.is_none_or(|plan| plan == *name));
+    plans.any(|(_, plan)| plan.status.counts.is_some())
 }
 
-impl References {
-    pub(crate) fn of_observed(observed: &Observed, reconciled: &Reconciled) -> Self {
-        let of_plans = reconciled.plans.values().flat_map(|outcome| &outcome.variants);
-        let objects = of_plans.chain(&reconciled.strays).filter_map(|state| {
-            let reference = match &state.source {
-                Source::Plan => return None,
-                Source::Variant(name) => {
-                    reference(VARIANT, API_VERSION, name, &observed.variants.get(name)?.identity.uid)
-                }
-                Source::Service(name) => reference(SERVICE, "v1", name, &observed.services.get(name)?.identity.uid),
-            };
-            Some((state.source.clone(), reference))
-        });
-        let plans = observed.plans.iter().map(|(name, plan)| {
-            let reference = reference(PLAN, API_VERSION, name, &plan.identity.uid);
-            (name.clone(), PlanReference { reference, plan: plan.clone() })
-        });
-        Self { objects: objects.collect(), plans: plans.collect() }
-    }
+/// What the plan's status says about a variant.
+fn in_status<'o>(plan: Option<&ObjectName>, state: &VariantState, observed: &'o Observed) -> Option<Told<'o>> {
+    let source = state.source.to_string();
+    let entries = &observed.plans.get(plan?)?.status.variants;
+    let entry = entries
+        .iter()
+        .find(|entry| (&entry.service, &entry.variant, &entry.source) == (&state.service, &state.variant, &source))?;
+    Some((entry.state, entry.problem.as_deref()))
+}
 
-    fn of(&self, source: &Source) -> Option<ObjectReference> {
-        self.objects.get(source).cloned()
-    }
-
-    /// Whether an earlier run has decided about the plan; about any, for strays.
-    fn has_been_told(&self, plan: Option<&ObjectName>) -> bool {
-        let mut plans = self.plans.iter().filter(|(name, _)| plan.is_none_or(|plan| plan == *name));
-        plans.any(|(_, one)| one.plan.status.counts.is_some())
-    }
-
-    /// Whether the plan's status says that it is accepted.
-    fn accepted(&self, plan: &ObjectName) -> Option<bool> {
-        let conditions = &self.plans.get(plan)?.plan.status.conditions;
-        conditions.iter().find(|one| one.type_ == "Accepted").map(|one| one.status == "True")
-    }
-
-    /// What the plan's status says about a variant.
-    fn in_status(&self, plan: Option<&ObjectName>, state: &VariantState) -> Option<Told> {
-        let source = state.source.to_string();
-        let entries = &self.plans.get(plan?)?.plan.status.variants;
-        let entry = entries.iter().find(|entry| {
-            (&entry.service, &entry.variant, &entry.source) == (&state.service, &state.variant, &source)
-        })?;
-        Some(Told { phase: entry.state, problem: entry.problem.clone() })
-    }
+/// Whether the plan's status says that it is accepted.
+fn accepted(plan: &ObjectName, observed: &Observed) -> Option<bool> {
+    let conditions = &observed.plans.get(plan)?.status.conditions;
+    conditions.iter().find(|one| one.type_ == "Accepted").map(|one| one.status == "True")
 }
 
 fn reference(kind: Kind, api_version: &str, name: &ObjectName, uid: &str) -> ObjectReference {

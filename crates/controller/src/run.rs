@@ -25,7 +25,7 @@ use crate::{
     NAME,
     apply::{Applied, Applier, difference},
     drain::Drain,
-    events::{Events, References},
+    events::Events,
     kinds::{Kind, PLAN, VARIANT},
     metrics::Metrics,
     observed::ObjectName,
@@ -239,12 +239,11 @@ impl Controller {
     async fn reconcile(&mut self) {
         let (start, now) = (Instant::now(), Timestamp::now());
         let shared = Arc::clone(&self.shared);
-        let (reconciled, references, hold) = {
+        let (reconciled, hold) = {
             let observed = shared.observed();
             let reconciled = reconcile(&observed, &self.last_valid, now);
-            let references = References::of_observed(&observed, &reconciled);
             let hold = self.drain.as_ref().map(|drain| drain.services_to_hold(&observed, &reconciled));
-            (reconciled, references, hold)
+            (reconciled, hold)
         };
         self.metrics.reconciled(start.elapsed().as_secs_f64());
         (self.last_time, self.wake_at) = (now, reconciled.wake_at);
@@ -255,8 +254,10 @@ impl Controller {
         };
         let results = self.apply(&reconciled).await;
         is_written &= self.release(&reconciled).await;
-        self.events.publish(&reconciled, &references).await;
+        let news = self.events.news(&reconciled, &shared.observed());
+        self.events.publish(news).await;
         is_written &= self.write_status(&reconciled, &results, now).await;
+        self.events.remember(reconciled);
         self.retry = (!is_written).then(|| Instant::now() + RETRY);
     }
 
