@@ -55,12 +55,11 @@ impl Events {
             .map(|last| states(last).map(|(plan, state)| (subject(plan, state), told(state))).collect());
         let mut news = Vec::new();
         for (plan, state) in states(reconciled) {
-            let (before, is_known) = match &last {
-                Some(last) => (last.get(&subject(plan, state)).copied(), false),
-                None => {
-                    let before = in_status(plan, state, observed);
-                    (before, before.is_none() && has_been_told(plan, observed))
-                }
+            let (before, is_known) = if let Some(last) = &last {
+                (last.get(&subject(plan, state)).copied(), false)
+            } else {
+                let before = in_status(plan, state, observed);
+                (before, before.is_none() && has_been_told(plan, observed))
             };
             if !is_known && before != Some(told(state)) {
                 news.extend(of_variant(plan, state, before, observed));
