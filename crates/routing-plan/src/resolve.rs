@@ -271,7 +271,7 @@ pub enum Expiry {
 pub struct PlanFiles {
     /// Each service's `base`.
     pub bases: BTreeMap<String, Result<Value, UnreadableFile>>,
-    /// The cluster's objects for each service's `baseRef`, by namespace and name; none: there is no cluster.
+    /// The cluster's objects for each service's `baseRef`, by namespace and name. None without a cluster.
     pub base_refs: Option<BTreeMap<(String, String), Value>>,
     /// The filter's `wasm.inline`.
     pub modules: BTreeMap<String, Result<Arc<[u8]>, UnreadableFile>>,

@@ -33,7 +33,8 @@ impl Rule {
     }
 }
 
-/// Adds the forms of what a plan may have so many of that rules would cost too much: an API server names the form instead.
+/// Adds patterns to the fields of inline variants. A plan may have so many of these that CEL rules would cost too much; the API
+/// server's message then names the pattern.
 pub(super) fn add_forms(plan: &mut Value) {
     for (field, form) in [("name", VERSION), ("host", &host()), ("expiresAt", TIMESTAMP)] {
         schema::at(plan, &format!("spec.services[].variants[].{field}"))["pattern"] = json!(form);

@@ -248,9 +248,9 @@ pub(super) async fn older_definitions(stage: &mut Stage) -> Result<String> {
 /// The clock jumps by two hours, there and back. Needs libfaketime.
 pub(super) async fn clock(stage: &mut Stage) -> Result<String> {
     let library = LIBRARIES.iter().find(|path| std::path::Path::new(path).exists());
-    let Some(library) = library else {
-        return Ok(format!("not run: libfaketime is not installed ({})", LIBRARIES.join(", ")));
-    };
+    let library = library.with_context(|| {
+        format!("libfaketime is not installed ({}); `apt-get install faketime` installs it", LIBRARIES.join(", "))
+    })?;
     let offset = stage.dir.join("clock");
     std::fs::write(&offset, "+0s")?;
     if let Some(running) = stage.controller.take() {

@@ -11,7 +11,7 @@ use super::{
     stage::{PATIENCE, Stage},
 };
 
-/// The last valid state stays in force, and goes on following readiness. After a restart, nothing of the plan is touched.
+/// The last valid state stays in force, and goes on following readiness. After a restart, the controller changes nothing until the plan is valid.
 pub(super) async fn invalid(stage: &mut Stage) -> Result<String> {
     let (service, instance, _) = pull_request(stage);
     let steady = stage.steady();
